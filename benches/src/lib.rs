@@ -1,0 +1,1 @@
+//! Benchmarks of the service registry beside what they compare with.

@@ -1,0 +1,277 @@
+//! How an entry is written into a store: JSON, schema version 1, shared by every backend that stores bytes.
+//!
+//! ```json
+//! {"schema":1,"service":"user.rpc","id":"10.0.0.7:8080","incarnation":1700000000000,
+//!  "token":"0123456789abcdef0123456789abcdef","endpoints":["10.0.0.7:8080"],"version":"1.4.2",
+//!  "zone":"eu-central-1a","weight":100,"status":"up","metadata":{"commit":"8f3c1d"}}
+//! ```
+//!
+//! Fields may be added without a new schema version: readers keep what they do not know, and an update writes it back. A
+//! new schema version means that old readers must not guess: they skip the entry and count it. `version`, `zone` and
+//! `metadata` are left out when empty. A `status` that a reader does not know means that the instance should get no new
+//! work.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::instance::{Instance, Status, Weight};
+use crate::lease::{Incarnation, OwnerToken};
+use crate::name::{InstanceId, ServiceName, Version, Zone};
+
+/// The schema version written, and the greatest one read.
+pub const SCHEMA: u32 = 1;
+
+/// The greatest size of a stored entry that is decoded, in bytes; what is larger is malformed.
+pub const MAX_STORED: usize = Instance::MAX_ENCODED + 1024;
+
+/// An entry as stored: the instance and who owns it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Stored {
+    /// What is published.
+    pub instance: Instance,
+    /// Which process's claim it is.
+    pub incarnation: Incarnation,
+    /// The owner.
+    pub token: OwnerToken,
+}
+
+impl Stored {
+    /// An entry of `instance`, owned by `token`.
+    #[must_use]
+    pub fn new(instance: Instance, incarnation: Incarnation, token: OwnerToken) -> Self {
+        Self { instance, incarnation, token }
+    }
+
+    /// The bytes to store.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(256);
+        write_json(&mut bytes, &Written::new(&self.instance, Some(self)));
+        bytes
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote, in this or another version of the library.
+    ///
+    /// # Errors
+    /// [`Corrupt`](ErrorKind::Corrupt), with the reason, for anything else.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() > MAX_STORED {
+            return Err(malformed(format!("has {} bytes, at most {MAX_STORED} are read", bytes.len())));
+        }
+        let read: Read = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+        read.into_stored()
+    }
+}
+
+fn malformed(reason: String) -> Error {
+    Error::new(ErrorKind::Corrupt, Operation::Parse, reason)
+}
+
+/// `from_str_radix` alone would also take a sign.
+fn is_hex(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn write_json(out: impl std::io::Write, value: &impl Serialize) {
+    // Writing strings, numbers and string-keyed maps to memory has no way to fail.
+    let written = serde_json::to_writer(out, value);
+    debug_assert!(written.is_ok());
+}
+
+/// The size of the instance's own part of a stored entry.
+pub(crate) fn encoded_len(instance: &Instance) -> usize {
+    struct Counter(usize);
+    impl std::io::Write for Counter {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counter = Counter(0);
+    write_json(&mut counter, &Written::new(instance, None));
+    counter.0
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    schema: u32,
+    service: &'a str,
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incarnation: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    endpoints: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<&'a str>,
+    weight: u32,
+    status: &'static str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: &'a BTreeMap<String, String>,
+    #[serde(flatten)]
+    extra: &'a serde_json::Map<String, serde_json::Value>,
+}
+
+impl<'a> Written<'a> {
+    fn new(instance: &'a Instance, owner: Option<&Stored>) -> Self {
+        Self {
+            schema: SCHEMA,
+            service: instance.service.as_str(),
+            id: instance.id.as_str(),
+            incarnation: owner.map(|stored| stored.incarnation.get()),
+            token: owner.map(|stored| format!("{:032x}", stored.token.as_u128())),
+            endpoints: instance.endpoints.iter().map(ToString::to_string).collect(),
+            version: instance.version.as_ref().map(Version::as_str),
+            zone: instance.zone.as_ref().map(Zone::as_str),
+            weight: instance.weight.get(),
+            status: match instance.status {
+                Status::Up => "up",
+                Status::Draining => "draining",
+            },
+            metadata: &instance.metadata,
+            extra: &instance.extra,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Read {
+    schema: u32,
+    service: String,
+    id: String,
+    incarnation: u64,
+    token: String,
+    endpoints: Vec<String>,
+    #[serde(default)]
+    version: Option<String>,
+    #[serde(default)]
+    zone: Option<String>,
+    #[serde(default)]
+    weight: Option<u32>,
+    status: String,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+    #[serde(flatten)]
+    extra: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Read {
+    fn into_stored(self) -> Result<Stored> {
+        if self.schema == 0 || self.schema > SCHEMA {
+            return Err(malformed(format!("has schema {}, this library reads 1 to {SCHEMA}", self.schema)));
+        }
+        let token = u128::from_str_radix(&self.token, 16).ok().filter(|_| is_hex(&self.token));
+        let Some(token) = token else {
+            return Err(malformed("has a token that is not 32 hexadecimal digits".into()));
+        };
+        let parsed = || -> Result<Instance> {
+            let instance = Instance {
+                service: ServiceName::new(self.service)?,
+                id: InstanceId::new(self.id)?,
+                endpoints: self.endpoints.into_iter().map(TryInto::try_into).collect::<Result<_>>()?,
+                metadata: self.metadata,
+                version: self.version.map(Version::new).transpose()?,
+                weight: self.weight.map_or(Ok(Weight::default()), Weight::new)?,
+                zone: self.zone.map(Zone::new).transpose()?,
+                status: if self.status == "up" { Status::Up } else { Status::Draining },
+                extra: self.extra,
+            };
+            instance.check()?;
+            Ok(instance)
+        };
+        let instance = parsed().map_err(|error| malformed(error.to_string()))?;
+        Ok(Stored::new(instance, Incarnation::new(self.incarnation), OwnerToken::from_u128(token)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOLDEN: &str = concat!(
+        r#"{"schema":1,"service":"user.rpc","id":"10.0.0.7:8080","incarnation":1700000000000,"#,
+        r#""token":"0123456789abcdef0123456789abcdef","endpoints":["grpc://10.0.0.7:8080","[fd00::1]:80"],"#,
+        r#""version":"1.4.2","zone":"eu-1a","weight":7,"status":"draining","metadata":{"a":"\"b\"","k":"ü"}}"#,
+    );
+
+    fn stored() -> Stored {
+        let instance = Instance::builder("user.rpc")
+            .endpoint("grpc://10.0.0.7:8080")
+            .endpoint("[fd00::1]:80")
+            .version("1.4.2")
+            .zone("eu-1a")
+            .weight(7)
+            .status(Status::Draining)
+            .metadata("k", "ü")
+            .metadata("a", "\"b\"")
+            .build()
+            .unwrap();
+        let token = OwnerToken::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+        Stored::new(instance, Incarnation::new(1_700_000_000_000), token)
+    }
+
+    #[test]
+    fn the_stored_bytes_do_not_change_between_versions_of_the_library() {
+        assert_eq!(String::from_utf8(stored().encode()).unwrap(), GOLDEN);
+        assert_eq!(Stored::decode(GOLDEN.as_bytes()).unwrap(), stored());
+    }
+
+    #[test]
+    fn the_least_entry_that_was_ever_written_is_still_read() {
+        let least = r#"{"schema":1,"service":"a","id":"b","incarnation":1,"token":"00000000000000000000000000000002","endpoints":["h:1"],"status":"up"}"#;
+        let stored = Stored::decode(least.as_bytes()).unwrap();
+        assert_eq!(stored.instance.weight(), Weight::default());
+        assert_eq!(stored.instance.version(), None);
+    }
+
+    #[test]
+    fn unknown_fields_survive_an_update() {
+        let newer = GOLDEN.replace(r#""weight":7,"#, r#""weight":7,"shard":{"of":[1,2]},"#);
+        let read = Stored::decode(newer.as_bytes()).unwrap();
+        let updated = read.instance.to_builder().weight(8).build().unwrap();
+        let written = Stored::new(updated, read.incarnation, read.token).encode();
+        let text = String::from_utf8(written).unwrap();
+        assert!(text.contains(r#""shard":{"of":[1,2]}"#), "{text}");
+        assert!(text.contains(r#""weight":8"#), "{text}");
+    }
+
+    #[test]
+    fn a_status_of_the_future_gets_no_new_work() {
+        let newer = GOLDEN.replace("draining", "warming");
+        assert_eq!(Stored::decode(newer.as_bytes()).unwrap().instance.status(), Status::Draining);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_corrupt_and_never_a_panic() {
+        let cases = [
+            "",
+            "null",
+            "10.0.0.7:8080",
+            "{}",
+            "[1]",
+            "\u{0}\u{1}",
+            &GOLDEN.replace(r#""schema":1"#, r#""schema":2"#),
+            &GOLDEN.replace(r#""schema":1"#, r#""schema":0"#),
+            &GOLDEN.replace("user.rpc", "../x"),
+            &GOLDEN.replace("0123456789abcdef0123456789abcdef", "xyz"),
+            &GOLDEN.replace("0123456789abcdef0123456789abcdef", "+123456789abcdef0123456789abcdef"),
+            &GOLDEN.replace(r#"["grpc://10.0.0.7:8080","[fd00::1]:80"]"#, "[]"),
+            &GOLDEN.replace("1700000000000", "-1"),
+            &GOLDEN.replace(r#""weight":7"#, r#""weight":10001"#),
+            &GOLDEN.replace("ü", &"x".repeat(MAX_STORED)),
+            &GOLDEN[..GOLDEN.len() - 1],
+        ];
+        for case in cases {
+            assert_eq!(Stored::decode(case.as_bytes()).expect_err(case).kind(), ErrorKind::Corrupt, "{case}");
+        }
+        assert_eq!(Stored::decode(b"\xff\xfe").expect_err("not UTF-8").kind(), ErrorKind::Corrupt);
+    }
+}

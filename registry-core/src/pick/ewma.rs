@@ -1,0 +1,109 @@
+//! How loaded a candidate is, from how long it took to answer and how much it has in flight.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The load of one candidate: its latency as a peak-sensitive moving average, times what it has in flight.
+///
+/// The average jumps up with a slow answer and decays exponentially towards fast ones, so that trouble is believed at once and
+/// recovery slowly. As in Finagle's `PeakEwma` balancer ("Finagle: Aperture Load Balancers" and its source). Wait-free, but for
+/// concurrent completions on one candidate, of which one is heard.
+#[derive(Debug)]
+pub struct PeakEwma {
+    start: Instant,
+    decay_ns: f64,
+    /// Bits of an `f64`: nanoseconds.
+    average: AtomicU64,
+    /// Nanoseconds from `start` to the last observation.
+    observed: AtomicU64,
+    in_flight: AtomicU32,
+}
+
+impl PeakEwma {
+    /// A candidate of which nothing is known but that it is expected to answer in `initial`. An observation loses two thirds of its
+    /// weight in `decay` (10 s is usual).
+    #[must_use]
+    pub fn new(initial: Duration, decay: Duration, now: Instant) -> Self {
+        Self {
+            start: now,
+            decay_ns: decay.as_nanos().max(1) as f64,
+            average: AtomicU64::new((initial.as_nanos() as f64).to_bits()),
+            observed: AtomicU64::new(0),
+            in_flight: AtomicU32::new(0),
+        }
+    }
+
+    /// A piece of work was given to the candidate.
+    pub fn started(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A piece of work is done, after `took`; `None` when its duration says nothing, as after a cancellation.
+    pub fn finished(&self, took: Option<Duration>, now: Instant) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(took) = took {
+            self.observe(took, now);
+        }
+    }
+
+    /// How many pieces of work are under way.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// The latency expected, in nanoseconds.
+    #[must_use]
+    pub fn latency_ns(&self) -> f64 {
+        f64::from_bits(self.average.load(Ordering::Relaxed))
+    }
+
+    /// The load: the latency expected, times what is in flight plus the one to come.
+    #[must_use]
+    pub fn load(&self) -> f64 {
+        self.latency_ns() * (f64::from(self.in_flight()) + 1.0)
+    }
+
+    fn observe(&self, took: Duration, now: Instant) {
+        let now = u64::try_from(now.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX);
+        let before = self.observed.swap(now, Ordering::Relaxed);
+        let elapsed = now.saturating_sub(before) as f64;
+        let average = next_average(self.latency_ns(), took.as_nanos() as f64, elapsed, self.decay_ns);
+        self.average.store(average.to_bits(), Ordering::Relaxed);
+    }
+}
+
+/// The average after an observation `took`, `elapsed` after the last one.
+fn next_average(average: f64, took: f64, elapsed: f64, decay: f64) -> f64 {
+    if took > average {
+        return took;
+    }
+    let keep = (-elapsed / decay).exp();
+    average * keep + took * (1.0 - keep)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_answer_is_believed_at_once_and_a_fast_one_slowly() {
+        assert!((next_average(10.0, 500.0, 1.0, 100.0) - 500.0).abs() < 1e-9);
+        let after_one_decay = next_average(500.0, 10.0, 100.0, 100.0);
+        assert!((after_one_decay - (10.0 + 490.0 / std::f64::consts::E)).abs() < 1e-9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_in_flight_multiplies_the_load() {
+        let now = Instant::now();
+        let load = PeakEwma::new(Duration::from_millis(1), Duration::from_secs(10), now);
+        let idle = load.load();
+        load.started();
+        assert!((load.load() - 2.0 * idle).abs() < 1e-6);
+        load.finished(None, now);
+        assert!((load.load() - idle).abs() < 1e-6);
+        assert_eq!(load.in_flight(), 0);
+    }
+}

@@ -1,0 +1,116 @@
+//! A value with one writer and many readers: reading is wait-free, waiting for the next one costs a list entry.
+//!
+//! Not `tokio::sync::watch`: reading that takes a lock, and its order of waking is random.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::Notify;
+
+/// The version that says: the writer is gone, the value is final.
+const CLOSED: u64 = u64::MAX;
+
+struct Shared<T> {
+    value: ArcSwap<T>,
+    version: AtomicU64,
+    changed: Notify,
+}
+
+/// The writing side. Dropping it closes the value.
+pub(crate) struct Publisher<T> {
+    shared: Arc<Shared<T>>,
+}
+
+/// A reading side, with its own idea of what it has seen.
+pub(crate) struct Reader<T> {
+    shared: Arc<Shared<T>>,
+    seen: u64,
+}
+
+/// A value and the first reader of it, which has seen nothing yet.
+pub(crate) fn published<T>(value: T) -> (Publisher<T>, Reader<T>) {
+    let shared = Arc::new(Shared {
+        value: ArcSwap::from_pointee(value),
+        version: AtomicU64::new(1),
+        changed: Notify::new(),
+    });
+    (Publisher { shared: Arc::clone(&shared) }, Reader { shared, seen: 0 })
+}
+
+impl<T> Publisher<T> {
+    /// Replaces the value and wakes who waits.
+    pub(crate) fn publish(&mut self, value: T) {
+        self.publish_silently(value);
+        self.shared.version.fetch_add(1, Ordering::Release);
+        self.shared.changed.notify_waiters();
+    }
+
+    /// Replaces the value for who reads next, without waking anyone.
+    pub(crate) fn publish_silently(&mut self, value: T) {
+        self.shared.value.store(Arc::new(value));
+    }
+
+    /// The present value.
+    pub(crate) fn load(&self) -> Guard<Arc<T>> {
+        self.shared.value.load()
+    }
+}
+
+impl<T> Drop for Publisher<T> {
+    fn drop(&mut self) {
+        self.shared.version.store(CLOSED, Ordering::Release);
+        self.shared.changed.notify_waiters();
+    }
+}
+
+impl<T> Clone for Reader<T> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), seen: self.seen }
+    }
+}
+
+impl<T> Reader<T> {
+    /// The present value: no lock, and no allocation but once per thread.
+    pub(crate) fn load(&self) -> Guard<Arc<T>> {
+        self.shared.value.load()
+    }
+
+    /// A reader of the same value that has seen nothing yet.
+    pub(crate) fn fresh(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), seen: 0 }
+    }
+
+    /// Waits until there is a value that this reader has not seen; `false` once the writer is gone.
+    pub(crate) async fn changed(&mut self) -> bool {
+        loop {
+            let notified = self.shared.changed.notified();
+            let mut notified = std::pin::pin!(notified);
+            notified.as_mut().enable();
+            let version = self.shared.version.load(Ordering::Acquire);
+            if version == CLOSED {
+                return false;
+            }
+            if version != self.seen {
+                self.seen = version;
+                return true;
+            }
+            notified.await;
+        }
+    }
+
+    /// Waits until the value satisfies `wanted`, and gives it; `Err` with the final value when the writer went before.
+    pub(crate) async fn wait_for(&mut self, mut wanted: impl FnMut(&T) -> bool) -> Result<Arc<T>, Arc<T>> {
+        loop {
+            // Ask for the change first: what is published after the look wakes the wait.
+            let open = self.changed().await;
+            let value = self.shared.value.load_full();
+            if wanted(&value) {
+                return Ok(value);
+            }
+            if !open {
+                return Err(value);
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Conformance suite for service registry backends.

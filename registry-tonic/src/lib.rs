@@ -1,0 +1,1 @@
+//! gRPC with a service registry: load-balanced channel, server that registers itself.

@@ -1,0 +1,1 @@
+//! Service registration and discovery: connect(url) to any backend.
