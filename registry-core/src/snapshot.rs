@@ -76,6 +76,16 @@ impl Snapshot {
         Self { service, cursor, entries, skipped: 0 }
     }
 
+    /// For backends that keep their entries in such a map: shares it.
+    #[must_use]
+    pub fn from_entries(
+        service: ServiceName,
+        cursor: Cursor,
+        entries: OrdMap<InstanceId, Arc<Entry>>,
+    ) -> Self {
+        Self { service, cursor, entries, skipped: 0 }
+    }
+
     /// For backends: the same, with the number of malformed entries that were left out.
     #[must_use]
     pub fn with_skipped(mut self, skipped: usize) -> Self {
