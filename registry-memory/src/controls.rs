@@ -6,6 +6,7 @@ use std::time::Duration;
 use registry_core::{DeleteCause, Instance, InstanceId, ServiceName};
 use tokio::time::Instant;
 
+use crate::journal::JournalItem;
 use crate::link::Condition;
 use crate::registry::MemoryRegistry;
 use crate::store::Store;
@@ -49,7 +50,7 @@ impl Controls {
     /// Empties the store, leases and history included. Watches end with [`Wiped`](registry_core::ResetCause::Wiped).
     pub fn wipe(&self) {
         let epoch = self.registry.next_epoch();
-        self.registry.with_store(|store| store.wipe(epoch));
+        self.registry.with_store(|store| store.wipe(epoch, Instant::now()));
         self.registry.wake_all();
     }
 
@@ -64,7 +65,7 @@ impl Controls {
     pub fn restore(&self, checkpoint: &Checkpoint) {
         let epoch = self.registry.next_epoch();
         let older = checkpoint.store.clone();
-        self.registry.with_store(|store| store.restore(older, epoch));
+        self.registry.with_store(|store| store.restore(older, epoch, Instant::now()));
         self.registry.wake_all();
     }
 
@@ -89,6 +90,17 @@ impl Controls {
         self.registry.with_store(|store| store.capacity = capacity);
     }
 
+    /// Begins a journal of everything that changes; it grows without bound.
+    pub fn keep_journal(&self) {
+        self.registry.with_store(|store| store.keep_journal(Instant::now()));
+    }
+
+    /// The journal since [`keep_journal`](Self::keep_journal), empty without it.
+    #[must_use]
+    pub fn journal(&self) -> Vec<JournalItem> {
+        self.registry.with_store(|store| store.journal())
+    }
+
     /// How many feeds are open, over all clients of the store.
     #[must_use]
     pub fn watchers(&self) -> usize {
@@ -96,7 +108,7 @@ impl Controls {
     }
 
     fn remove(&self, service: &ServiceName, id: &InstanceId, cause: DeleteCause) -> bool {
-        let removed = self.registry.with_store(|store| store.remove(service, id, cause));
+        let removed = self.registry.with_store(|store| store.remove(service, id, cause, Instant::now()));
         self.registry.wake(service);
         removed
     }

@@ -24,6 +24,7 @@
 //! ```
 
 mod controls;
+mod journal;
 mod link;
 mod options;
 mod registry;
@@ -32,6 +33,7 @@ mod source;
 mod store;
 
 pub use crate::controls::{Checkpoint, Controls};
+pub use crate::journal::JournalItem;
 pub use crate::options::MemoryOptions;
 pub use crate::registry::MemoryRegistry;
 

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use registry_core::{
     Batch, Change, Cursor, DeleteCause, Entry, Epoch, Incarnation, Instance, InstanceId, OwnerToken,
-    Revision, Ttl,
+    Revision, ServiceName, Ttl,
 };
 use tokio::time::Instant;
+
+use crate::journal::JournalItem;
 
 /// The name of a lease, never used twice.
 pub(crate) type LeaseKey = u128;
@@ -32,17 +34,30 @@ pub(crate) struct Service {
     floor: Revision,
 }
 
-/// Gives the next revision, as a cursor.
+/// Gives the next revision, as a cursor, and keeps the store's journal.
 pub(crate) struct Clock<'a> {
     pub(crate) epoch: Epoch,
     pub(crate) revision: &'a mut Revision,
     pub(crate) history: usize,
+    pub(crate) journal: &'a mut Option<Vec<JournalItem>>,
+    pub(crate) service: &'a ServiceName,
+    pub(crate) now: Instant,
 }
 
 impl Clock<'_> {
     fn tick(&mut self) -> Cursor {
         *self.revision = Revision::new(self.revision.get() + 1);
         Cursor::new(self.epoch, *self.revision, 0)
+    }
+
+    fn record(&mut self, batch: &Batch) {
+        if let Some(journal) = self.journal {
+            journal.push(JournalItem::Changed {
+                at: self.now,
+                service: self.service.clone(),
+                batch: batch.clone(),
+            });
+        }
     }
 }
 
@@ -105,7 +120,7 @@ impl Service {
         let entry = Arc::new(Entry::new(instance, incarnation, created, cursor.revision()));
         self.entries.insert(id.clone(), Arc::clone(&entry));
         self.own(id, owner);
-        self.append(Batch { cursor, changes: vec![Change::Put(entry)] }, clock.history);
+        self.append(Batch { cursor, changes: vec![Change::Put(entry)] }, clock);
         cursor.revision()
     }
 
@@ -144,13 +159,14 @@ impl Service {
         }
         if !changes.is_empty() {
             let cursor = clock.tick();
-            self.append(Batch { cursor, changes }, clock.history);
+            self.append(Batch { cursor, changes }, clock);
         }
     }
 
-    fn append(&mut self, batch: Batch, history: usize) {
+    fn append(&mut self, batch: Batch, clock: &mut Clock<'_>) {
+        clock.record(&batch);
         self.log.push_back(batch);
-        self.trim(history);
+        self.trim(clock.history);
     }
 
     /// Drops the oldest changes until `keep` are left.

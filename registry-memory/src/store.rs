@@ -10,6 +10,7 @@ use registry_core::{
 use tokio::time::Instant;
 
 use crate::BACKEND;
+use crate::journal::JournalItem;
 use crate::service::{Clock, LeaseKey, Owner, Service};
 
 /// How many services without instances keep their log.
@@ -29,6 +30,7 @@ pub(crate) struct Store {
     floor: Revision,
     instances: usize,
     history: usize,
+    journal: Option<Vec<JournalItem>>,
     pub(crate) capacity: usize,
     lag: Duration,
 }
@@ -52,8 +54,29 @@ impl Store {
             floor: Revision::ZERO,
             instances: 0,
             history,
+            journal: None,
             capacity,
             lag,
+        }
+    }
+
+    /// Begins to keep a journal.
+    pub(crate) fn keep_journal(&mut self, now: Instant) {
+        self.journal = Some(Vec::new());
+        self.record_beginning(now);
+    }
+
+    /// What the journal has.
+    pub(crate) fn journal(&self) -> Vec<JournalItem> {
+        self.journal.clone().unwrap_or_default()
+    }
+
+    fn record_beginning(&mut self, at: Instant) {
+        let entries =
+            self.services.values().flat_map(|service| service.entries().values().cloned()).collect();
+        let epoch = self.epoch;
+        if let Some(journal) = &mut self.journal {
+            journal.push(JournalItem::Began { at, epoch, entries });
         }
     }
 
@@ -87,7 +110,7 @@ impl Store {
                 return Err(failure(ErrorKind::AlreadyRegistered, Operation::Register, message));
             }
         };
-        let (service, mut clock) = self.service_mut(name);
+        let (service, mut clock) = self.service_mut(name, now);
         let revision = match &existing {
             Some((entry, owner)) if owner.key == key && entry.instance() == instance => {
                 let owner = Owner::new(key, options.token, options.ttl, deadline);
@@ -126,13 +149,13 @@ impl Store {
             return mismatch("instance id");
         }
         let owner = self.owner(lease, Operation::Update, now)?;
-        let (service, mut clock) = self.service_mut(lease.service());
+        let (service, mut clock) = self.service_mut(lease.service(), now);
         Ok(service.put(instance.clone(), owner, lease.incarnation(), &mut clock))
     }
 
     pub(crate) fn deregister(&mut self, lease: &Lease, now: Instant) {
         if self.owner(lease, Operation::Deregister, now).is_ok() {
-            self.remove(lease.service(), lease.id(), DeleteCause::Deregistered);
+            self.remove(lease.service(), lease.id(), DeleteCause::Deregistered, now);
         }
     }
 
@@ -185,10 +208,16 @@ impl Store {
     }
 
     /// Removes an entry behind its owner's back.
-    pub(crate) fn remove(&mut self, name: &ServiceName, id: &InstanceId, cause: DeleteCause) -> bool {
+    pub(crate) fn remove(
+        &mut self,
+        name: &ServiceName,
+        id: &InstanceId,
+        cause: DeleteCause,
+        now: Instant,
+    ) -> bool {
         let there = self.services.get(name).is_some_and(|service| service.entries().contains_key(id));
         if there {
-            let (service, mut clock) = self.service_mut(name);
+            let (service, mut clock) = self.service_mut(name, now);
             service.remove(vec![id.clone()], cause, &mut clock);
             self.instances -= 1;
             self.forget_if_empty(name);
@@ -201,7 +230,7 @@ impl Store {
         let key = self.next_key;
         self.next_key += 1;
         let owner = Owner::new(key, OwnerToken::random(), Ttl::MAX, Ttl::MAX.deadline(now));
-        let (service, mut clock) = self.service_mut(instance.service());
+        let (service, mut clock) = self.service_mut(instance.service(), now);
         let fresh = !service.entries().contains_key(instance.id());
         service.put(instance.clone(), owner, Incarnation::default(), &mut clock);
         self.instances += usize::from(fresh);
@@ -215,13 +244,17 @@ impl Store {
     }
 
     /// Forgets everything, and begins another epoch.
-    pub(crate) fn wipe(&mut self, epoch: Epoch) {
-        *self = Self { next_key: self.next_key, ..Self::new(epoch, self.history, self.capacity, self.lag) };
+    pub(crate) fn wipe(&mut self, epoch: Epoch, now: Instant) {
+        let empty = Self::new(epoch, self.history, self.capacity, self.lag);
+        *self = Self { next_key: self.next_key, journal: self.journal.take(), ..empty };
+        self.record_beginning(now);
     }
 
     /// Goes back to an older state, and begins another epoch.
-    pub(crate) fn restore(&mut self, older: Self, epoch: Epoch) {
-        *self = Self { epoch, began: ResetCause::Diverged, next_key: self.next_key, ..older };
+    pub(crate) fn restore(&mut self, older: Self, epoch: Epoch, now: Instant) {
+        let (next_key, journal) = (self.next_key, self.journal.take());
+        *self = Self { epoch, began: ResetCause::Diverged, next_key, journal, ..older };
+        self.record_beginning(now);
     }
 
     fn cursor(&self) -> Cursor {
@@ -238,7 +271,7 @@ impl Store {
     fn sweep(&mut self, name: &ServiceName, now: Instant) {
         let due = |service: &Service| service.next_deadline().is_some_and(|due| due <= now);
         if self.services.get(name).is_some_and(due) {
-            let (service, mut clock) = self.service_mut(name);
+            let (service, mut clock) = self.service_mut(name, now);
             let swept = service.sweep(now, &mut clock);
             self.instances -= swept;
             self.forget_if_empty(name);
@@ -258,9 +291,16 @@ impl Store {
             })
     }
 
-    fn service_mut(&mut self, name: &ServiceName) -> (&mut Service, Clock<'_>) {
+    fn service_mut<'a>(&'a mut self, name: &'a ServiceName, now: Instant) -> (&'a mut Service, Clock<'a>) {
         let floor = self.floor;
-        let clock = Clock { epoch: self.epoch, revision: &mut self.revision, history: self.history };
+        let clock = Clock {
+            epoch: self.epoch,
+            revision: &mut self.revision,
+            history: self.history,
+            journal: &mut self.journal,
+            service: name,
+            now,
+        };
         (self.services.entry(name.clone()).or_insert_with(|| Service::new(floor)), clock)
     }
 
