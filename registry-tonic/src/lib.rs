@@ -1,1 +1,44 @@
-//! gRPC with a service registry: load-balanced channel, server that registers itself.
+//! gRPC with a service registry: clients that find their servers, servers that register themselves.
+//!
+//! - [`Channel`] is what a generated tonic client calls through. It follows one service of a
+//!   [`Directory`](registry_core::Directory), keeps connections to its instances ahead of traffic, and gives each call to the less
+//!   loaded of two.
+//! - [`Server`] binds, works out the address to advertise, serves, and keeps itself registered while it serves. On SIGTERM it
+//!   drains: no call fails because a server was stopped in order.
+//!
+//! ```no_run
+//! # mod user {
+//! #     pub struct UserClient<T>(pub T);
+//! #     impl<T> UserClient<T> { pub fn new(channel: T) -> Self { Self(channel) } }
+//! # }
+//! # use user::UserClient;
+//! # async fn example(registry: std::sync::Arc<dyn registry_core::Registry>, router: tonic::transport::server::Router)
+//! # -> Result<(), Box<dyn std::error::Error>> {
+//! use registry_core::Directory;
+//! use registry_tonic::{Channel, Server};
+//!
+//! // The server. `router` is what `tonic::transport::Server::builder().add_service(…)` gives.
+//! let server = Server::builder(registry.clone(), "user.rpc").listen("0.0.0.0:0").bind().await?;
+//! tokio::spawn(server.serve(router));
+//!
+//! // The client.
+//! let directory = Directory::new(registry);
+//! let channel = Channel::new(&directory, &"user.rpc".parse()?);
+//! let client = UserClient::new(channel);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Neither compiles protocol buffers; what is generated from them is the user's.
+
+mod channel;
+mod server;
+mod text;
+
+pub use crate::channel::{
+    CallError, CallErrorKind, Channel, ChannelBuilder, Connectivity, EndpointStatus, ResponseBody,
+    ResponseFuture,
+};
+pub use crate::server::{
+    NetworkInterface, Server, ServerBuilder, ServerError, ServerHandle, Stop, advertised_host,
+};

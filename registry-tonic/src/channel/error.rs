@@ -1,0 +1,161 @@
+//! Why a call got no answer.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use registry_core::{Freshness, ViewState};
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use super::peer::Link;
+use super::pool::Lineup;
+use crate::text::chain;
+
+/// What kind of failure a [`CallError`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CallErrorKind {
+    /// There was no endpoint to call. The request was not sent.
+    NoEndpoint,
+    /// The deadline of the call passed. The request may have been sent.
+    DeadlineExceeded,
+    /// The connection or the stream broke. The request may have been sent.
+    Broken,
+}
+
+/// A call that got no answer. Its source is the gRPC status that a generated client makes of it.
+#[derive(Debug)]
+pub struct CallError {
+    kind: CallErrorKind,
+    status: Status,
+}
+
+impl CallError {
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> CallErrorKind {
+        self.kind
+    }
+
+    /// What happened, for people.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        self.status.message()
+    }
+
+    /// Whether a server may have seen the request; if not, repeating the call is safe.
+    #[must_use]
+    pub fn may_have_been_sent(&self) -> bool {
+        self.kind != CallErrorKind::NoEndpoint
+    }
+
+    pub(crate) fn no_endpoint(message: String) -> Self {
+        Self { kind: CallErrorKind::NoEndpoint, status: Status::unavailable(message) }
+    }
+
+    /// `who` is the endpoint where one was called, otherwise the service.
+    pub(crate) fn deadline(who: &dyn fmt::Display, after: Duration) -> Self {
+        let message = format!("{who}: no answer within the deadline of {after:?}");
+        Self { kind: CallErrorKind::DeadlineExceeded, status: Status::deadline_exceeded(message) }
+    }
+
+    /// A stream or its connection broke.
+    pub(crate) fn broken(who: &str, error: hyper::Error) -> Self {
+        let message = format!("{who}: {}", chain(&error));
+        let status = match code(&error) {
+            Some(code) => Status::new(code, message),
+            // The other side ended this stream, and gave a reason that tonic knows to translate.
+            None => Status::new(Status::from_error(Box::new(error)).code(), message),
+        };
+        Self { kind: CallErrorKind::Broken, status }
+    }
+}
+
+/// The code where it does not follow from the reason the other side gave.
+fn code(error: &hyper::Error) -> Option<Code> {
+    let source = error.source();
+    match source.and_then(|source| source.downcast_ref::<h2::Error>()) {
+        Some(h2) if h2.is_io() || h2.is_go_away() => Some(Code::Unavailable),
+        Some(_) => None,
+        // The caller's own request body failed: its status says why.
+        None if error.is_user() => None,
+        None => Some(Code::Unavailable),
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.status.message())
+    }
+}
+
+impl Error for CallError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.status)
+    }
+}
+
+/// Why there is nobody to call, after `waited`: the service, what is wrong with its instances, and how old that knowledge is.
+pub(crate) fn why_nobody(state: &ViewState, lineup: &Lineup, waited: Duration, now: Instant) -> String {
+    format!(
+        "{}: no endpoint to call after {}: {}",
+        state.service(),
+        seconds(waited),
+        match state.snapshot() {
+            None => never_reached(state.freshness(), now),
+            Some(_) => format!("{} ({})", what_is_wrong(lineup), age(state.freshness(), now)),
+        }
+    )
+}
+
+fn never_reached(freshness: &Freshness, now: Instant) -> String {
+    match freshness {
+        Freshness::Stale { since, error } => {
+            let tried = seconds(now.saturating_duration_since(*since));
+            format!("the registry was never reached, tried for {tried}: {}", chain(error))
+        }
+        _ => "the registry has not answered yet".into(),
+    }
+}
+
+fn age(freshness: &Freshness, now: Instant) -> String {
+    match freshness {
+        Freshness::Live { proven } => {
+            format!("proven current {} ago", seconds(now.saturating_duration_since(*proven)))
+        }
+        Freshness::Stale { since, error } => {
+            let since = seconds(now.saturating_duration_since(*since));
+            format!("as of {since} ago, the registry cannot be reached since: {}", chain(error))
+        }
+        _ => "not proven current".into(),
+    }
+}
+
+fn what_is_wrong(lineup: &Lineup) -> String {
+    let mut reasons = Vec::new();
+    let members = lineup.members.len();
+    if members > 0 {
+        let failed = lineup.members.iter().find_map(|member| match member.peer.link() {
+            Link::Connecting { error: Some(error) } => Some(format!("{}: {error}", member.peer.endpoint())),
+            _ => None,
+        });
+        let failed = failed.unwrap_or_else(|| "still connecting".into());
+        reasons.push(format!("none of {} is connected, {failed}", instances(members)));
+    }
+    if lineup.weightless > 0 {
+        reasons.push(format!("{} with weight 0", instances(lineup.weightless)));
+    }
+    if lineup.speechless > 0 {
+        reasons.push(format!("{} without a gRPC endpoint", instances(lineup.speechless)));
+    }
+    if reasons.is_empty() { "no instances are registered".into() } else { reasons.join("; ") }
+}
+
+fn instances(count: usize) -> String {
+    format!("{count} instance{}", if count == 1 { "" } else { "s" })
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}

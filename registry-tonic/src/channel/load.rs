@@ -1,0 +1,110 @@
+//! How loaded an endpoint is: core's peak-sensitive average, fading while nothing new is learned.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use registry_core::pick::PeakEwma;
+use tokio::time::Instant;
+
+/// Expected of an endpoint nobody has called yet. Optimistic, so that a new endpoint is tried at once.
+const INITIAL: Duration = Duration::from_millis(1);
+
+/// An observation loses two thirds of its weight in this time.
+const DECAY: Duration = Duration::from_secs(3);
+
+/// Differences below this are noise of the machine, not of the endpoint; without a floor the endpoint that was once a little
+/// slow would get nothing from a client with little to do.
+const FLOOR: Duration = Duration::from_millis(1);
+
+#[derive(Debug)]
+pub(crate) struct Load {
+    average: PeakEwma,
+    start: Instant,
+    /// Nanoseconds from `start` to the last completion.
+    learned: AtomicU64,
+}
+
+impl Load {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { average: PeakEwma::new(INITIAL, DECAY, now), start: now, learned: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn started(&self) {
+        self.average.started();
+    }
+
+    /// A call is over, after `took` to its first answer; `None` when that says nothing.
+    pub(crate) fn finished(&self, took: Option<Duration>, now: Instant) {
+        self.average.finished(took, now);
+        if took.is_some() {
+            self.learned.store(nanos(now.saturating_duration_since(self.start)), Ordering::Relaxed);
+        }
+    }
+
+    /// A call is over that was given up `after` this long without an answer. That says something only if it is longer than
+    /// what was expected.
+    pub(crate) fn given_up(&self, after: Duration, now: Instant) {
+        let slow = after.as_nanos() as f64 > self.average.latency_ns();
+        self.finished(slow.then_some(after), now);
+    }
+
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.average.in_flight()
+    }
+
+    /// The latency expected now: the average, fading since the last completion, so that an endpoint which was slow once is
+    /// tried again.
+    pub(crate) fn latency(&self, now: Instant) -> Duration {
+        let learned = self.learned.load(Ordering::Relaxed);
+        let silent = nanos(now.saturating_duration_since(self.start)).saturating_sub(learned);
+        let fading = (-(silent as f64) / DECAY.as_nanos() as f64).exp();
+        Duration::from_nanos((self.average.latency_ns() * fading) as u64).max(FLOOR)
+    }
+
+    /// The cost of one more call, for an endpoint of this weight.
+    pub(crate) fn cost(&self, weight: u32, now: Instant) -> f64 {
+        let queue = f64::from(self.in_flight()) + 1.0;
+        self.latency(now).as_nanos() as f64 * queue / f64::from(weight.max(1))
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_was_slow_once_is_tried_again() {
+        let load = Load::new(Instant::now());
+        load.started();
+        load.finished(Some(Duration::from_millis(100)), Instant::now());
+        assert_eq!(load.latency(Instant::now()), Duration::from_millis(100));
+        tokio::time::advance(DECAY * 5).await;
+        assert_eq!(load.latency(Instant::now()), FLOOR);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn giving_up_early_says_nothing_and_late_says_slow() {
+        let load = Load::new(Instant::now());
+        for (after, expected) in [(500, FLOOR), (50_000, Duration::from_millis(50))] {
+            load.started();
+            load.given_up(Duration::from_micros(after), Instant::now());
+            assert_eq!(load.latency(Instant::now()), expected);
+        }
+        assert_eq!(load.in_flight(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn twice_the_weight_carries_twice_the_calls() {
+        let now = Instant::now();
+        let (one, two) = (Load::new(now), Load::new(now));
+        one.started();
+        for _ in 0..3 {
+            two.started();
+        }
+        assert!((one.cost(100, now) - two.cost(200, now)).abs() < 1e-6);
+    }
+}
