@@ -146,6 +146,14 @@ impl Service {
         }
     }
 
+    /// Gives every entry a lease that nobody has, until its owner registers again.
+    pub(crate) fn revoke(&mut self, next_key: &mut LeaseKey) {
+        for owner in self.owners.values_mut() {
+            owner.key = *next_key;
+            *next_key += 1;
+        }
+    }
+
     /// Removes the entries `ids`, in one revision.
     pub(crate) fn remove(&mut self, ids: Vec<InstanceId>, cause: DeleteCause, clock: &mut Clock<'_>) {
         let mut changes = Vec::with_capacity(ids.len());

@@ -250,10 +250,14 @@ impl Store {
         self.record_beginning(now);
     }
 
-    /// Goes back to an older state, and begins another epoch.
+    /// Goes back to an older state, and begins another epoch. Leases are not carried over: an owner would take the old value that
+    /// its lease now holds for the one it published last. It registers again, and by its token gets its entry back.
     pub(crate) fn restore(&mut self, older: Self, epoch: Epoch, now: Instant) {
         let (next_key, journal) = (self.next_key, self.journal.take());
         *self = Self { epoch, began: ResetCause::Diverged, next_key, journal, ..older };
+        for service in self.services.values_mut() {
+            service.revoke(&mut self.next_key);
+        }
         self.record_beginning(now);
     }
 

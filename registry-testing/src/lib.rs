@@ -1,1 +1,3 @@
 //! Conformance suite for service registry backends.
+
+pub mod simulation;

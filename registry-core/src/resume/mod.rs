@@ -29,8 +29,7 @@ pub struct ResumeOptions {
     pub slow_backoff: Backoff,
     /// How long opening may take before the watch says [`Stale`](crate::WatchEvent::Stale). Default: 3 s.
     pub patience: Duration,
-    /// How long opening may take before it is given up and tried anew. Default: 60 s, because a large service is long
-    /// to load.
+    /// How long opening may take before it is given up and tried anew. Default: 10 s, enough to load a large service.
     pub open_deadline: Duration,
     /// How long a feed may say nothing before it counts as lost. Default: 10 s.
     pub silence: Duration,
@@ -44,7 +43,7 @@ impl Default for ResumeOptions {
             backoff: Backoff::default(),
             slow_backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(5)),
             patience: Duration::from_secs(3),
-            open_deadline: Duration::from_secs(60),
+            open_deadline: Duration::from_secs(10),
             silence: Duration::from_secs(10),
             seed: entropy::random(),
         }
