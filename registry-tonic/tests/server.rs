@@ -1,0 +1,203 @@
+//! What a server promises its operator, on loopback.
+
+mod support;
+
+use std::time::Duration;
+
+use registry_core::{Directory, Instance, RegisterOptions, RegistrarState, Registry, RegistryExt, Snapshot};
+use registry_memory::MemoryRegistry;
+use registry_tonic::{Channel, Server, ServerError};
+use support::{Load, PATIENCE, Process, SERVICE, call, eventually, service, settled, shared, within};
+use tokio::time::Instant;
+
+fn channel(registry: &MemoryRegistry) -> Channel {
+    Channel::new(&Directory::new(shared(registry)), &service())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_under_load_loses_no_call() {
+    let registry = MemoryRegistry::new();
+    let mut servers = Vec::new();
+    for name in ["a1", "b1", "c1"] {
+        servers.push(Process::start(&registry, name).await);
+    }
+    let channel = channel(&registry);
+    settled(&channel, 3).await;
+    let load = Load::start(&channel, 8, 3);
+    load.goes_on(100).await;
+    for name in ["a2", "b2", "c2"] {
+        let server = servers.remove(0);
+        server.handle.shutdown();
+        server.ended().await.unwrap();
+        servers.push(Process::start(&registry, name).await);
+        settled(&channel, 3).await;
+        load.goes_on(100).await;
+    }
+    let tally = load.stop().await;
+    assert!(tally.failures.is_empty(), "{tally:?}");
+    assert_eq!(tally.answers.len(), 6, "{tally:?}");
+}
+
+#[tokio::test]
+async fn what_it_is_told_is_published_with_the_port_it_got() {
+    let registry = MemoryRegistry::new();
+    let process = Process::start_with(&registry, "a", |builder| {
+        builder.id("node-1").version("1.2.3").zone("z1").weight(7).metadata("commit", "8f3c1d")
+    })
+    .await;
+    let listed = registry.wait_until(&service(), PATIENCE, |snapshot| snapshot.len() == 1).await.unwrap();
+    let local = process.handle.local_addr();
+    assert_ne!(local.port(), 0);
+    let wanted =
+        Instance::builder(SERVICE).endpoint(local).id("node-1").version("1.2.3").zone("z1").weight(7);
+    let wanted = wanted.metadata("commit", "8f3c1d").build().unwrap();
+    assert_eq!(listed.instances().collect::<Vec<_>>(), [&wanted]);
+    assert_eq!(process.handle.instance(), &wanted);
+}
+
+#[tokio::test]
+async fn bad_input_is_told_before_anything_is_served() {
+    let registry = MemoryRegistry::new();
+    let build = |service: &'static str| Server::builder(shared(&registry), service).listen("127.0.0.1:0");
+    for (builder, field) in [
+        (build("a/b"), "service name"),
+        (build("a").weight(10_001), "weight"),
+        (build("a").advertise("0.0.0.0"), "endpoint"),
+    ] {
+        match builder.bind().await.unwrap_err() {
+            ServerError::Invalid(error) => assert_eq!(error.field(), Some(field)),
+            other => panic!("{other:?}"),
+        }
+    }
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let error = build("a").listen(address.clone()).bind().await.unwrap_err();
+    assert!(matches!(&error, ServerError::Listen { address: named, .. } if *named == address), "{error:?}");
+}
+
+#[tokio::test]
+async fn every_address_of_the_machine_includes_ipv4_loopback() {
+    let registry = MemoryRegistry::new();
+    for listen in [":0", "[::]:0", "0.0.0.0:0"] {
+        let server = Server::builder(shared(&registry), SERVICE).listen(listen).bind().await.unwrap();
+        let port = server.local_addr().port();
+        assert_eq!(server.instance().endpoint().port(), port);
+        tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_is_down_does_not_keep_it_from_serving() {
+    let registry = MemoryRegistry::new();
+    let its_own = registry.client();
+    its_own.controls().outage();
+    let process = Process::start_with(&its_own, "a", |builder| builder).await;
+    let failing = |state: &RegistrarState| matches!(state, RegistrarState::Starting { error: Some(_) });
+    within("a failed attempt", process.handle.wait_until(failing)).await;
+    tokio::net::TcpStream::connect(process.handle.local_addr()).await.unwrap();
+
+    its_own.controls().heal();
+    assert_eq!(call(&channel(&registry), 0).await.unwrap(), "a");
+}
+
+#[tokio::test]
+async fn a_registry_that_is_down_does_not_keep_it_from_stopping() {
+    let registry = MemoryRegistry::new();
+    let options = registry_core::RegistrarOptions::new().with_shutdown_timeout(Duration::from_millis(300));
+    let process = Process::start_with(&registry, "a", |builder| builder.registrar(options)).await;
+    within("registered", process.handle.wait_until(RegistrarState::is_registered)).await;
+    registry.controls().black_hole();
+    let began = Instant::now();
+    process.handle.shutdown();
+    process.ended().await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_server_whose_id_was_taken_over_ends_with_an_error() {
+    let registry = MemoryRegistry::new();
+    let old = Process::start_with(&registry, "old", |builder| builder.id("node-1")).await;
+    within("registered", old.handle.wait_until(RegistrarState::is_registered)).await;
+    let new = Process::start_with(&registry, "new", |builder| builder.id("node-1")).await;
+    within("registered", new.handle.wait_until(RegistrarState::is_registered)).await;
+    let handle = old.handle.clone();
+    let error = old.ended().await.unwrap_err();
+    assert!(matches!(error, ServerError::Fenced(_)), "{error:?}");
+    assert!(matches!(*handle.registrar_state(), RegistrarState::Fenced { .. }));
+    let listed = registry.lookup(&service()).await.unwrap();
+    assert_eq!(listed.instances().next(), Some(new.handle.instance()));
+    assert_eq!(call(&channel(&registry), 0).await.unwrap(), "new");
+}
+
+#[tokio::test]
+async fn it_is_draining_before_it_is_gone_and_calls_in_flight_finish() {
+    let registry = MemoryRegistry::new();
+    let process = Process::start(&registry, "a").await;
+    let channel = channel(&registry);
+    settled(&channel, 1).await;
+    let slow = tokio::spawn({
+        let channel = channel.clone();
+        async move { call(&channel, 600).await }
+    });
+    eventually("the call is in flight", || process.begun() == 1).await;
+    process.handle.shutdown();
+    let draining = |state: &RegistrarState| matches!(state, RegistrarState::Draining { .. });
+    within("draining", process.handle.wait_until(draining)).await;
+    registry.wait_until(&service(), PATIENCE, Snapshot::is_empty).await.unwrap();
+    process.ended().await.unwrap();
+    assert_eq!(slow.await.unwrap().unwrap(), "a");
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_end_does_not_keep_it_from_stopping() {
+    let registry = MemoryRegistry::new();
+    let bound = Duration::from_millis(200);
+    let process = Process::start_with(&registry, "a", |builder| builder.finish_within(bound)).await;
+    let channel = channel(&registry);
+    tokio::spawn({
+        let channel = channel.clone();
+        async move { call(&channel, 600_000).await }
+    });
+    eventually("the call is in flight", || process.begun() == 1).await;
+    process.handle.shutdown();
+    let error = process.ended().await.unwrap_err();
+    assert!(matches!(error, ServerError::Unfinished { after } if after == bound), "{error:?}");
+}
+
+#[tokio::test]
+async fn asking_twice_cuts_the_drain_short() {
+    let registry = MemoryRegistry::new();
+    let hour = Duration::from_secs(3600);
+    let process = Process::start_with(&registry, "a", |builder| builder.drain_grace(hour)).await;
+    within("registered", process.handle.wait_until(RegistrarState::is_registered)).await;
+    process.handle.shutdown();
+    let draining = |state: &RegistrarState| matches!(state, RegistrarState::Draining { .. });
+    within("draining", process.handle.wait_until(draining)).await;
+    process.handle.shutdown();
+    let _ = process.ended().await;
+}
+
+#[tokio::test]
+async fn the_shutdown_future_of_the_caller_stops_it() {
+    let registry = MemoryRegistry::new();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let process =
+        Process::start_with(&registry, "a", |builder| builder.shutdown_on(async { drop(stopped.await) }))
+            .await;
+    within("registered", process.handle.wait_until(RegistrarState::is_registered)).await;
+    stop.send(()).unwrap();
+    process.ended().await.unwrap();
+    assert!(registry.lookup(&service()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_entry_of_someone_else_stays_when_it_stops() {
+    let registry = MemoryRegistry::new();
+    let other = Instance::builder(SERVICE).endpoint("127.0.0.1:1").build().unwrap();
+    registry.register(&other, &RegisterOptions::new()).await.unwrap();
+    let process = Process::start(&registry, "a").await;
+    process.handle.shutdown();
+    process.ended().await.unwrap();
+    let left = registry.lookup(&service()).await.unwrap();
+    assert_eq!(left.instances().collect::<Vec<_>>(), [&other]);
+}
