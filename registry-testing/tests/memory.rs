@@ -1,0 +1,143 @@
+//! The suite on the in-memory backend, on wrappers of it, and on variants of its options.
+#![allow(missing_docs)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use registry_core::fault::{FaultPlan, Faults, Faulty};
+use registry_core::{Instance, InstanceId, Registry, ServiceName};
+use registry_memory::{MemoryOptions, MemoryRegistry};
+use registry_testing::MemoryBackend;
+use registry_testing::conformance::{Backend, Link};
+
+/// The memory backend, each of whose clients is wrapped.
+#[derive(Debug)]
+struct Wrapped {
+    memory: MemoryBackend,
+    wrap: fn(MemoryRegistry) -> Arc<dyn Registry>,
+}
+
+impl Wrapped {
+    fn new(wrap: fn(MemoryRegistry) -> Arc<dyn Registry>) -> Self {
+        Self { memory: MemoryBackend::new(), wrap }
+    }
+}
+
+/// A trait object behind another: every call goes through the implementation for `Arc`.
+fn arc_of_arc(client: MemoryRegistry) -> Arc<dyn Registry> {
+    let inner: Arc<dyn Registry> = Arc::new(client);
+    Arc::new(inner)
+}
+
+fn faults_off(client: MemoryRegistry) -> Arc<dyn Registry> {
+    let faults = Faults::new(FaultPlan::stormy(), 1);
+    faults.set_on(false);
+    Arc::new(Faulty::new(client, faults))
+}
+
+/// Operations take time, so that they can be dropped half way and overlap.
+fn slow(client: MemoryRegistry) -> Arc<dyn Registry> {
+    client.controls().set_latency(Duration::from_millis(1));
+    Arc::new(client)
+}
+
+#[async_trait]
+impl Backend for Wrapped {
+    async fn client(&self) -> Arc<dyn Registry> {
+        (self.wrap)(self.memory.memory_client())
+    }
+
+    fn overflow(&self) -> usize {
+        self.memory.overflow()
+    }
+
+    async fn linked_client(&self) -> (Arc<dyn Registry>, Arc<dyn Link>) {
+        let client = self.memory.memory_client();
+        let link = MemoryBackend::link_of(&client);
+        ((self.wrap)(client), link)
+    }
+
+    async fn pause(&self) {
+        self.memory.pause().await;
+    }
+
+    async fn resume(&self) {
+        self.memory.resume().await;
+    }
+
+    async fn compact(&self) {
+        self.memory.compact().await;
+    }
+
+    async fn wipe(&self) {
+        self.memory.wipe().await;
+    }
+
+    async fn restart(&self) {
+        self.memory.restart().await;
+    }
+
+    async fn checkpoint(&self) {
+        self.memory.checkpoint().await;
+    }
+
+    async fn restore(&self) {
+        self.memory.restore().await;
+    }
+
+    async fn delete(&self, service: &ServiceName, id: &InstanceId) {
+        self.memory.delete(service, id).await;
+    }
+
+    async fn overwrite(&self, instance: &Instance) {
+        self.memory.overwrite(instance).await;
+    }
+
+    async fn expire(&self, service: &ServiceName, id: &InstanceId) {
+        self.memory.expire(service, id).await;
+    }
+
+    async fn fill(&self) {
+        self.memory.fill().await;
+    }
+
+    async fn unfill(&self) {
+        self.memory.unfill().await;
+    }
+}
+
+registry_testing::conformance! {
+    mod memory;
+    harness: MemoryBackend::new();
+    clock: paused;
+    controls: [link, pause, compact, wipe, restart, restore, operator, expire, capacity];
+}
+
+registry_testing::conformance! {
+    mod trait_object;
+    harness: Wrapped::new(arc_of_arc);
+    clock: paused;
+    controls: [link, pause, compact, wipe, restart, restore, operator, expire, capacity];
+}
+
+registry_testing::conformance! {
+    mod wrapper_without_faults;
+    harness: Wrapped::new(faults_off);
+    clock: paused;
+    controls: [link, pause, compact, wipe, restart, restore, operator, expire, capacity];
+}
+
+registry_testing::conformance! {
+    mod with_latency;
+    harness: Wrapped::new(slow);
+    clock: paused;
+    controls: [link, pause, compact, wipe, restart, restore, operator, expire, capacity];
+}
+
+registry_testing::conformance! {
+    mod late_expiry;
+    harness: MemoryBackend::with_options(MemoryOptions::default().with_expiry_lag(Duration::from_millis(700)));
+    clock: paused;
+    controls: [link, pause, compact, wipe, restart, restore, operator, expire, capacity];
+}
