@@ -1,4 +1,5 @@
 //! What a server promises its operator, on loopback.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // The helpers of tests fail as tests do.
 
 mod support;
 

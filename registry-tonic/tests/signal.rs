@@ -1,5 +1,6 @@
 //! Alone in its process, because a signal reaches every server in it.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // The helpers of tests fail as tests do.
 
 mod support;
 

@@ -1,1 +1,49 @@
-//! Service registration and discovery: connect(url) to any backend.
+//! Service registration and discovery, with the backend chosen by a URL.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+//! use service_registry::{Directory, Instance, Registrar, RegistrarOptions};
+//!
+//! let registry = service_registry::connect("memory://").await?;
+//!
+//! // A server shows up …
+//! let instance = Instance::builder("user.rpc").endpoint("10.0.0.7:8080").build()?;
+//! let registrar = Registrar::start(registry.clone(), instance.clone(), RegistrarOptions::default());
+//! registrar.registered().await?;
+//!
+//! // … and its clients know.
+//! let view = Directory::new(registry).view(instance.service());
+//! view.ready().await;
+//! assert_eq!(view.load().entries()[0].instance(), &instance);
+//! # registrar.shutdown().await
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The types most programs use are at the root; all of them are in [`core`], and each feature adds its crate:
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `memory` (default) | `memory://`, and the crate as `memory` |
+//! | `tonic` | gRPC: the crate as `tonic` |
+
+mod address;
+mod connect;
+
+pub use registry_core as core;
+#[cfg(feature = "memory")]
+pub use registry_memory as memory;
+#[cfg(feature = "tonic")]
+pub use registry_tonic as tonic;
+
+pub use registry_core::{
+    Directory, Error, ErrorKind, Instance, Registrar, RegistrarOptions, Registry, Result, ServiceName, Ttl,
+    View,
+};
+
+pub use crate::connect::connect;
+
+/// The code in the README is tested.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -1,0 +1,111 @@
+//! Every form of URL.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // The helpers of tests fail as tests do.
+
+use service_registry::{Error, ErrorKind, connect};
+#[cfg(feature = "memory")]
+use service_registry::{Instance, Registry, core::RegisterOptions};
+
+async fn refused(url: &str) -> Error {
+    connect(url).await.err().unwrap_or_else(|| panic!("{url} must be refused"))
+}
+
+#[cfg(feature = "memory")]
+async fn listed(registry: &dyn Registry) -> usize {
+    registry.lookup(&"user.rpc".parse().unwrap()).await.unwrap().len()
+}
+
+#[cfg(feature = "memory")]
+async fn list(registry: &dyn Registry) {
+    let instance = Instance::builder("user.rpc").endpoint("10.0.0.7:8080").build().unwrap();
+    registry.register(&instance, &RegisterOptions::new()).await.unwrap();
+}
+
+#[cfg(feature = "memory")]
+#[tokio::test]
+async fn every_nameless_memory_url_is_a_store_of_its_own() {
+    let (one, other) = (connect("memory://").await.unwrap(), connect("memory:///").await.unwrap());
+    list(&*one).await;
+    assert_eq!((listed(&*one).await, listed(&*other).await), (1, 0));
+}
+
+#[cfg(feature = "memory")]
+#[tokio::test]
+async fn memory_urls_with_one_name_share_a_store_also_after_all_were_dropped() {
+    let one = connect("memory://shared").await.unwrap();
+    list(&*one).await;
+    assert_eq!(listed(&*connect("MEMORY://shared/").await.unwrap()).await, 1);
+    assert_eq!(listed(&*connect("memory://Shared").await.unwrap()).await, 0);
+    drop(one);
+    assert_eq!(listed(&*connect("memory://shared").await.unwrap()).await, 1);
+}
+
+#[cfg(not(feature = "memory"))]
+#[tokio::test]
+async fn without_the_feature_memory_urls_say_which_feature_to_enable() {
+    let error = refused("memory://").await;
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.message().contains("enable the feature `memory`"), "{error}");
+}
+
+#[tokio::test]
+async fn backends_that_this_build_lacks_are_unsupported_and_the_message_says_so() {
+    for (url, backend) in [
+        ("etcd://127.0.0.1:2379", "etcd"),
+        ("etcd://10.0.0.1:2379,10.0.0.2:2379/prefix", "etcd"),
+        ("etcds://user:secret@etcd.internal:2379", "etcd"),
+        ("redis://127.0.0.1:6379/0", "Redis"),
+        ("rediss://:secret@redis.internal:6380", "Redis"),
+        ("redis+sentinel://10.0.0.1:26379,10.0.0.2:26379/mymaster", "Redis"),
+        ("redis+cluster://10.0.0.1:7000,10.0.0.2:7000", "Redis"),
+    ] {
+        let error = refused(url).await;
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{url}");
+        assert!(error.message().contains(&format!("this build has no {backend} backend")), "{error}");
+        assert!(!format!("{error:?}").contains("secret"), "a password must not be repeated: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_such_a_url_is_bad_input_and_the_message_lists_the_schemes() {
+    for url in [
+        "",
+        "memory",
+        "memory:",
+        "memory:/",
+        "localhost:2379",
+        "://x",
+        "consul://127.0.0.1",
+        "http://127.0.0.1:2379",
+        " memory://",
+        "etcd:/127.0.0.1",
+        "redis+tls://user:secret@h",
+    ] {
+        let error = refused(url).await;
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{url:?}");
+        assert_eq!(error.field(), Some("url"));
+        for scheme in [
+            "memory://",
+            "etcd://",
+            "etcds://",
+            "redis://",
+            "rediss://",
+            "redis+sentinel://",
+            "redis+cluster://",
+        ] {
+            assert!(error.message().contains(scheme), "{url:?}: {error}");
+        }
+        assert!(!format!("{error:?}").contains("secret"), "a password must not be repeated: {error:?}");
+    }
+}
+
+#[cfg(feature = "memory")]
+#[tokio::test]
+async fn a_memory_url_with_more_than_a_name_is_bad_input() {
+    for url in
+        ["memory://a/b", "memory://a:80", "memory://u@a", "memory://a?b=c", "memory://a#b", "memory://a b"]
+    {
+        let error = refused(url).await;
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{url:?}");
+        assert!(error.message().contains("memory://name"), "{error}");
+    }
+}
