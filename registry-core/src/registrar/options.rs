@@ -13,7 +13,7 @@ pub enum WhenFenced {
     /// Stay fenced: the other process is the newer one.
     #[default]
     Stop,
-    /// Register again once the id is absent; asks about every TTL.
+    /// Register again once the id is absent, or held by a lower incarnation; asks about every TTL.
     ReturnWhenAbsent,
 }
 

@@ -320,7 +320,8 @@ impl Worker {
     }
 
     async fn return_if_absent(&mut self) -> ControlFlow<()> {
-        let mut options = self.options.register.clone().with_on_conflict(OnConflict::Refuse);
+        // Reclaim: what a lower incarnation, or a foreign writer without one, left behind must not keep the id for ever.
+        let mut options = self.options.register.clone().with_on_conflict(OnConflict::Reclaim);
         if let Some(incarnation) = self.incarnation {
             options = options.with_claim(incarnation);
         }

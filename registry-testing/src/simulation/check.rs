@@ -13,8 +13,9 @@ use super::Violation;
 use super::history::{Answer, OperationRecord, Record, Seen};
 use super::truth::Truth;
 
-/// For how long a view may say that it is live without new proof: the silence a feed is allowed, and a little.
-const PROOF: Duration = Duration::from_secs(11);
+/// For how long a view may say that it is live without new proof: the silence that a feed is allowed, then the patience with
+/// opening the next one, and a little.
+const PROOF: Duration = Duration::from_secs(14);
 
 /// Everything that `records` show to be broken, given the store's `journal`.
 #[must_use]

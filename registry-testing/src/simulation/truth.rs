@@ -163,9 +163,11 @@ impl Truth {
         to: Instant,
     ) -> bool {
         let spans = self.listed.get(&(service.clone(), id.clone(), incarnation.get()));
-        spans.is_some_and(|spans| {
-            spans.iter().any(|(start, end)| *start <= from && end.is_none_or(|end| end > to))
-        })
+        let within =
+            |(start, end): &(Instant, Option<Instant>)| *start <= from && end.is_none_or(|end| end > to);
+        // Gone and back within one moment is not all the time.
+        let ended = |(_, end): &(Instant, Option<Instant>)| end.is_some_and(|end| end >= from && end <= to);
+        spans.is_some_and(|spans| spans.iter().any(within) && !spans.iter().any(ended))
     }
 
     /// When the epoch in force at `at` began.
