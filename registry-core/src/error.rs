@@ -1,6 +1,7 @@
 //! The one error type: what kind of failure, in which operation, of which backend, and what to do next.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -279,6 +280,13 @@ impl fmt::Debug for Error {
             .field("reset_cause", &inner.reset_cause)
             .field("source", &inner.source)
             .finish()
+    }
+}
+
+/// So that a name that is already parsed is taken where one that must be parsed would be.
+impl From<Infallible> for Error {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 
