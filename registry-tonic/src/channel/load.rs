@@ -61,10 +61,10 @@ impl Load {
         Duration::from_nanos((self.average.latency_ns() * fading) as u64).max(FLOOR)
     }
 
-    /// The cost of one more call, for an endpoint of this weight.
-    pub(crate) fn cost(&self, weight: u32, now: Instant) -> f64 {
-        let queue = f64::from(self.in_flight()) + 1.0;
-        self.latency(now).as_nanos() as f64 * queue / f64::from(weight.max(1))
+    /// The cost of one more call, for an endpoint that carries `strength` times as many calls as the average one.
+    pub(crate) fn cost(&self, strength: f64, now: Instant) -> f64 {
+        let queue = f64::from(self.in_flight()) / strength + 1.0;
+        self.latency(now).as_nanos() as f64 * queue
     }
 }
 
@@ -98,13 +98,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn twice_the_weight_carries_twice_the_calls() {
+    async fn twice_the_strength_carries_twice_the_calls() {
         let now = Instant::now();
         let (one, two) = (Load::new(now), Load::new(now));
+        assert!((one.cost(1.0, now) - two.cost(2.0, now)).abs() < 1e-6);
         one.started();
-        for _ in 0..3 {
-            two.started();
-        }
-        assert!((one.cost(100, now) - two.cost(200, now)).abs() < 1e-6);
+        two.started();
+        two.started();
+        assert!((one.cost(1.0, now) - two.cost(2.0, now)).abs() < 1e-6);
     }
 }

@@ -5,6 +5,7 @@ mod connection;
 mod error;
 mod load;
 mod peer;
+mod pick;
 mod pool;
 
 use std::fmt;
@@ -30,8 +31,8 @@ use self::pool::{Board, Member, Pool};
 ///
 /// - It is connected to every instance before there is traffic, and follows the [`View`] with or without it. While the registry is away,
 ///   it goes on with the last known instances.
-/// - Each call goes to the less costly of two connected instances drawn at random: the latency expected of it, times its calls in
-///   flight, by its weight. Instances that are draining get calls only when there is no other; those with weight 0 never.
+/// - Each call goes to the less costly of two connected instances, drawn by weight: cost is the latency expected, times the calls in
+///   flight there for its weight. Instances that are draining get calls only when there is no other; those with weight 0 never.
 /// - A request that was never sent goes to another instance. One that may have been sent does not.
 /// - With nobody to call it waits, by default 2 s ([`ChannelBuilder::wait_for_ready`]), and then fails with `UNAVAILABLE` and the reason.
 /// - An instance that is removed gets no more calls, and those in flight on it finish.

@@ -169,7 +169,8 @@ impl InFlight {
 
     /// The peer, for messages.
     pub(crate) fn who(&self) -> String {
-        format!("{} at {}", self.peer.id(), self.peer.endpoint())
+        let (id, authority) = (self.peer.id().as_str(), self.peer.endpoint().authority());
+        if id == authority { authority } else { format!("{id} at {authority}") }
     }
 
     /// The answer has begun.

@@ -4,19 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use registry_core::pick::{Draw, p2c};
+use registry_core::pick::Draw;
 use registry_core::{Endpoint, Incarnation, Instance, Status, View};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::peer::{Connecting, Link, Peer, PeerHandle, PeerKey};
+use super::pick::Shares;
 
 /// Everything about a pool that a call needs, at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Lineup {
     /// Who can be called now.
     pub(crate) candidates: Box<[Candidate]>,
+    /// Their weights.
+    shares: Shares,
     /// Every peer, ordered by instance id.
     pub(crate) members: Box<[Member]>,
     /// How many instances want no calls, because of their weight.
@@ -42,17 +45,18 @@ pub(crate) struct Candidate {
 }
 
 impl Lineup {
-    /// The less loaded of two that can be called, drawn at random.
+    /// One that can be called: the less costly of two.
     pub(crate) fn pick(&self, draw: &Draw, now: Instant) -> Option<&Candidate> {
-        let cost = |candidate: &Candidate| candidate.peer.load.cost(candidate.weight, now);
-        let picked = &self.candidates[p2c(&self.candidates, cost, draw)?];
+        let cost = |at: usize| self.candidates[at].cost(&self.shares, now);
+        let picked = &self.candidates[self.shares.pick(cost, draw)?];
         if !picked.connection.is_closed() {
             return Some(picked);
         }
         // Its connection died a moment ago and the pool has yet to notice.
         let open: Vec<&Candidate> =
             self.candidates.iter().filter(|candidate| !candidate.connection.is_closed()).collect();
-        p2c(&open, |candidate| cost(candidate), draw).map(|at| open[at])
+        let shares = Shares::new(open.iter().map(|candidate| candidate.weight));
+        shares.pick(|at| open[at].cost(&shares, now), draw).map(|at| open[at])
     }
 
     fn of(members: Vec<Member>, weightless: usize, speechless: usize) -> Self {
@@ -65,7 +69,15 @@ impl Lineup {
             // One that is about to leave is better than none.
             candidates = connected(|status| status == Status::Draining);
         }
-        Self { candidates, members: members.into(), weightless, speechless }
+        let shares = Shares::new(candidates.iter().map(|candidate| candidate.weight));
+        Self { candidates, shares, members: members.into(), weightless, speechless }
+    }
+}
+
+impl Candidate {
+    /// What one more call would cost: the latency expected, times the calls in flight for its weight and the one to come.
+    fn cost(&self, shares: &Shares, now: Instant) -> f64 {
+        self.peer.load.cost(shares.relative(self.weight), now)
     }
 }
 

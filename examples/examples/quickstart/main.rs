@@ -1,0 +1,226 @@
+//! Discovery at work: servers come, drain, die; the registry goes away and comes back; a client goes on calling.
+//!
+//! `cargo run --example quickstart`
+#![allow(clippy::print_stdout, clippy::print_stderr)] // Its output is what it is for.
+
+mod orders;
+mod timeline;
+mod users;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use service_registry::core::{Freshness, Status, ViewState};
+use service_registry::memory::{Controls, MemoryRegistry};
+use service_registry::tonic::Channel;
+use service_registry::{Directory, Registry, ServiceName, Ttl, View};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::orders::{Count, Orders};
+use crate::timeline::{Summary, Timeline};
+use crate::users::{Process, SERVICE};
+
+/// Watch discovery at work, for about fifteen seconds.
+///
+/// Three gRPC servers of the service `user.rpc` register themselves. A client, `order`, finds them and calls one every 20 ms. Then a
+/// server joins, one is drained, one is killed without a goodbye, and the registry is taken away for a while.
+///
+/// Every line says what happened, and who answered how many calls since the line before. Only calls that were in flight on the
+/// killed server may fail; if any other does, the exit code is 1.
+#[derive(Parser)]
+#[command(
+    name = "quickstart",
+    after_help = "Where to look next: the code is in examples/examples/quickstart, and starts in main.rs."
+)]
+struct Arguments {
+    /// The registry: memory:// is a store in this process and needs no server.
+    ///
+    /// Only memory:// can be taken away by this program; with a registry on a server of its own that step is left out.
+    #[arg(long, value_name = "URL", default_value = "memory://")]
+    registry: String,
+
+    /// How long a server stays listed without a heartbeat, in seconds: how long the killed one stays in the view.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3)]
+    ttl: u64,
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Longer than anything here takes, even on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("quickstart: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The registry, and what can take it away, where that is possible.
+async fn connect(url: &str) -> Result<(Arc<dyn Registry>, Option<Controls>), Failure> {
+    if url == "memory://" {
+        let registry = MemoryRegistry::new();
+        let controls = registry.controls();
+        return Ok((Arc::new(registry), Some(controls)));
+    }
+    Ok((service_registry::connect(url).await?, None))
+}
+
+async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let (registry, controls) = connect(&arguments.registry).await?;
+    let ttl = Ttl::from_secs(arguments.ttl)?;
+    let service: ServiceName = SERVICE.parse()?;
+    println!("{SERVICE} on {}, TTL {ttl}; the client `order` calls every 20 ms\n", arguments.registry);
+    let timeline = Timeline::begin();
+
+    // Three servers, and a client that finds them.
+    let user1 = Process::start(&registry, ttl, "user-1").await?;
+    let user2 = Process::start(&registry, ttl, "user-2").await?;
+    let user3 = Process::start(&registry, ttl, "user-3").await?;
+    timeline.say("user-1, user-2 and user-3 start, on ports of their own");
+    let directory = Directory::new(Arc::clone(&registry));
+    let channel = Channel::new(&directory, &service);
+    connected(&channel, 3).await?;
+    timeline.say("order is connected to all three and starts to call");
+    let orders = Orders::start(&channel, Duration::from_millis(20));
+    sleep(Duration::from_millis(2000)).await;
+
+    // One more.
+    timeline.tell(&orders, "user-4 joins");
+    let joined = Instant::now();
+    let user4 = Process::start(&registry, ttl, "user-4").await?;
+    connected(&channel, 4).await?;
+    timeline.tell(&orders, "  order is connected to it");
+    let join_to_call = first_answer(&orders, "user-4").await?.saturating_duration_since(joined);
+    sleep(Duration::from_millis(2000)).await;
+
+    // One leaves in order.
+    timeline.tell(&orders, "user-2 is asked to stop");
+    let asked = Instant::now();
+    user2.handle.shutdown();
+    let view = channel.view();
+    seen(view, |state| status_of(state, &user2) == Some(Status::Draining)).await?;
+    let asked_to_drained = asked.elapsed();
+    timeline.tell(&orders, "  it is draining: no new calls");
+    seen(view, |state| status_of(state, &user2).is_none()).await?;
+    timeline.tell(&orders, "  it has deregistered");
+    user2.ended().await;
+    timeline.tell(&orders, "  it has finished its last call and ended");
+    sleep(Duration::from_millis(1500)).await;
+
+    // One dies.
+    timeline.tell(&orders, "user-3 is killed, without a goodbye");
+    let victim = user3.handle.instance().clone();
+    let killed = Instant::now();
+    user3.kill();
+    channel
+        .wait_until(PATIENCE, |all| all.iter().all(|one| one.id != *victim.id() || !one.is_ready()))
+        .await
+        .map_err(|_| "the death of user-3 was not noticed")?;
+    let kill_to_noticed = killed.elapsed();
+    timeline.tell(&orders, "  order has lost the connection to it: no new calls");
+    seen(view, |state| state.entries().iter().all(|entry| entry.id() != victim.id())).await?;
+    let kill_to_removed = killed.elapsed();
+    timeline.tell(&orders, "  its lease has ended: out of the view");
+    sleep(Duration::from_millis(1000)).await;
+
+    // The registry goes, and comes back.
+    match &controls {
+        Some(controls) => {
+            // Shorter than what is left of a lease after a missed heartbeat: nothing expires meanwhile.
+            let outage = ttl.get() / 2;
+            controls.outage();
+            timeline.tell(&orders, "the registry is taken away");
+            seen(view, |state| matches!(state.freshness(), Freshness::Stale { .. })).await?;
+            timeline.tell(&orders, "  order knows, and goes on with what it knew");
+            sleep(outage).await;
+            controls.heal();
+            timeline.tell(&orders, "the registry is back");
+            seen(view, |state| matches!(state.freshness(), Freshness::Live { .. })).await?;
+            timeline.tell(&orders, "  order's view is proven current again");
+        }
+        None => {
+            let what = "taking the registry away is left out: not ours to stop";
+            timeline.tell(&orders, what);
+        }
+    }
+    sleep(Duration::from_millis(1500)).await;
+
+    // The end.
+    timeline.tell(&orders, "order stops");
+    let count = orders.stop().await;
+    let milliseconds = |took: Duration| format!("{:>6} ms", took.as_millis());
+    let rows = vec![
+        ("from the start of user-4 to its first answer", milliseconds(join_to_call)),
+        ("from asking user-2 to stop to draining in view", milliseconds(asked_to_drained)),
+        ("from the death of user-3 to no new calls", milliseconds(kill_to_noticed)),
+        ("from the death of user-3 to out of the view", milliseconds(kill_to_removed)),
+    ];
+    Summary { rows }.print(&count);
+    let code = judge(&count, killed, victim.id().as_str());
+    for process in [user1, user4] {
+        process.handle.shutdown();
+        process.handle.shutdown();
+        process.ended().await;
+    }
+    Ok(code)
+}
+
+/// Says which calls failed, and whether they were allowed to.
+fn judge(count: &Count, killed: Instant, victim: &str) -> ExitCode {
+    let allowed = |failed: &&orders::Failed| failed.at >= killed && failed.why.contains(victim);
+    let in_flight = count.failures.iter().filter(allowed).count();
+    let wrong: Vec<_> = count.failures.iter().filter(|failed| !allowed(failed)).collect();
+    println!("Calls failed");
+    println!("  {:<48} {in_flight:>6}", "in flight on user-3 when it was killed");
+    println!("  {:<48} {:>6}", "any other", wrong.len());
+    for failed in count.failures.iter().take(5) {
+        println!("    {}", failed.why);
+    }
+    if wrong.is_empty() {
+        println!("\nNo call failed that should not have.");
+        ExitCode::SUCCESS
+    } else {
+        println!("\nCalls failed that should not have.");
+        ExitCode::from(1)
+    }
+}
+
+async fn connected(channel: &Channel, servers: usize) -> Result<(), Failure> {
+    let all = channel.wait_until(PATIENCE, |all| all.iter().filter(|one| one.is_ready()).count() == servers);
+    all.await.map(drop).map_err(|last| format!("never connected to {servers} servers: {last:?}").into())
+}
+
+/// Waits until the view satisfies `wanted`.
+async fn seen(view: &View, mut wanted: impl FnMut(&ViewState) -> bool) -> Result<(), Failure> {
+    let mut view = view.clone();
+    let wait = async {
+        while !wanted(&view.load()) {
+            view.changed().await;
+        }
+    };
+    Ok(timeout(PATIENCE, wait).await.map_err(|_| "what was to be seen in the view never was")?)
+}
+
+fn status_of(state: &ViewState, process: &Process) -> Option<Status> {
+    let entry = state.entries().iter().find(|entry| entry.id() == process.handle.instance().id());
+    entry.map(|entry| entry.instance().status())
+}
+
+async fn first_answer(orders: &Orders, server: &str) -> Result<Instant, Failure> {
+    let wait = async {
+        loop {
+            if let Some(answers) = orders.count().answers.get(server) {
+                return answers.first;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    Ok(timeout(PATIENCE, wait).await.map_err(|_| format!("{server} never answered"))?)
+}
