@@ -1,1 +1,1 @@
-//! Benchmarks of the service registry beside what they compare with.
+//! Benchmarks of the service registry; each topic is a bench target. Run them with `cargo bench -p benches`.

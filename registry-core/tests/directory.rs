@@ -1,5 +1,7 @@
 //! Views: shared, wait-free, cheap to keep up to date, and gone when dropped.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

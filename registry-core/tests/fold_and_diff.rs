@@ -1,5 +1,7 @@
 //! Folding and differences, against the plainest thing that could be right.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

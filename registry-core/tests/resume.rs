@@ -1,5 +1,7 @@
 //! The resume machine over scripted feeds: what a backend can do, and what the consumer is told.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,11 +25,13 @@ enum Opening {
     Hangs,
 }
 
+type Opened = (Instant, Option<Cursor>);
+
 /// Plays openings in order, and notes the cursors it was opened with.
 #[derive(Clone, Default)]
 struct Script {
     openings: Arc<Mutex<VecDeque<Opening>>>,
-    opened: Arc<Mutex<Vec<(Instant, Option<Cursor>)>>>,
+    opened: Arc<Mutex<Vec<Opened>>>,
 }
 
 impl std::fmt::Debug for Script {
