@@ -133,7 +133,7 @@ async fn an_endpoint_that_accepts_and_says_nothing_is_not_called() {
         .wait_for_ready(Duration::from_millis(300))
         .build();
     let _accepted = within("a connection", mute.accept()).await.unwrap();
-    let status = call(&channel, 0).await.unwrap_err();
+    let status = within("a failed call", call(&channel, 0)).await.unwrap_err();
     assert!(status.message().contains("no answer within 100ms"), "{}", status.message());
 }
 

@@ -26,17 +26,17 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Registry>> {
         Backend::Memory => memory(&address),
         Backend::Etcd => Err(unsupported(
             &address,
-            "this build has no etcd backend: this version does not include one yet",
+            "this build has no etcd backend: there is none in this version yet; use memory:// meanwhile",
         )),
         Backend::Redis => Err(unsupported(
             &address,
-            "this build has no Redis backend: this version does not include one yet",
+            "this build has no Redis backend: there is none in this version yet; use memory:// meanwhile",
         )),
     }
 }
 
 fn unsupported(address: &Address<'_>, why: &str) -> Error {
-    let message = format!("{}://: {why}", address.scheme);
+    let message = format!("{}:// is known, but {why}", address.scheme);
     Error::new(ErrorKind::Unsupported, Operation::Connect, message)
 }
 

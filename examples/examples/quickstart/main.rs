@@ -42,7 +42,7 @@ struct Arguments {
     registry: String,
 
     /// How long a server stays listed without a heartbeat, in seconds: how long the killed one stays in the view.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=20))]
     ttl: u64,
 }
 

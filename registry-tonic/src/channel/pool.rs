@@ -220,14 +220,6 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
-    fn drop(&mut self) {
-        // What is published holds connections.
-        self.peers.clear();
-        self.publish();
-    }
-}
-
 /// The endpoint to call: the first that is said to speak gRPC, otherwise the first that says nothing.
 fn grpc_endpoint(instance: &Instance) -> Option<&Endpoint> {
     let speaks = |protocol| instance.endpoints().iter().find(|endpoint| endpoint.protocol() == protocol);

@@ -97,7 +97,8 @@ pub(crate) struct Process {
     pub(crate) handle: ServerHandle,
     pub(crate) named: Named,
     kill: Option<oneshot::Sender<()>>,
-    thread: std::thread::JoinHandle<Option<Result<(), ServerError>>>,
+    thread: std::thread::JoinHandle<()>,
+    outcome: oneshot::Receiver<Result<(), ServerError>>,
 }
 
 impl Process {
@@ -123,23 +124,23 @@ impl Process {
         let router = named.router();
         let (tell, told) = oneshot::channel();
         let (kill, killed) = oneshot::channel::<()>();
+        let (end, outcome) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-            let outcome = runtime.block_on(async {
+            runtime.block_on(async {
                 let server = builder.bind().await.unwrap();
                 let _ = tell.send(server.handle());
                 let served = tokio::spawn(server.serve(router));
                 tokio::select! {
-                    outcome = served => Some(outcome.unwrap()),
-                    Ok(()) = killed => None,
+                    outcome = served => drop(end.send(outcome.unwrap())),
+                    Ok(()) = killed => {}
                 }
             });
             // Everything stops where it is, as in a process that was killed: no goodbye from server or registrar.
             runtime.shutdown_background();
-            outcome
         });
-        Self { handle: told.await.unwrap(), named, kill: Some(kill), thread }
+        Self { handle: told.await.unwrap(), named, kill: Some(kill), thread, outcome }
     }
 
     pub(crate) fn begun(&self) -> u32 {
@@ -153,11 +154,10 @@ impl Process {
 
     /// Waits for the end of the server's future.
     pub(crate) async fn ended(self) -> Result<(), ServerError> {
-        let Self { kill, thread, .. } = self;
-        let joined = tokio::task::spawn_blocking(move || thread.join().unwrap());
-        let outcome = within("the server's end", joined).await.unwrap();
+        let Self { kill, outcome, .. } = self;
+        let outcome = within("the server's end", outcome).await.expect("it was not killed");
         drop(kill);
-        outcome.expect("it was not killed")
+        outcome
     }
 }
 
