@@ -12,7 +12,7 @@ pub(crate) struct Timeline {
 
 impl Timeline {
     pub(crate) fn begin() -> Self {
-        println!("{:>8}  {:<53}  calls answered since the line before", "", "");
+        println!("{:>8}  {:<53}  calls answered since the last line", "", "");
         println!(
             "{:>8}  {:<53} {}  failed",
             "time",
