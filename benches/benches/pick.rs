@@ -18,7 +18,7 @@ fn picks(c: &mut Criterion) {
             .collect();
         let (draw, turns) = (Draw::with_seed(1), RoundRobin::default());
         group.bench_function(BenchmarkId::new("p2c", size), |b| {
-            b.iter(|| p2c(black_box(&candidates), PeakEwma::load, &draw));
+            b.iter(|| p2c(black_box(&candidates), |candidate| candidate.load(now), &draw));
         });
         group.bench_function(BenchmarkId::new("random", size), |b| {
             b.iter(|| random(black_box(&candidates), &draw));

@@ -28,7 +28,7 @@ impl Ttl {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) below [`Ttl::MIN`] or above [`Ttl::MAX`].
     pub fn new(duration: Duration) -> Result<Self> {
         if duration < Self::MIN.0 || duration > Self::MAX.0 {
-            let reason = format!("is {duration:?}, must be {:?} to {:?}", Self::MIN.0, Self::MAX.0);
+            let reason = format!("is {duration:?}, must be 1 s to 24 h");
             return Err(Error::invalid("ttl", reason));
         }
         Ok(Self(Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))))

@@ -54,34 +54,47 @@ impl PeakEwma {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// The latency expected, in nanoseconds.
+    /// The latency expected at `now`, in nanoseconds. It fades while nothing new is learned, so that a candidate that was slow once
+    /// is tried again.
     #[must_use]
-    pub fn latency_ns(&self) -> f64 {
-        f64::from_bits(self.average.load(Ordering::Relaxed))
+    pub fn latency_ns(&self, now: Instant) -> f64 {
+        let silent = self.since_start(now).saturating_sub(self.observed.load(Ordering::Relaxed));
+        self.average() * keep(silent as f64, self.decay_ns)
     }
 
-    /// The load: the latency expected, times what is in flight plus the one to come.
+    /// The load at `now`: the latency expected, times what is in flight plus the one to come.
     #[must_use]
-    pub fn load(&self) -> f64 {
-        self.latency_ns() * (f64::from(self.in_flight()) + 1.0)
+    pub fn load(&self, now: Instant) -> f64 {
+        self.latency_ns(now) * (f64::from(self.in_flight()) + 1.0)
     }
 
     fn observe(&self, took: Duration, now: Instant) {
-        let now = u64::try_from(now.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX);
+        let now = self.since_start(now);
         let before = self.observed.swap(now, Ordering::Relaxed);
         let elapsed = now.saturating_sub(before) as f64;
-        let average = next_average(self.latency_ns(), took.as_nanos() as f64, elapsed, self.decay_ns);
+        let average = next_average(self.average(), took.as_nanos() as f64, elapsed, self.decay_ns);
         self.average.store(average.to_bits(), Ordering::Relaxed);
     }
+
+    fn average(&self) -> f64 {
+        f64::from_bits(self.average.load(Ordering::Relaxed))
+    }
+
+    fn since_start(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// The share of an average that is left after `elapsed`.
+fn keep(elapsed: f64, decay: f64) -> f64 {
+    (-elapsed / decay).exp()
 }
 
 /// The average after an observation `took`, `elapsed` after the last one.
 fn next_average(average: f64, took: f64, elapsed: f64, decay: f64) -> f64 {
-    if took > average {
-        return took;
-    }
-    let keep = (-elapsed / decay).exp();
-    average * keep + took * (1.0 - keep)
+    let keep = keep(elapsed, decay);
+    let faded = average * keep;
+    if took > faded { took } else { faded + took * (1.0 - keep) }
 }
 
 #[cfg(test)]
@@ -96,14 +109,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_candidate_that_was_slow_once_is_picked_again() {
+        use crate::pick::{Draw, p2c};
+        let start = Instant::now();
+        let new = || PeakEwma::new(Duration::from_millis(1), Duration::from_secs(10), start);
+        let (candidates, draw) = ([new(), new()], Draw::with_seed(1));
+        candidates[1].started();
+        candidates[1].finished(Some(Duration::from_millis(100)), start);
+        let mut picks = [0; 2];
+        for _ in 0..3_000 {
+            tokio::time::advance(Duration::from_millis(100)).await;
+            let now = Instant::now();
+            let picked = p2c(&candidates, |candidate| candidate.load(now), &draw).unwrap();
+            picks[picked] += 1;
+            candidates[picked].started();
+            candidates[picked].finished(Some(Duration::from_millis(1)), now);
+        }
+        assert!(picks.iter().all(|count| *count > 500), "{picks:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn work_in_flight_multiplies_the_load() {
         let now = Instant::now();
         let load = PeakEwma::new(Duration::from_millis(1), Duration::from_secs(10), now);
-        let idle = load.load();
+        let idle = load.load(now);
         load.started();
-        assert!((load.load() - 2.0 * idle).abs() < 1e-6);
+        assert!((load.load(now) - 2.0 * idle).abs() < 1e-6);
         load.finished(None, now);
-        assert!((load.load() - idle).abs() < 1e-6);
+        assert!((load.load(now) - idle).abs() < 1e-6);
         assert_eq!(load.in_flight(), 0);
     }
 }

@@ -173,7 +173,7 @@ impl Registrar {
     }
 
     /// Leaves in order: marks the instance as draining, keeps it alive for `grace` so that clients move away, then
-    /// deregisters. Takes at most `grace` plus [`shutdown_timeout`](RegistrarOptions::shutdown_timeout), also when the registry is
+    /// deregisters. Without a lease there is nobody to tell, and it ends without the grace. Takes at most `grace` plus [`shutdown_timeout`](RegistrarOptions::shutdown_timeout), also when the registry is
     /// down.
     ///
     /// # Errors

@@ -1,6 +1,5 @@
-//! How loaded an endpoint is: core's peak-sensitive average, fading while nothing new is learned.
+//! How loaded an endpoint is: core's peak-sensitive average, with a floor.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use registry_core::pick::PeakEwma;
@@ -19,14 +18,11 @@ const FLOOR: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(crate) struct Load {
     average: PeakEwma,
-    start: Instant,
-    /// Nanoseconds from `start` to the last completion.
-    learned: AtomicU64,
 }
 
 impl Load {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { average: PeakEwma::new(INITIAL, DECAY, now), start: now, learned: AtomicU64::new(0) }
+        Self { average: PeakEwma::new(INITIAL, DECAY, now) }
     }
 
     pub(crate) fn started(&self) {
@@ -36,15 +32,12 @@ impl Load {
     /// A call is over, after `took` to its first answer; `None` when that says nothing.
     pub(crate) fn finished(&self, took: Option<Duration>, now: Instant) {
         self.average.finished(took, now);
-        if took.is_some() {
-            self.learned.store(nanos(now.saturating_duration_since(self.start)), Ordering::Relaxed);
-        }
     }
 
     /// A call is over that was given up `after` this long without an answer. That says something only if it is longer than
     /// what was expected.
     pub(crate) fn given_up(&self, after: Duration, now: Instant) {
-        let slow = after.as_nanos() as f64 > self.average.latency_ns();
+        let slow = after.as_nanos() as f64 > self.average.latency_ns(now);
         self.finished(slow.then_some(after), now);
     }
 
@@ -52,13 +45,9 @@ impl Load {
         self.average.in_flight()
     }
 
-    /// The latency expected now: the average, fading since the last completion, so that an endpoint which was slow once is
-    /// tried again.
+    /// The latency expected now.
     pub(crate) fn latency(&self, now: Instant) -> Duration {
-        let learned = self.learned.load(Ordering::Relaxed);
-        let silent = nanos(now.saturating_duration_since(self.start)).saturating_sub(learned);
-        let fading = (-(silent as f64) / DECAY.as_nanos() as f64).exp();
-        Duration::from_nanos((self.average.latency_ns() * fading) as u64).max(FLOOR)
+        Duration::from_nanos(self.average.latency_ns(now) as u64).max(FLOOR)
     }
 
     /// The cost of one more call, for an endpoint that carries `strength` times as many calls as the average one.
@@ -66,10 +55,6 @@ impl Load {
         let queue = f64::from(self.in_flight()) / strength + 1.0;
         self.latency(now).as_nanos() as f64 * queue
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
