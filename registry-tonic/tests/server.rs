@@ -202,3 +202,82 @@ async fn an_entry_of_someone_else_stays_when_it_stops() {
     let left = registry.lookup(&service()).await.unwrap();
     assert_eq!(left.instances().collect::<Vec<_>>(), [&other]);
 }
+
+/// Calls every instance at the moment it is registered.
+#[derive(Debug)]
+struct Probing {
+    inner: MemoryRegistry,
+    answered: std::sync::Mutex<Vec<bool>>,
+}
+
+#[tonic::async_trait]
+impl Registry for Probing {
+    async fn register(
+        &self,
+        instance: &Instance,
+        options: &RegisterOptions,
+    ) -> registry_core::Result<registry_core::Registration> {
+        let url = format!("http://{}", instance.endpoint());
+        let probe = async {
+            let channel = tonic::transport::Endpoint::from_shared(url).ok()?.connect().await.ok()?;
+            support::echo::echo_client::EchoClient::new(channel)
+                .call(support::echo::Request::default())
+                .await
+                .ok()
+        };
+        let answer = tokio::time::timeout(Duration::from_secs(1), probe).await;
+        self.answered.lock().unwrap().push(matches!(answer, Ok(Some(_))));
+        self.inner.register(instance, options).await
+    }
+
+    async fn keepalive(&self, lease: &registry_core::Lease) -> registry_core::Result<()> {
+        self.inner.keepalive(lease).await
+    }
+
+    async fn update(
+        &self,
+        lease: &registry_core::Lease,
+        instance: &Instance,
+    ) -> registry_core::Result<registry_core::Revision> {
+        self.inner.update(lease, instance).await
+    }
+
+    async fn deregister(&self, lease: &registry_core::Lease) -> registry_core::Result<()> {
+        self.inner.deregister(lease).await
+    }
+
+    async fn lookup(&self, service: &registry_core::ServiceName) -> registry_core::Result<Snapshot> {
+        self.inner.lookup(service).await
+    }
+
+    async fn services(&self, prefix: &str) -> registry_core::Result<Vec<registry_core::ServiceName>> {
+        self.inner.services(prefix).await
+    }
+
+    fn watch(
+        &self,
+        service: &registry_core::ServiceName,
+        from: Option<registry_core::Cursor>,
+    ) -> registry_core::Watch {
+        self.inner.watch(service, from)
+    }
+
+    fn guarantees(&self) -> registry_core::Guarantees {
+        self.inner.guarantees()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_registered_only_once_it_answers() {
+    let probing =
+        std::sync::Arc::new(Probing { inner: MemoryRegistry::new(), answered: std::sync::Mutex::default() });
+    let builder = Server::builder(probing.clone(), SERVICE).listen("127.0.0.1:0");
+    let server =
+        builder.drain_grace(Duration::ZERO).shutdown_on(std::future::pending()).bind().await.unwrap();
+    let handle = server.handle();
+    let serving = tokio::spawn(server.serve(support::Named::new("a").router()));
+    within("registered", handle.wait_until(|state| state.is_registered())).await;
+    assert_eq!(*probing.answered.lock().unwrap(), [true]);
+    handle.shutdown();
+    within("the end", serving).await.unwrap().unwrap();
+}
