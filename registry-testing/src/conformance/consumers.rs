@@ -131,8 +131,11 @@ pub async fn waiting_for_instances_ends_when_they_are_there_or_in_time(backend: 
         let client = Arc::clone(&client);
         tokio::spawn(async move { client.wait_until(&user(), PATIENCE, |view| view.len() == 2).await })
     };
-    register(&*client, &instance(1)).await;
-    register(&*client, &instance(2)).await;
+    // So that it sees them come, one by one.
+    for n in 1..=2 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        register(&*client, &instance(n)).await;
+    }
     let seen = waiting.await.expect("it ends").expect("they are there");
     assert_eq!(entries(&seen), entries(&lookup(&*client, &user()).await));
     let limit = Duration::from_millis(300);

@@ -35,7 +35,7 @@ pub async fn every_valid_name_reads_back_as_it_was_written(backend: &dyn Backend
         ("a..b", "1:2:3"),
         ("0", "0"),
         ("a.", "..a".trim_start_matches('.')),
-        ("null", "meta"),
+        ("null", "Meta"),
         ("a-b_c.d--", "x-._:"),
         ("a.b", "c"),
         (&longest[0], &longest[1]),

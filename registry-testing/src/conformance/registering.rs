@@ -186,6 +186,8 @@ pub async fn one_id_in_two_services_is_two_instances(backend: &dyn Backend) {
     let same_id = super::support::instance_of(&other, 1);
     let second = register_with(&*client, &same_id, &options).await;
     assert_eq!(first.lease.id(), second.lease.id());
+    assert_eq!(ids(&lookup(&*client, &user()).await), [same_id.id().as_str()]);
+    super::support::answer(client.keepalive(&first.lease)).await;
     super::support::answer(client.deregister(&first.lease)).await;
     assert!(lookup(&*client, &user()).await.is_empty());
     assert_eq!(ids(&lookup(&*client, &other).await), [same_id.id().as_str()]);
