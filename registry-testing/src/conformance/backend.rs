@@ -17,7 +17,8 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// A new client of this store, with a connection of its own. The first client finds the store empty.
     async fn client(&self) -> Arc<dyn Registry>;
 
-    /// More changes than a watch holds for a consumer that does not read: so many unread ones must become one `Reset`.
+    /// More changes than a watch holds for a consumer that does not read: so many unread ones must become one `Reset`. Half of
+    /// it may well be held, and 1,000 must be, because the suite has bursts of that many.
     fn overflow(&self) -> usize {
         4096
     }

@@ -24,6 +24,7 @@ async fn churn(client: Arc<dyn Registry>, first: usize) -> Vec<(Revision, Instan
             let changed = weighing(&instance(n), weight);
             let revision = answer(client.update(&registration.lease, &changed)).await;
             acknowledged.push((revision, changed.id().clone()));
+            tokio::task::yield_now().await;
         }
     }
     acknowledged

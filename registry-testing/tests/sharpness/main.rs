@@ -1,9 +1,13 @@
 //! A test that cannot fail proves nothing: defective backends, and the tests that must find each of them.
 //!
-//! `defect` is the table. Every promise of the suite must be in it at least once, or in [`NOT_SHARPENED`] with the reason.
+//! `defect` is the table of what is broken over memory, `careless` that of what only a store of bytes can break. Every promise of the suite
+//! must be in one of them, or in [`NOT_SHARPENED`] with the reason.
 #![allow(missing_docs)]
 
+mod careless;
 mod defect;
+#[path = "../../examples/file_registry/registry.rs"]
+mod file_registry;
 mod harness;
 mod registry;
 mod watch;
@@ -14,22 +18,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 use std::time::Duration;
 
+use careless::{CARELESS, Care, CarelessBackend};
 use defect::{Defect, TABLE};
 use harness::BrokenBackend;
-use registry_testing::conformance::{Clock, Control, PROMISES, Promise, run};
+use registry_testing::conformance::{Backend, Clock, Control, PROMISES, Promise, run};
 
-/// Promises that no defect here breaks, and why.
-const NOT_SHARPENED: &[(&str, &str)] = &[
-    ("what_cannot_be_read_is_skipped_and_counted", BYTES),
-    ("what_cannot_be_read_does_not_stop_a_watch", BYTES),
-    ("what_cannot_be_read_does_not_stop_a_resumed_watch", BYTES),
-    ("an_entry_that_became_rubbish_is_gone_everywhere", BYTES),
-    ("an_id_that_holds_rubbish_can_be_registered", BYTES),
-    ("a_service_of_rubbish_has_no_instances", BYTES),
-];
-
-/// Memory holds no bytes that could be malformed.
-const BYTES: &str = "broken by the defects in `third_party.rs`, over a store that holds bytes";
+/// Promises that no defect breaks, and why.
+const NOT_SHARPENED: &[(&str, &str)] = &[];
 
 /// What the defective store lacks.
 fn can_run(promise: &Promise) -> bool {
@@ -59,9 +54,14 @@ fn quietly<T>(act: impl FnOnce() -> T) -> T {
 
 /// Whether the test of `promise` fails on a backend with `defect`.
 fn finds(promise: &Promise, defect: Defect) -> bool {
+    fails(promise, || BrokenBackend::new(defect))
+}
+
+/// Whether the test of `promise` fails.
+fn fails<B: Backend>(promise: &Promise, backend: impl FnOnce() -> B) -> bool {
     let test = || {
         run(Clock::Paused, async {
-            let backend = BrokenBackend::new(defect);
+            let backend = backend();
             let limit = Duration::from_secs(6 * 3600);
             tokio::time::timeout(limit, (promise.check)(&backend)).await.expect("it ends");
         });
@@ -90,6 +90,13 @@ fn every_defect_is_found_by_the_tests_of_the_promises_it_breaks() {
             }
         }
     }
+    for (care, tests) in CARELESS {
+        for test in *tests {
+            if fails(promise(test), || CarelessBackend::new(*care)) == (*care == Care::Enough) {
+                missed.push(format!("{care:?} with {test}"));
+            }
+        }
+    }
     assert!(missed.is_empty(), "{missed:#?}");
     let idle: Vec<_> =
         TABLE.iter().filter(|(defect, tests)| tests.is_empty() && *defect != Defect::None).collect();
@@ -98,7 +105,10 @@ fn every_defect_is_found_by_the_tests_of_the_promises_it_breaks() {
 
 #[test]
 fn every_promise_can_be_broken() {
-    let sharp: BTreeSet<_> = TABLE.iter().flat_map(|(_, tests)| tests.iter().copied()).collect();
+    let careless = CARELESS.iter().filter(|(care, _)| *care != Care::Enough);
+    let careless = careless.flat_map(|(_, tests)| tests.iter().copied());
+    let sharp: BTreeSet<_> =
+        TABLE.iter().flat_map(|(_, tests)| tests.iter().copied()).chain(careless).collect();
     let excused: BTreeSet<_> = NOT_SHARPENED.iter().map(|(name, _)| *name).collect();
     let all: BTreeSet<_> = PROMISES.iter().map(|promise| promise.name).collect();
     assert_eq!(all.len(), PROMISES.len(), "two promises have one name");
