@@ -1,5 +1,5 @@
 //! The suite on the in-memory backend, on wrappers of it, and on variants of its options.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -85,6 +85,9 @@ use std::pin::Pin;
 
 pub use self::backend::{Backend, Control, Link};
 
+/// A test: panics unless the backend keeps the promise.
+pub type Check = for<'a> fn(&'a dyn Backend) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
+
 /// A promise of the contract, as a test.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
@@ -96,7 +99,7 @@ pub struct Promise {
     /// What it needs to do to the store.
     pub needs: &'static [Control],
     /// Panics unless the backend keeps the promise.
-    pub check: for<'a> fn(&'a dyn Backend) -> Pin<Box<dyn Future<Output = ()> + 'a>>,
+    pub check: Check,
 }
 
 impl fmt::Debug for Promise {

@@ -59,7 +59,7 @@ pub async fn every_valid_name_reads_back_as_it_was_written(backend: &dyn Backend
 pub async fn names_are_compared_byte_by_byte(backend: &dyn Backend) {
     let client = backend.client().await;
     for id in ["node", "Node", "NODE", "node.", "node-"] {
-        register(&*client, &Instance::builder(&user()).id(id).endpoint("h:1").build().expect("valid")).await;
+        register(&*client, &Instance::builder(user()).id(id).endpoint("h:1").build().expect("valid")).await;
     }
     register(&*client, &Instance::builder("USER.rpc").id("node").endpoint("h:1").build().expect("valid"))
         .await;
@@ -69,7 +69,7 @@ pub async fn names_are_compared_byte_by_byte(backend: &dyn Backend) {
 
 /// Sixteen endpoints of all kinds, in their order.
 pub async fn sixteen_endpoints_keep_their_order(backend: &dyn Backend) {
-    let mut builder = Instance::builder(&user())
+    let mut builder = Instance::builder(user())
         .endpoint("grpc://[fd00::1]:65535")
         .endpoint("[::1]:1")
         .endpoint("http://host-1.example.com:80")
@@ -82,7 +82,7 @@ pub async fn sixteen_endpoints_keep_their_order(backend: &dyn Backend) {
 
 /// An instance whose only address is an IPv6 one, with the id that comes from it.
 pub async fn an_ipv6_instance_reads_back_as_it_was_written(backend: &dyn Backend) {
-    let instance = Instance::builder(&user()).endpoint("[fd00::1]:8080").build().expect("a valid instance");
+    let instance = Instance::builder(user()).endpoint("[fd00::1]:8080").build().expect("a valid instance");
     assert_eq!(instance.id().as_str(), "fd00::1:8080");
     require_round_trip(backend, &instance).await;
 }
@@ -118,7 +118,7 @@ pub async fn text_of_all_kinds_reads_back_as_it_was_written(backend: &dyn Backen
         "\u{10ffff}",
         "مرحبا",
     ];
-    let mut builder = Instance::builder(&user()).endpoint("h:1");
+    let mut builder = Instance::builder(user()).endpoint("h:1");
     for (n, text) in texts.iter().enumerate() {
         builder = builder.metadata(format!("k{n}"), *text);
         if !text.is_empty() {
@@ -151,7 +151,7 @@ pub async fn an_instance_at_the_limits_reads_back_as_it_was_written(backend: &dy
 pub async fn the_largest_instance_reads_back_as_it_was_written(backend: &dyn Backend) {
     let build = |pairs: usize, rest: usize| {
         let value = "\u{fc}".repeat(Instance::MAX_METADATA_VALUE / 2);
-        let mut builder = Instance::builder(&user()).endpoint("h:1");
+        let mut builder = Instance::builder(user()).endpoint("h:1");
         for n in 0..pairs {
             builder = builder.metadata(format!("k{n:02}"), value.as_str());
         }

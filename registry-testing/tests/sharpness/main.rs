@@ -2,13 +2,15 @@
 //!
 //! `defect` is the table of what is broken over memory, `careless` that of what only a store of bytes can break. Every promise of the suite
 //! must be in one of them, or in [`NOT_SHARPENED`] with the reason.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod careless;
+mod claims;
 mod defect;
 #[path = "../../examples/file_registry/registry.rs"]
 mod file_registry;
 mod harness;
+mod operations;
 mod registry;
 mod watch;
 

@@ -155,7 +155,7 @@ impl State {
     async fn mutate(&mut self, event: WatchEvent, asked: Instant) {
         let mut tell = |events: Vec<WatchEvent>| self.pending.extend(events);
         match (self.shared.defect, event) {
-            (Defect::DropsEverySecond, WatchEvent::Changes(_)) if self.changes % 2 == 0 => {}
+            (Defect::DropsEverySecond, WatchEvent::Changes(_)) if self.changes.is_multiple_of(2) => {}
             (Defect::Doubles, event @ WatchEvent::Changes(_)) => tell(vec![event.clone(), event]),
             (Defect::Swaps, event @ WatchEvent::Changes(_)) => match self.held.take() {
                 Some(held) => tell(vec![event, held]),
