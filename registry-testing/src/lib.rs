@@ -1,6 +1,6 @@
 //! Conformance suite for service registry backends.
 //!
-//! [`conformance`] is the contract of [`Registry`](registry_core::Registry) as a list of named tests that any backend runs, also one that is
+//! [`mod@conformance`] is the contract of [`Registry`](registry_core::Registry) as a list of named tests that any backend runs, also one that is
 //! not of this project: implement [`conformance::Backend`] for a harness and call [`conformance!`]. [`MemoryBackend`] is the harness of the
 //! in-memory backend, with every control that it has.
 

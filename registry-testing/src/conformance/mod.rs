@@ -1,4 +1,4 @@
-//! The contract of [`Registry`] as a list of named async functions that any backend runs.
+//! The contract of [`Registry`](registry_core::Registry) as a list of named async functions that any backend runs.
 //!
 //! A backend implements [`Backend`]: how to get a client of a fresh store, and what tests can do to that store
 //! ([`Control`]). The macro [`conformance!`](crate::conformance!) then makes one named test of every promise:
