@@ -123,11 +123,13 @@ pub async fn w9_a_watch_resumed_in_an_outage_goes_on_after_it(backend: &dyn Back
 pub async fn w8_an_address_that_changed_during_a_cut_is_not_lost(backend: &dyn Backend) {
     let client = backend.client().await;
     let (reader, link) = backend.linked_client().await;
-    let old = instance(1).to_builder().id("node-1").build().expect("a valid instance");
-    let new = old.to_builder().clear_endpoints().endpoint("10.9.9.9:1").build().expect("a valid instance");
-    let lease = register(&*client, &old).await.lease;
+    let at = |endpoint: &str| {
+        let builder = instance(1).to_builder().id("node-1").clear_endpoints().endpoint(endpoint);
+        builder.build().expect("a valid instance")
+    };
+    let mut lease = register(&*client, &at("10.9.9.9:1")).await.lease;
     let mut watcher = Watcher::ready(&*reader, &user()).await;
-    for black_hole in [false, true] {
+    for (black_hole, endpoint) in [(false, "10.9.9.9:2"), (true, "10.9.9.9:3")] {
         if black_hole {
             link.black_hole().await
         } else {
@@ -135,12 +137,13 @@ pub async fn w8_an_address_that_changed_during_a_cut_is_not_lost(backend: &dyn B
         }
         watcher.until_stale().await;
         answer(client.deregister(&lease)).await;
-        register(&*client, &new).await;
+        let moved = at(endpoint);
+        lease = register(&*client, &moved).await.lease;
         link.heal().await;
         watcher.until_live().await;
         watcher.settle(&*client).await;
         assert_eq!(watcher.view().len(), 1);
-        assert_eq!(super::support::entry(watcher.view(), new.id()).instance(), &new);
+        assert_eq!(super::support::entry(watcher.view(), moved.id()).instance(), &moved);
     }
 }
 
