@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cursor::Revision;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::instance::{Instance, Status, Weight};
 use crate::lease::{Incarnation, OwnerToken};
@@ -36,13 +37,23 @@ pub struct Stored {
     pub incarnation: Incarnation,
     /// The owner.
     pub token: OwnerToken,
+    /// The revision of its registration, in stores that do not keep it themselves; left out by the registration itself,
+    /// which cannot know it.
+    pub registered: Option<Revision>,
 }
 
 impl Stored {
     /// An entry of `instance`, owned by `token`.
     #[must_use]
     pub fn new(instance: Instance, incarnation: Incarnation, token: OwnerToken) -> Self {
-        Self { instance, incarnation, token }
+        Self { instance, incarnation, token, registered: None }
+    }
+
+    /// Sets the revision of its registration.
+    #[must_use]
+    pub fn with_registered(mut self, revision: Revision) -> Self {
+        self.registered = Some(revision);
+        self
     }
 
     /// The bytes to store.
@@ -107,6 +118,8 @@ struct Written<'a> {
     incarnation: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registered: Option<u64>,
     endpoints: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<&'a str>,
@@ -128,6 +141,7 @@ impl<'a> Written<'a> {
             id: instance.id.as_str(),
             incarnation: owner.map(|stored| stored.incarnation.get()),
             token: owner.map(|stored| format!("{:032x}", stored.token.as_u128())),
+            registered: owner.and_then(|stored| stored.registered).map(Revision::get),
             endpoints: instance.endpoints.iter().map(ToString::to_string).collect(),
             version: instance.version.as_ref().map(Version::as_str),
             zone: instance.zone.as_ref().map(Zone::as_str),
@@ -149,6 +163,8 @@ struct Read {
     id: String,
     incarnation: u64,
     token: String,
+    #[serde(default)]
+    registered: Option<u64>,
     endpoints: Vec<String>,
     #[serde(default)]
     version: Option<String>,
@@ -188,7 +204,8 @@ impl Read {
             Ok(instance)
         };
         let instance = parsed().map_err(|error| malformed(error.to_string()))?;
-        Ok(Stored::new(instance, Incarnation::new(self.incarnation), OwnerToken::from_u128(token)))
+        let stored = Stored::new(instance, Incarnation::new(self.incarnation), OwnerToken::from_u128(token));
+        Ok(Stored { registered: self.registered.map(Revision::new), ..stored })
     }
 }
 
@@ -241,6 +258,12 @@ mod tests {
         let text = String::from_utf8(written).unwrap();
         assert!(text.contains(r#""shard":{"of":[1,2]}"#), "{text}");
         assert!(text.contains(r#""weight":8"#), "{text}");
+    }
+
+    #[test]
+    fn the_revision_of_the_registration_is_kept_where_it_is_known() {
+        let stored = stored().with_registered(Revision::new(17));
+        assert_eq!(Stored::decode(&stored.encode()).unwrap(), stored);
     }
 
     #[test]
