@@ -5,4 +5,5 @@ mod cluster;
 mod node;
 mod process;
 mod proxy;
+mod redis;
 mod support;

@@ -1,10 +1,14 @@
 //! One etcd.
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::time::Duration;
 
 use registry_testing::servers::ServerError;
-use registry_testing::servers::etcd::{Etcd, EtcdOptions};
+use registry_testing::servers::etcd::{ClientTls, Etcd, EtcdOptions};
+use registry_testing::servers::process::Program;
 use registry_testing::servers::proxy::Faults;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -105,8 +109,12 @@ async fn with_users_strangers_are_refused_and_control_goes_on() {
     etcd.put("key", "secret").await.unwrap();
     etcd.enable_auth("password").await.unwrap();
     assert_eq!(etcd.get("key").await.unwrap(), value("secret"));
-    let stranger = Etcd::start(EtcdOptions::default().with_args(["--log-level=error"])).await.unwrap();
-    assert!(stranger.ask("/v3/auth/enable", serde_json::json!({})).await.is_err(), "there is no root yet");
+    let mut stranger = TcpStream::connect(etcd.client_address()).await.unwrap();
+    let request = "POST /v3/kv/range HTTP/1.0\r\nContent-Length: 14\r\n\r\n{\"key\":\"a2V5\"}";
+    stranger.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stranger.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("user name is empty"), "{answer}");
     etcd.save().await.unwrap();
     etcd.restart().await.unwrap();
     assert_eq!(etcd.get("key").await.unwrap(), value("secret"));
@@ -142,13 +150,48 @@ async fn a_full_quota_refuses_writes_and_does_not_prevent_a_restart() {
     etcd.restart().await.unwrap();
 }
 
+/// The log of an etcd shows how it took its flags.
 #[tokio::test]
-async fn history_can_compact_itself() {
-    let etcd = Etcd::start(
-        EtcdOptions::default().with_timing(Duration::from_millis(20), Duration::from_millis(200)),
-    );
-    drop(etcd.await.unwrap());
-    let etcd = Etcd::start(EtcdOptions::default().with_auto_compaction("revision", "1")).await.unwrap();
+async fn options_reach_the_server() {
+    let options = EtcdOptions::default()
+        .with_timing(Duration::from_millis(20), Duration::from_millis(200))
+        .with_auto_compaction("revision", "7")
+        .with_args(["--snapshot-count=4321"]);
+    let etcd = Etcd::start(options).await.unwrap();
     let log = std::fs::read_to_string(etcd.process().folder().log()).unwrap();
-    assert!(etcd.serves().await, "{log}");
+    for line in ["heartbeat = 20ms", "election = 200ms", "snapshot count = 4321"] {
+        let json = line.replace(" = ", "\":\"").replace("snapshot count\":\"", "snapshot-count\":");
+        assert!(log.contains(line) || log.contains(&json), "{line} or {json} in {log}");
+    }
+}
+
+/// A certificate for 127.0.0.1, signed by itself.
+async fn certificate(folder: &Path) -> ClientTls {
+    let (key, cert) = (folder.join("key.pem"), folder.join("cert.pem"));
+    let openssl = Program::new("openssl", "`apt-get install openssl`")
+        .with_args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
+        .with_args(["-days", "2", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"])
+        .with_args([OsStr::new("-keyout"), key.as_os_str(), OsStr::new("-out"), cert.as_os_str()]);
+    openssl.run().await.unwrap();
+    ClientTls { client_ca: Some(cert.clone()), cert, key }
+}
+
+#[tokio::test]
+async fn with_tls_only_clients_with_a_certificate_are_served_and_control_stays_plain() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = certificate(folder.path()).await;
+    let etcd = Etcd::start(EtcdOptions::default().with_client_tls(tls.clone())).await.unwrap();
+    etcd.put("key", "value").await.unwrap();
+    assert!(etcd.endpoint().starts_with("https://"));
+    let client = Program::new("etcdctl", "`apt-get install etcd-client`").with_env("ETCDCTL_API", "3");
+    let client = client.with_args(["--dial-timeout=1s", "--command-timeout=1s"]);
+    let client = client.with_args([format!("--endpoints={}", etcd.endpoint())]);
+    let client = client.with_args([format!("--cacert={}", tls.cert.display())]);
+    let known = client.clone().with_args([format!("--cert={}", tls.cert.display())]);
+    let known = known.with_args([format!("--key={}", tls.key.display())]);
+    let read = known.with_args(["get", "key"]).run().await.unwrap();
+    assert!(read.contains("value"), "{read}");
+    client.with_args(["get", "key"]).run().await.unwrap_err();
+    etcd.restart().await.unwrap();
+    etcd.save().await.unwrap();
 }

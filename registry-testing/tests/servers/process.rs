@@ -13,6 +13,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{SOON, processes_with, wait_all_gone};
 
+/// Set for the process that is killed.
+const TO_BE_KILLED: &str = "REGISTRY_TESTING_TO_BE_KILLED";
+
 fn shell(script: &str) -> Process {
     Process::new(Program::new("sh", "").with_args(["-c", script]), Folder::new(None).unwrap())
 }
@@ -125,6 +128,7 @@ async fn after_a_panic_neither_process_nor_data_is_left() {
 #[tokio::test]
 #[ignore = "is run by a_test_process_that_is_killed_leaves_nothing"]
 async fn starts_a_server_and_waits_to_be_killed() {
+    assert!(std::env::var_os(TO_BE_KILLED).is_some(), "this is for another test to run");
     let etcd = Etcd::start(EtcdOptions::default()).await.unwrap();
     println!("folder={}", etcd.process().folder().path().display());
     std::future::pending::<()>().await;
@@ -134,7 +138,7 @@ async fn starts_a_server_and_waits_to_be_killed() {
 async fn a_test_process_that_is_killed_leaves_nothing() {
     let mut test = Command::new(std::env::current_exe().unwrap());
     test.args(["--exact", "process::starts_a_server_and_waits_to_be_killed", "--ignored", "--nocapture"]);
-    let mut test = test.stdout(Stdio::piped()).spawn().unwrap();
+    let mut test = test.env(TO_BE_KILLED, "1").stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(test.stdout.take().unwrap()).lines();
     let folder =
         lines.find_map(|line| line.unwrap().split_once("folder=").map(|(_, path)| PathBuf::from(path)));

@@ -104,7 +104,8 @@ async fn without_faults_bytes_pass_both_ways_and_are_counted() {
         }
     };
     let (written, read, ()) = tokio::join!(writer.write_all(&many), reader.read_exact(&mut back), echo);
-    (written.unwrap(), read.unwrap());
+    written.unwrap();
+    read.unwrap();
     assert!(back == many);
     wait_for("all is counted", || proxy.counters().to_client.delivered == 3_000_004).await;
     let counters = proxy.counters();
