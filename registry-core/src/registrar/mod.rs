@@ -70,6 +70,8 @@ impl Registrar {
     /// on the runtime that may be blocked. When it fails, the registrar is closed with its error: connecting waits for no server, so
     /// that is a mistake in the set-up.
     ///
+    /// Neither this nor the registrar needs a runtime around it.
+    ///
     /// # Errors
     /// When the operating system gives no thread.
     pub fn start_on_thread<F>(connect: F, instance: Instance, options: RegistrarOptions) -> Result<Self>
@@ -80,12 +82,10 @@ impl Registrar {
             Error::new(ErrorKind::Unavailable, Operation::Register, "no thread for the registrar")
                 .with_source(error)
         };
+        let name = options.thread_name.clone();
         let (registrar, run) = Self::build(instance, options, connect);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        std::thread::Builder::new()
-            .name("registrar".into())
-            .spawn(move || runtime.block_on(run))
-            .map_err(failed)?;
+        std::thread::Builder::new().name(name).spawn(move || runtime.block_on(run)).map_err(failed)?;
         Ok(registrar)
     }
 
