@@ -94,7 +94,9 @@ async fn an_isolated_leader_is_replaced_and_its_clients_are_not_served() {
     cluster.member(new).put("key", "majority").await.unwrap();
     assert!(!cluster.member(old).serves().await);
     cluster.heal();
+    let begun = Instant::now();
     cluster.member(old).wait_serving(SOON).await.unwrap();
+    println!("served again after a partition: {:?}", begun.elapsed());
     assert_eq!(cluster.member(old).get("key").await.unwrap(), value("majority"));
 }
 

@@ -32,6 +32,19 @@ async fn a_node_that_has_started_serves() {
     TcpStream::connect(etcd.client_address()).await.unwrap();
 }
 
+/// What the documentation of the timing says.
+#[tokio::test]
+async fn the_shortest_lease_depends_on_the_timing() {
+    let timing = |heartbeat, election| (Duration::from_millis(heartbeat), Duration::from_millis(election));
+    for (timing, shortest) in [(None, "1"), (Some(timing(50, 500)), "1"), (Some(timing(100, 1000)), "2")] {
+        let mut options = EtcdOptions::default();
+        options.timing = timing;
+        let etcd = Etcd::start(options).await.unwrap();
+        let lease = etcd.ask("/v3/lease/grant", serde_json::json!({ "TTL": 1 })).await.unwrap();
+        assert_eq!(lease["TTL"], shortest, "{timing:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_restart_keeps_the_address_and_the_data() {
     let etcd = start().await;

@@ -6,9 +6,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use registry_testing::servers::ServerError;
-use registry_testing::servers::etcd::{Etcd, EtcdOptions};
+use registry_testing::servers::etcd::{Etcd, EtcdCluster, EtcdOptions};
 use registry_testing::servers::ports::Port;
 use registry_testing::servers::process::{Folder, Process, Program};
+use registry_testing::servers::proxy::{Faults, Outage, Proxy};
+use registry_testing::servers::redis::Redis;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{SOON, processes_with, wait_all_gone};
@@ -147,6 +149,32 @@ async fn a_test_process_that_is_killed_leaves_nothing() {
     test.kill().unwrap();
     test.wait().unwrap();
     wait_all_gone(&folder).await;
+}
+
+/// Test harnesses call the controls from tasks and from boxed futures.
+#[test]
+fn futures_can_be_sent() {
+    fn sent(_: impl Send) {}
+    fn cluster(cluster: &EtcdCluster) {
+        sent(cluster.wait_new_leader(0));
+        sent(cluster.restart());
+        sent(cluster.wipe());
+        sent(cluster.save());
+        sent(cluster.enable_auth(""));
+        sent(cluster.member(0).restart());
+        sent(cluster.member(0).wait_serving(SOON));
+    }
+    fn redis(redis: &Redis) {
+        sent(redis.restart());
+        sent(redis.command(&["PING"]));
+    }
+    fn proxy(proxy: &Proxy) {
+        sent(proxy.set(Faults::default()));
+        sent(proxy.reset());
+        sent(proxy.flap(Outage::Refuse, 1, SOON, SOON));
+    }
+    sent(EtcdCluster::start(3, EtcdOptions::default()));
+    let _ = (cluster, redis, proxy);
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl EtcdCluster {
     /// # Errors
     /// [`ServerError::Missing`] if etcd is not installed, and what [`Process::start`](super::super::process::Process::start) gives.
     pub async fn start(size: usize, options: EtcdOptions) -> Result<Self, ServerError> {
-        let flags = options.common_flags().await?;
+        let flags = options.common_flags(size).await?;
         for last in (0..TRIES).map(|tried| tried + 1 == TRIES) {
             let cluster = Self::new(size, &options, &flags)?;
             match cluster.each(Etcd::start_process).await {

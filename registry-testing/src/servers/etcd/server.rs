@@ -81,7 +81,7 @@ impl Etcd {
     /// # Errors
     /// [`ServerError::Missing`] if etcd is not installed, and what [`Process::start`] gives.
     pub async fn start(options: EtcdOptions) -> Result<Self, ServerError> {
-        let flags = options.common_flags().await?;
+        let flags = options.common_flags(1).await?;
         for last in (0..TRIES).map(|tried| tried + 1 == TRIES) {
             let ports = Ports::free()?;
             let advertised = ports.peer.address();
