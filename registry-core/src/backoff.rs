@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-/// Exponential back-off with jitter: attempt `n` (from 0) waits between half and all of `min(base * 2^n, cap)`.
+/// Whatever is asked for, trying again is no hot loop.
+const LEAST: Duration = Duration::from_millis(1);
+
+/// Exponential back-off with jitter: attempt `n` (from 0) waits between half and all of `min(base * 2^n, cap)`, and at
+/// least a millisecond.
 ///
 /// Jitter keeps clients that failed together from coming back together; see Marc Brooker, "Exponential Backoff And Jitter",
 /// AWS Architecture Blog, 2015 ("equal jitter").
@@ -33,13 +37,18 @@ impl Backoff {
     #[must_use]
     pub fn delay(&self, attempt: u32, jitter: f64) -> Duration {
         let full = self.base.saturating_mul(2_u32.saturating_pow(attempt.min(30))).min(self.cap);
-        full.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
+        full.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0)).max(LEAST)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_back_off_is_a_hot_loop() {
+        assert_eq!(Backoff::new(Duration::ZERO, Duration::ZERO).delay(0, 0.0), LEAST);
+    }
 
     #[test]
     fn delays_double_up_to_the_cap_and_stay_within_the_jitter() {

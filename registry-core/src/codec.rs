@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Fields may be added without a new schema version: readers keep what they do not know, and an update writes it back. A
-//! new schema version means that old readers must not guess: they skip the entry and count it. `version`, `zone` and
+//! new schema version means that old readers must not guess: they skip the entry and count it. Numbers that a
+//! reader does not know are kept as a double or a 64-bit integer can hold them. `version`, `zone` and
 //! `metadata` are left out when empty. A `status` that a reader does not know means that the instance should get no new
 //! work.
 

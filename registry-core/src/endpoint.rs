@@ -84,7 +84,7 @@ fn parse_host(host: &str) -> Result<Arc<str>> {
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     if bare.is_some() || host.contains(':') {
         return match bare.unwrap_or(host).parse::<Ipv6Addr>() {
-            Ok(ip) if ip.is_unspecified() => {
+            Ok(ip) if ip.to_canonical().is_unspecified() => {
                 invalid("is the unspecified address; advertise one that others can call")
             }
             Ok(ip) => Ok(format!("[{ip}]").into()),
@@ -92,11 +92,7 @@ fn parse_host(host: &str) -> Result<Arc<str>> {
         };
     }
     // Numbers in the last label mean an IPv4 address (WHATWG URL, host parsing), never a name.
-    if host
-        .rsplit('.')
-        .next()
-        .is_some_and(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_digit()))
-    {
+    if host.rsplit('.').next().is_some_and(is_number) {
         return match host.parse::<Ipv4Addr>() {
             Ok(ip) if ip.is_unspecified() => {
                 invalid("is the unspecified address; advertise one that others can call")
@@ -118,6 +114,15 @@ fn parse_host(host: &str) -> Result<Arc<str>> {
         return invalid("is not a DNS name");
     }
     Ok(host.to_ascii_lowercase().into())
+}
+
+/// Decimal, or hexadecimal: what resolvers take for a part of an IPv4 address.
+fn is_number(label: &str) -> bool {
+    let hex = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
+    match hex {
+        Some(digits) => digits.bytes().all(|b| b.is_ascii_hexdigit()),
+        None => !label.is_empty() && label.bytes().all(|b| b.is_ascii_digit()),
+    }
 }
 
 impl FromStr for Endpoint {
@@ -168,7 +173,14 @@ impl TryFrom<String> for Endpoint {
 impl TryFrom<SocketAddr> for Endpoint {
     type Error = Error;
 
+    /// An address with a scope id is refused: the scope means nothing to other hosts.
     fn try_from(address: SocketAddr) -> Result<Self> {
+        if matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0) {
+            return Err(Error::invalid(
+                FIELD,
+                format!("{address} has a scope id, which means nothing to other hosts"),
+            ));
+        }
         Self::new(&address.ip().to_string(), address.port())
     }
 }
@@ -232,6 +244,10 @@ mod tests {
             "user@host:80",
             "a\n:80",
             "[::1%eth0]:80",
+            "0x0:80",
+            "0x7f000001:80",
+            "a.0X1:80",
+            "[::ffff:0.0.0.0]:80",
         ] {
             let error = bad.parse::<Endpoint>().expect_err(bad);
             assert_eq!(error.field(), Some("endpoint"), "{bad:?}: {error}");

@@ -11,6 +11,7 @@ use crate::fold::fold;
 use crate::name::ServiceName;
 use crate::registry::Registry;
 use crate::snapshot::Snapshot;
+use crate::time::later;
 
 /// Conveniences over any [`Registry`], `Arc<dyn Registry>` included.
 pub trait RegistryExt: Registry {
@@ -28,7 +29,7 @@ pub trait RegistryExt: Registry {
     where
         F: FnMut(&Snapshot) -> bool + Send,
     {
-        wait_until(self.watch(service, None), service.clone(), Instant::now() + within, wanted)
+        wait_until(self.watch(service, None), service.clone(), later(Instant::now(), within), wanted)
     }
 }
 

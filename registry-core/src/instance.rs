@@ -207,7 +207,8 @@ impl Instance {
         // Escaping at most sextuples a byte, so only a large instance needs to be encoded to be measured.
         let rough: usize = self.metadata.iter().map(|(key, value)| key.len() + value.len() + 6).sum();
         if rough * 6 > Self::MAX_ENCODED / 2 || !self.extra.is_empty() {
-            let size = crate::codec::encoded_len(self);
+            // Of the status that takes most, so that every instance can be drained.
+            let size = crate::codec::encoded_len(&self.clone().with_status(Status::Draining));
             if size > Self::MAX_ENCODED {
                 let reason = format!("has {size} bytes as stored, at most {} are allowed", Self::MAX_ENCODED);
                 return Err(Error::invalid("instance", reason));
@@ -432,6 +433,21 @@ mod tests {
     fn the_id_defaults_to_the_first_endpoint() {
         assert_eq!(good().endpoint("h:9").build().unwrap().id().as_str(), "10.0.0.7:8080");
         assert_eq!(good().id("node-1").build().unwrap().id().as_str(), "node-1");
+    }
+
+    #[test]
+    fn the_largest_instance_can_be_drained() {
+        let filled = |last: usize| {
+            let full = (0..15).fold(good(), |b, n| b.metadata(format!("k{n:02}"), "x".repeat(4096)));
+            full.metadata("last", "x".repeat(last)).build()
+        };
+        let largest = (0..4096).rev().find_map(|last| filled(last).ok()).unwrap();
+        assert!(filled(4096).is_err());
+        let draining = largest.with_status(Status::Draining);
+        let (incarnation, token) =
+            (crate::Incarnation::new(u64::MAX), crate::OwnerToken::from_u128(u128::MAX));
+        let stored = crate::codec::Stored::new(draining, incarnation, token);
+        assert_eq!(crate::codec::Stored::decode(&stored.encode()).unwrap(), stored);
     }
 
     #[test]

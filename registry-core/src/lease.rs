@@ -108,16 +108,20 @@ impl fmt::Debug for OwnerToken {
 pub struct Incarnation(u64);
 
 impl Incarnation {
-    /// The incarnation with this number.
+    /// The greatest incarnation, 2^53 - 1: the greatest that every store and every reader of JSON keeps exactly. Claims by
+    /// the clock stay below it for 285,000 years.
+    pub const MAX: Self = Self((1 << 53) - 1);
+
+    /// The incarnation with this number, or the greatest there is.
     #[must_use]
     pub fn new(number: u64) -> Self {
-        Self(number)
+        Self(number).min(Self::MAX)
     }
 
     /// A claim made now: milliseconds since 1970 by the wall clock.
     #[must_use]
     pub fn now() -> Self {
-        Self(entropy::unix_millis())
+        Self::new(entropy::unix_millis())
     }
 
     /// The number.
@@ -129,7 +133,7 @@ impl Incarnation {
     /// The incarnation of a registration with this claim that replaces an entry with incarnation `existing`.
     #[must_use]
     pub fn succeeding(self, existing: Option<Self>) -> Self {
-        existing.map_or(self, |existing| self.max(Self(existing.0.saturating_add(1))))
+        existing.map_or(self, |existing| self.max(Self::new(existing.0 + 1)))
     }
 }
 
@@ -307,7 +311,7 @@ mod tests {
         assert_eq!(claim.succeeding(None).get(), 100);
         assert_eq!(claim.succeeding(Some(Incarnation::new(50))).get(), 100);
         assert_eq!(claim.succeeding(Some(Incarnation::new(100))).get(), 101);
-        assert_eq!(claim.succeeding(Some(Incarnation::new(u64::MAX))).get(), u64::MAX);
+        assert_eq!(claim.succeeding(Some(Incarnation::new(u64::MAX))), Incarnation::MAX);
     }
 
     #[test]

@@ -162,7 +162,7 @@ name_type! {
 
 impl InstanceId {
     /// The default id: the endpoint's `host:port`, an IPv6 host without its brackets. The port is always
-    /// there, so two endpoints never share an id.
+    /// there, so two addresses never share an id; two protocols at one address do.
     #[must_use]
     pub fn from_endpoint(endpoint: &Endpoint) -> Self {
         let host = endpoint.host();

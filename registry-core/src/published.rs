@@ -76,6 +76,11 @@ impl<T> Reader<T> {
         self.shared.value.load()
     }
 
+    /// Whether the writer is gone, so that the value is final.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.version.load(Ordering::Acquire) == CLOSED
+    }
+
     /// A reader of the same value that has seen nothing yet.
     pub(crate) fn fresh(&self) -> Self {
         Self { shared: Arc::clone(&self.shared), seen: 0 }

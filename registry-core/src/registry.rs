@@ -199,7 +199,9 @@ pub trait WatchSource: fmt::Debug + Send + Sync + 'static {
     ///   skips, and buffers no more than a bounded number of changes.
     ///
     /// # Errors
-    /// [`CursorLost`](crate::ErrorKind::CursorLost) with its cause when it cannot go on from there; those of every operation.
+    /// [`CursorLost`](crate::ErrorKind::CursorLost) with its cause when it cannot go on from there; those of every operation. After
+    /// [`Wiped`](crate::ResetCause::Wiped) and [`Diverged`](crate::ResetCause::Diverged) the next snapshot must be of another
+    /// [`Epoch`](crate::Epoch): within one, an older list is never installed.
     async fn open(&self, service: &ServiceName, from: Option<Cursor>) -> Result<Feed>;
 }
 

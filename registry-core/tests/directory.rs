@@ -154,3 +154,26 @@ async fn one_change_among_ten_thousand_instances_copies_hardly_anything() {
     assert!(large < 10_000 * 8, "{large} bytes: the list was copied");
     assert!(large < 6 * small, "{small} bytes among 100, {large} among 10,000");
 }
+
+#[test]
+fn a_view_whose_runtime_is_gone_says_so_and_is_replaced() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let registry = MemoryRegistry::new();
+    let directory = Directory::new(Arc::new(registry.clone()));
+    let first = runtime();
+    let (old, unheard) = first.block_on(async {
+        let view = directory.view(&service());
+        assert!(view.ready().await);
+        (view, directory.view(&ServiceName::new("other").unwrap()))
+    });
+    drop(first);
+    assert!(matches!(old.load().freshness(), Freshness::Stale { .. }));
+    let second = runtime();
+    second.block_on(async {
+        assert!(!unheard.ready().await, "it never will be");
+        register(&registry, 1).await;
+        let view = directory.view(&service());
+        assert!(view.ready().await);
+        assert_eq!(view.load().entries().len(), 1);
+    });
+}

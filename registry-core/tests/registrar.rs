@@ -321,3 +321,287 @@ async fn a_thousand_registrars_and_directories_leave_nothing_behind() {
     timeout(SOON, settled).await.expect("tasks and watchers are back where they were");
     assert_eq!(registered.into_inner(), 500);
 }
+
+/// A registry that refuses one weight for good.
+fn refusing(registry: &MemoryRegistry, weight: u32) -> Arc<dyn Registry> {
+    Arc::new(Refusing { inner: registry.clone(), weight })
+}
+
+#[derive(Debug)]
+struct Refusing {
+    inner: MemoryRegistry,
+    weight: u32,
+}
+
+impl Refusing {
+    fn check(&self, instance: &Instance) -> registry_core::Result<()> {
+        match instance.weight().get() == self.weight {
+            true => Err(registry_core::Error::invalid("weight", "is not liked here")),
+            false => Ok(()),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Registry for Refusing {
+    async fn register(
+        &self,
+        instance: &Instance,
+        options: &RegisterOptions,
+    ) -> registry_core::Result<registry_core::Registration> {
+        self.check(instance)?;
+        self.inner.register(instance, options).await
+    }
+
+    async fn keepalive(&self, lease: &registry_core::Lease) -> registry_core::Result<()> {
+        self.inner.keepalive(lease).await
+    }
+
+    async fn update(
+        &self,
+        lease: &registry_core::Lease,
+        instance: &Instance,
+    ) -> registry_core::Result<registry_core::Revision> {
+        self.check(instance)?;
+        self.inner.update(lease, instance).await
+    }
+
+    async fn deregister(&self, lease: &registry_core::Lease) -> registry_core::Result<()> {
+        self.inner.deregister(lease).await
+    }
+
+    async fn lookup(&self, service: &ServiceName) -> registry_core::Result<registry_core::Snapshot> {
+        self.inner.lookup(service).await
+    }
+
+    async fn services(&self, prefix: &str) -> registry_core::Result<Vec<ServiceName>> {
+        self.inner.services(prefix).await
+    }
+
+    fn watch(&self, service: &ServiceName, from: Option<registry_core::Cursor>) -> registry_core::Watch {
+        self.inner.watch(service, from)
+    }
+
+    fn guarantees(&self) -> registry_core::Guarantees {
+        self.inner.guarantees()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_that_is_refused_is_told_and_does_not_come_back_after_a_wipe() {
+    let registry = MemoryRegistry::new();
+    let registrar = Registrar::start(refusing(&registry, 13), instance(), options());
+    registrar.registered().await.unwrap();
+    let bad = instance().to_builder().weight(13).build().unwrap();
+    assert_eq!(registrar.update(bad).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    registry.controls().wipe();
+    let back = registry.wait_until(&service(), TTL, |snapshot| snapshot.len() == 1).await;
+    assert_eq!(back.unwrap().instances().next(), Some(&instance()));
+    assert!(registrar.state().is_registered());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_registration_that_is_refused_for_good_closes_it() {
+    let registry = MemoryRegistry::new();
+    let bad = instance().to_builder().weight(13).build().unwrap();
+    let registrar = Registrar::start(refusing(&registry, 13), bad, options());
+    assert_eq!(registrar.registered().await.unwrap_err().field(), Some("weight"));
+    assert_eq!(registrar.state().name(), "closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_failed_is_made_good_and_leaving_does_not_forget_it() {
+    let registry = MemoryRegistry::new();
+    let options = || RegistrarOptions::new().with_ttl(Ttl::MAX);
+    for resumes in [true, false] {
+        let client = registry.client();
+        let registrar = Registrar::start(Arc::new(client.clone()), instance(), options());
+        registrar.registered().await.unwrap();
+        client.controls().outage();
+        assert!(registrar.pause().await.is_err());
+        assert!(entry(&registry).await.is_some());
+        if resumes {
+            client.controls().heal();
+            registry.wait_until(&service(), SOON, |snapshot| snapshot.is_empty()).await.unwrap();
+            registrar.shutdown().await.unwrap();
+        } else {
+            assert!(registrar.shutdown().await.is_err(), "it is not known to be deregistered");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standby_takes_the_id_only_once_it_is_free() {
+    let registry = MemoryRegistry::new();
+    let first = start(&registry).await;
+    let standby =
+        options().with_on_conflict(OnConflict::Refuse).with_when_fenced(WhenFenced::ReturnWhenAbsent);
+    let second = Registrar::start(Arc::new(registry.clone()), instance(), standby);
+    assert!(second.registered().await.is_err());
+    tokio::time::sleep(TTL * 20).await;
+    assert!(first.state().is_registered());
+    first.shutdown().await.unwrap();
+    timeout(TTL * 2, state(&second, "registered")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_process_that_was_delayed_does_not_rob_the_newer() {
+    let registry = MemoryRegistry::new();
+    let late = registry.client();
+    late.controls().outage();
+    let claim = |at| {
+        RegisterOptions::new()
+            .with_ttl(Ttl::new(TTL).unwrap())
+            .with_claim(registry_core::Incarnation::new(at))
+    };
+    let older = RegistrarOptions::new().with_register(claim(1_000));
+    let older = Registrar::start(Arc::new(late.clone()), instance(), older);
+    state(&older, "starting").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let newer = RegistrarOptions::new().with_register(claim(6_000));
+    let newer = Registrar::start(Arc::new(registry.clone()), instance(), newer);
+    newer.registered().await.unwrap();
+    late.controls().heal();
+    state(&older, "fenced").await;
+    assert!(newer.state().is_registered());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_whose_clock_went_back_waits_for_its_own_entry_at_most() {
+    let registry = MemoryRegistry::new();
+    let claim = |at| {
+        RegisterOptions::new()
+            .with_ttl(Ttl::new(TTL).unwrap())
+            .with_claim(registry_core::Incarnation::new(at))
+    };
+    let before = RegistrarOptions::new().with_register(claim(9_000));
+    let before = Registrar::start(Arc::new(registry.clone()), instance(), before);
+    before.registered().await.unwrap();
+    before.abandon();
+    let client = registry.client();
+    client.controls().outage();
+    let after = RegistrarOptions::new().with_register(claim(1_000));
+    let after = Registrar::start(Arc::new(client.clone()), instance(), after);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    client.controls().heal();
+    timeout(TTL * 2, after.registered()).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_returning_one_whose_answer_was_lost_keeps_its_entry_alive() {
+    use registry_core::fault::{FaultPlan, Faults, Faulty};
+    let registry = MemoryRegistry::new();
+    let mut plan = FaultPlan::default();
+    plan.lose_answer = 1.0;
+    let faults = Faults::new(plan, 1);
+    faults.set_on(false);
+    let returning = options().with_when_fenced(WhenFenced::ReturnWhenAbsent);
+    let old =
+        Registrar::start(Arc::new(Faulty::new(registry.clone(), faults.clone())), instance(), returning);
+    old.registered().await.unwrap();
+    let new = start(&registry).await;
+    state(&old, "fenced").await;
+    faults.set_on(true);
+    new.shutdown().await.unwrap();
+    let back = registry.wait_until(&service(), TTL * 2, |snapshot| snapshot.len() == 1).await.unwrap();
+    faults.set_on(false);
+    tokio::time::sleep(TTL * 3).await;
+    let still = registry.lookup(&service()).await.unwrap();
+    assert_eq!(still.get(&id()).unwrap().created(), back.get(&id()).unwrap().created(), "it never expired");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_never_registered_leaves_without_a_trace() {
+    let registry = MemoryRegistry::new();
+    let client = registry.client();
+    client.controls().outage();
+    let registrar = Registrar::start(Arc::new(client.clone()), instance(), options());
+    let mut states = registrar.states();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let before = registry.lookup(&service()).await.unwrap().revision();
+    client.controls().heal();
+    registrar.shutdown().await.unwrap();
+    assert_eq!(registry.lookup(&service()).await.unwrap().revision(), before);
+    assert_eq!(states.changed().await.name(), "closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_keeps_its_grace_also_when_the_lease_is_lost_meanwhile() {
+    let registry = MemoryRegistry::new();
+    let registrar = start(&registry).await;
+    let begun = Instant::now();
+    let drain = tokio::spawn(registrar.drain(Duration::from_secs(30)));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    registry.controls().wipe();
+    let back = registry.wait_until(&service(), TTL, |snapshot| snapshot.len() == 1).await.unwrap();
+    assert_eq!(back.get(&id()).unwrap().instance().status(), Status::Draining);
+    drain.await.unwrap().unwrap();
+    assert_eq!(begun.elapsed().as_secs(), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn for_ever_is_a_time_like_any_other() {
+    let registry = MemoryRegistry::new();
+    let registrar = Registrar::start(
+        Arc::new(registry.clone()),
+        instance(),
+        options().with_shutdown_timeout(Duration::MAX).with_operation_timeout(Duration::MAX),
+    );
+    registrar.registered().await.unwrap();
+    let drain = tokio::spawn(registrar.drain(Duration::MAX));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(entry(&registry).await.unwrap().instance().status(), Status::Draining);
+    drain.abort();
+    registry.wait_until(&service(), Duration::MAX, |snapshot| snapshot.is_empty()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abandoned_one_is_closed_to_who_looks() {
+    let registry = MemoryRegistry::new();
+    let registrar = start(&registry).await;
+    let mut states = registrar.states();
+    registrar.abandon();
+    let closed = async { while states.changed().await.name() != "closed" {} };
+    timeout(SOON, closed).await.unwrap();
+    assert_eq!(states.get().name(), "closed");
+}
+
+/// How many threads of registrars there are.
+fn threads() -> usize {
+    let comm = |task: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
+    };
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    tasks.filter_map(comm).filter(|name| name.trim() == "no-runtime").count()
+}
+
+/// Polls until it is done, outside any runtime.
+fn poll_by_hand<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    loop {
+        if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            return value;
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn one_with_its_own_thread_needs_no_runtime_and_leaves_no_thread() {
+    let registry = MemoryRegistry::new();
+    let client = registry.clone();
+    let connect = async move { Ok(Arc::new(client) as Arc<dyn Registry>) };
+    let options = || options().with_thread_name("no-runtime");
+    let registrar = Registrar::start_on_thread(connect, instance(), options()).unwrap();
+    let never = std::future::pending();
+    let stuck = Registrar::start_on_thread(never, instance(), options()).unwrap();
+    poll_by_hand(registrar.registered()).unwrap();
+    assert_eq!(threads(), 2);
+    drop(stuck);
+    poll_by_hand(registrar.shutdown()).unwrap();
+    // A thread that never ends makes this test never end.
+    while threads() > 0 {
+        std::thread::yield_now();
+    }
+}

@@ -284,3 +284,37 @@ async fn dropping_the_future_of_next_loses_nothing() {
     assert_eq!(seen, [1, 2, 0, 3, 3]);
     assert_eq!(script.cursors(), [None, Some(at(2))]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_position_lost_during_an_outage_is_made_good_at_once_when_it_ends() {
+    let script = Script::new([
+        Opening::Feed(vec![snapshot(at(1)), progress(at(1)), Err(away())]),
+        Opening::Fails(away()),
+        Opening::Fails(away()),
+        Opening::Fails(away()),
+        Opening::Fails(away()),
+        Opening::Fails(away()),
+        Opening::Fails(Error::cursor_lost(ResetCause::Wiped, "")),
+        Opening::Feed(vec![snapshot(in_epoch(2, 1))]),
+    ]);
+    let mut watch = script.watch(None);
+    expect(
+        &mut watch,
+        &["reset first 1", "progress 1", "stale registry unavailable", "reset wiped 1", "live 1"],
+    )
+    .await;
+    let opened = script.opened.lock().unwrap();
+    assert_eq!(opened[7].0, opened[6].0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opening_that_is_slow_is_given_up_in_time_whatever_the_patience() {
+    let script = Script::new([Opening::Hangs, Opening::Feed(vec![snapshot(at(1))])]);
+    let options =
+        ResumeOptions::default().with_patience(Duration::MAX).with_open_deadline(Duration::from_secs(5));
+    let mut watch = resume::watch(Arc::new(script), service(), None, options);
+    let before = Instant::now();
+    expect(&mut watch, &["stale timed out"]).await;
+    assert_eq!(before.elapsed().as_secs(), 5);
+    expect(&mut watch, &["reset first 1", "live 1"]).await;
+}

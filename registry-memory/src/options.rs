@@ -18,7 +18,8 @@ pub struct MemoryOptions {
     pub expiry_lag: Duration,
     /// How watches deal with trouble.
     pub resume: ResumeOptions,
-    /// From which the identity of the store's epochs is made. Default: from the operating system.
+    /// From which the identity of the store's epochs is made; for tests only, because a cursor of one store is taken for one of another
+    /// with the same seed. Default: from the operating system.
     pub seed: Option<u64>,
 }
 

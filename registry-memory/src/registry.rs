@@ -96,6 +96,7 @@ impl MemoryRegistry {
 
     /// A feed of `service` begins: what wakes it.
     pub(crate) fn subscribe(&self, service: &ServiceName) -> Arc<Signal> {
+        self.with_store(|store| store.pin(service));
         self.with_signals(|signals| {
             let signal = signals.entry(service.clone()).or_default();
             signal.feeds.fetch_add(1, Ordering::Relaxed);
@@ -105,6 +106,7 @@ impl MemoryRegistry {
 
     /// A feed of `service` has ended.
     pub(crate) fn unsubscribe(&self, service: &ServiceName) {
+        self.with_store(|store| store.unpin(service));
         self.with_signals(|signals| {
             let last = |signal: &Arc<Signal>| signal.feeds.fetch_sub(1, Ordering::Relaxed) == 1;
             if signals.get(service).is_some_and(last) {
@@ -191,7 +193,7 @@ impl Registry for MemoryRegistry {
             .with_after_disruption(AfterDisruption::Exact)
             .with_min_ttl(Ttl::MIN)
             .with_durability(Durability::None)
-            .with_convergence(self.shared.options.resume.backoff.cap + Duration::from_millis(1))
+            .with_convergence(self.shared.options.resume.backoff.cap.saturating_add(Duration::from_millis(1)))
             .with_gap_detection(GapDetection::Always)
     }
 }

@@ -16,6 +16,8 @@ use crate::store::Found;
 impl WatchSource for MemoryRegistry {
     async fn open(&self, service: &ServiceName, from: Option<Cursor>) -> Result<Feed> {
         self.link().pass(Operation::Watch).await?;
+        // Before the look, so that nothing is forgotten in between.
+        let subscription = Subscription::new(self, service);
         let (first, cursor) = match from {
             Some(cursor) => {
                 self.with_store(|store| store.check_resume(service, cursor))?;
@@ -27,15 +29,7 @@ impl WatchSource for MemoryRegistry {
                 (Some(FeedItem::Snapshot(snapshot)), cursor)
             }
         };
-        let feed = State {
-            registry: self.clone(),
-            service: service.clone(),
-            signal: self.subscribe(service),
-            first,
-            cursor,
-            progress_at: None,
-            ended: false,
-        };
+        let feed = State { subscription, first, cursor, progress_at: None, ended: false };
         Ok(Box::pin(unfold(feed, |mut feed| async move {
             let item = feed.next().await?;
             Some((item, feed))
@@ -45,9 +39,7 @@ impl WatchSource for MemoryRegistry {
 
 /// A feed: what it has delivered, and when it is due to say that nothing changed.
 struct State {
-    registry: MemoryRegistry,
-    service: ServiceName,
-    signal: Arc<Signal>,
+    subscription: Subscription,
     first: Option<FeedItem>,
     cursor: Cursor,
     /// When to prove that it is current; `None`: as soon as it is.
@@ -66,7 +58,8 @@ impl State {
     }
 
     async fn find(&mut self) -> Result<FeedItem> {
-        let (signal, link) = (Arc::clone(&self.signal), Arc::clone(self.registry.link()));
+        let (signal, link) =
+            (Arc::clone(&self.subscription.signal), Arc::clone(self.subscription.registry.link()));
         loop {
             // Listen before looking: what changes after the look wakes the wait.
             let changed = signal.changed.notified();
@@ -100,7 +93,8 @@ impl State {
             return Ok(Ok(first));
         }
         let now = Instant::now();
-        let found = self.registry.with_store(|store| store.next(&self.service, self.cursor, now))?;
+        let Subscription { registry, service, .. } = &self.subscription;
+        let found = registry.with_store(|store| store.next(service, self.cursor, now))?;
         Ok(match found {
             Found::Batch(batch) => {
                 self.cursor = batch.cursor;
@@ -119,7 +113,21 @@ impl State {
     }
 }
 
-impl Drop for State {
+/// What keeps a service's log while a feed is open on it, and wakes the feed.
+struct Subscription {
+    registry: MemoryRegistry,
+    service: ServiceName,
+    signal: Arc<Signal>,
+}
+
+impl Subscription {
+    fn new(registry: &MemoryRegistry, service: &ServiceName) -> Self {
+        let signal = registry.subscribe(service);
+        Self { registry: registry.clone(), service: service.clone(), signal }
+    }
+}
+
+impl Drop for Subscription {
     fn drop(&mut self) {
         self.registry.unsubscribe(&self.service);
     }

@@ -13,6 +13,8 @@ use crate::BACKEND;
 use crate::journal::JournalItem;
 use crate::service::{Clock, LeaseKey, Owner, Service};
 
+/// How often services are swept that nobody asks about.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How many services without instances keep their log.
 const EMPTY_SERVICES: usize = 1024;
 
@@ -29,6 +31,10 @@ pub(crate) struct Store {
     /// The last revision of any service that was forgotten.
     floor: Revision,
     instances: usize,
+    /// Services that feeds are open on; they keep their log.
+    pins: BTreeMap<ServiceName, usize>,
+    /// When all services were swept last.
+    swept: Option<Instant>,
     history: usize,
     journal: Option<Vec<JournalItem>>,
     pub(crate) capacity: usize,
@@ -53,6 +59,8 @@ impl Store {
             emptied: VecDeque::new(),
             floor: Revision::ZERO,
             instances: 0,
+            pins: BTreeMap::new(),
+            swept: None,
             history,
             journal: None,
             capacity,
@@ -88,9 +96,10 @@ impl Store {
     ) -> Result<Registration> {
         let (name, id) = (instance.service(), instance.id());
         self.sweep(name, now);
+        self.sweep_all_at_times(now);
         let full = self.instances >= self.capacity;
         let key = self.next_key;
-        let deadline = options.ttl.deadline(now) + self.lag;
+        let deadline = self.deadline(options.ttl, now);
         let existing = self
             .services
             .get(name)
@@ -130,7 +139,7 @@ impl Store {
 
     pub(crate) fn keepalive(&mut self, lease: &Lease, now: Instant) -> Result<()> {
         let ttl = self.owner(lease, Operation::Keepalive, now)?.ttl;
-        let deadline = ttl.deadline(now) + self.lag;
+        let deadline = self.deadline(ttl, now);
         if let Some(service) = self.services.get_mut(lease.service()) {
             service.renew(lease.id(), deadline);
         }
@@ -246,7 +255,8 @@ impl Store {
     /// Forgets everything, and begins another epoch.
     pub(crate) fn wipe(&mut self, epoch: Epoch, now: Instant) {
         let empty = Self::new(epoch, self.history, self.capacity, self.lag);
-        *self = Self { next_key: self.next_key, journal: self.journal.take(), ..empty };
+        let pins = std::mem::take(&mut self.pins);
+        *self = Self { next_key: self.next_key, journal: self.journal.take(), pins, ..empty };
         self.record_beginning(now);
     }
 
@@ -254,11 +264,52 @@ impl Store {
     /// its lease now holds for the one it published last. It registers again, and by its token gets its entry back.
     pub(crate) fn restore(&mut self, older: Self, epoch: Epoch, now: Instant) {
         let (next_key, journal) = (self.next_key, self.journal.take());
-        *self = Self { epoch, began: ResetCause::Diverged, next_key, journal, ..older };
+        let (pins, capacity) = (std::mem::take(&mut self.pins), self.capacity);
+        *self = Self { epoch, began: ResetCause::Diverged, next_key, journal, pins, capacity, ..older };
         for service in self.services.values_mut() {
             service.revoke(&mut self.next_key);
         }
         self.record_beginning(now);
+    }
+
+    /// A feed on `name` is opened: from now on its log is kept.
+    pub(crate) fn pin(&mut self, name: &ServiceName) {
+        *self.pins.entry(name.clone()).or_default() += 1;
+        let floor = self.floor;
+        self.services.entry(name.clone()).or_insert_with(|| Service::new(floor));
+    }
+
+    /// A feed on `name` has ended.
+    pub(crate) fn unpin(&mut self, name: &ServiceName) {
+        if let Some(pins) = self.pins.get_mut(name) {
+            *pins -= 1;
+            if *pins == 0 {
+                self.pins.remove(name);
+                self.forget_if_empty(name);
+            }
+        }
+    }
+
+    fn deadline(&self, ttl: Ttl, now: Instant) -> Instant {
+        ttl.deadline(now).checked_add(self.lag).unwrap_or_else(|| Ttl::MAX.deadline(now))
+    }
+
+    /// Ends the leases of services that nobody asks about: now and then, and always before the store is called full.
+    fn sweep_all_at_times(&mut self, now: Instant) {
+        let due = self.swept.is_none_or(|swept| now >= swept + SWEEP_EVERY);
+        if due || self.instances >= self.capacity {
+            self.swept = Some(now);
+            let overdue = |service: &Service| service.next_deadline().is_some_and(|due| due <= now);
+            let names: Vec<_> = self
+                .services
+                .iter()
+                .filter(|(_, service)| overdue(service))
+                .map(|(name, _)| name.clone())
+                .collect();
+            for name in names {
+                self.sweep(&name, now);
+            }
+        }
     }
 
     fn cursor(&self) -> Cursor {
@@ -319,6 +370,7 @@ impl Store {
             let Some(oldest) = self.emptied.pop_front() else { return };
             let still_empty = |service: &Service| service.entries().is_empty();
             if !self.emptied.contains(&oldest)
+                && !self.pins.contains_key(&oldest)
                 && self.services.get(&oldest).is_some_and(still_empty)
                 && let Some(service) = self.services.remove(&oldest)
             {

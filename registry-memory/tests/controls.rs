@@ -171,3 +171,47 @@ async fn the_number_of_open_feeds_is_told() {
     drop(watches);
     assert_eq!(registry.controls().watchers(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn services_that_nobody_asks_about_do_not_fill_the_store() {
+    let registry = MemoryRegistry::with_options(MemoryOptions::default().with_capacity(1));
+    let brief = RegisterOptions::new().with_ttl(Ttl::MIN);
+    for number in 0..50 {
+        let instance = Instance::builder(format!("s{number}")).endpoint("h:1").build().unwrap();
+        registry.register(&instance, &brief).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_on_an_idle_service_is_not_reset_by_the_churn_of_others() {
+    let registry = MemoryRegistry::new();
+    let mut watch = registry.watch(&service(), None);
+    assert!(matches!(next(&mut watch).await, WatchEvent::Reset { cause: ResetCause::First, .. }));
+    for number in 0..5_000 {
+        let instance = Instance::builder(format!("s{number}")).endpoint("h:1").build().unwrap();
+        let lease = registry.register(&instance, &RegisterOptions::new()).await.unwrap().lease;
+        registry.deregister(&lease).await.unwrap();
+    }
+    for _ in 0..3 {
+        assert!(matches!(next(&mut watch).await, WatchEvent::Progress { .. }));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_with_a_wipe_a_watch_converges_as_fast_as_claimed() {
+    for seed in 0..50 {
+        let registry = MemoryRegistry::with_options(MemoryOptions::default().with_seed(seed));
+        let client = registry.client();
+        let mut watch = client.watch(&service(), None);
+        next(&mut watch).await;
+        client.controls().outage();
+        while !matches!(next(&mut watch).await, WatchEvent::Stale { .. }) {}
+        registry.controls().wipe();
+        let _ = timeout(Duration::from_millis(3_000 + seed * 37), watch.next()).await;
+        client.controls().heal();
+        let healed = Instant::now();
+        while !matches!(next(&mut watch).await, WatchEvent::Reset { .. }) {}
+        assert!(healed.elapsed() <= client.guarantees().convergence, "seed {seed}: {:?}", healed.elapsed());
+    }
+}

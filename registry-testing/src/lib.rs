@@ -6,6 +6,8 @@
 
 pub mod conformance;
 mod memory;
+#[cfg(feature = "servers")]
+pub mod servers;
 pub mod simulation;
 
 pub use crate::memory::MemoryBackend;

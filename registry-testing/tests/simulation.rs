@@ -1,5 +1,7 @@
 //! The core under seeded faults: every seed keeps the contract, and every planted defect is found.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
 use registry_testing::simulation::{Mutant, Report, run};
 
 /// How many seeds are played; all of them in release, where a seed takes milliseconds.

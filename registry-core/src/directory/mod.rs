@@ -15,7 +15,8 @@ use crate::registry::Registry;
 /// Keeps views of services up to date. Cheap to clone; all clones share their views.
 ///
 /// The first [`view`](Self::view) of a service opens one watch on it, every further one shares it, and it ends with the last
-/// view. A view outlives the directory it came from.
+/// view. A view outlives the directory it came from, but not the runtime that it was made in: then it is
+/// [`Stale`](Freshness::Stale) for good, and asking for it again makes another one.
 ///
 /// ```
 /// # async fn example(registry: std::sync::Arc<dyn registry_core::Registry>) -> registry_core::Result<()> {
@@ -52,9 +53,14 @@ impl Directory {
     /// Must be called within a tokio runtime: a task of it keeps the view up to date.
     #[must_use]
     pub fn view(&self, service: &ServiceName) -> View {
+        // One that is dead may end here, and takes the lock then: it must be dropped after the lock.
+        let found;
         let mut views = self.inner.lock();
-        if let Some(shared) = views.get(service).and_then(Weak::upgrade) {
-            return View::new(shared);
+        found = views.get(service).and_then(Weak::upgrade);
+        if let Some(shared) = &found
+            && shared.is_alive()
+        {
+            return View::new(Arc::clone(shared));
         }
         let watch = self.inner.registry.watch(service, None);
         let reader = worker::spawn(service.clone(), watch);

@@ -24,7 +24,10 @@ use crate::snapshot::{Entry, Snapshot};
 #[non_exhaustive]
 pub enum Freshness {
     /// Nothing was heard from the registry yet.
-    Pending,
+    Pending {
+        /// When the watch began.
+        since: Instant,
+    },
     /// Current, as far as is known.
     Live {
         /// When that was last proven.
@@ -69,7 +72,7 @@ impl ViewState {
             service,
             listing: None,
             cursor: None,
-            freshness: Freshness::Pending,
+            freshness: Freshness::Pending { since: Instant::now() },
             resets: 0,
             last_reset: None,
         }
@@ -108,7 +111,7 @@ impl ViewState {
     pub fn stale_for(&self, now: Instant) -> Duration {
         match &self.freshness {
             Freshness::Stale { since, .. } => now.saturating_duration_since(*since),
-            Freshness::Pending | Freshness::Live { .. } => Duration::ZERO,
+            Freshness::Pending { .. } | Freshness::Live { .. } => Duration::ZERO,
         }
     }
 
@@ -134,6 +137,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Whether the view is still kept up to date; not when the runtime that it was made in is gone.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.task.is_finished()
+    }
+
     pub(super) fn new(
         service: ServiceName,
         (reader, task): (Reader<ViewState>, AbortHandle),
@@ -187,10 +195,10 @@ impl View {
     }
 
     /// Waits until the registry has answered for the first time. While it cannot be reached this waits; put a timeout
-    /// around it where that is not wanted. Dropping the future changes nothing.
-    pub async fn ready(&self) {
-        // The task ends with its last view only, and `self` is one.
-        let _ = self.reader.fresh().wait_for(|state| state.listing.is_some()).await;
+    /// around it where that is not wanted. `false` when it never will, because the runtime of the view has been shut down.
+    /// Dropping the future changes nothing.
+    pub async fn ready(&self) -> bool {
+        self.reader.fresh().wait_for(|state| state.listing.is_some()).await.is_ok()
     }
 
     /// Waits until the instances or their freshness differ from what this view saw before, the first time at once. Versions that follow

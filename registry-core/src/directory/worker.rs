@@ -4,6 +4,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::view::{Freshness, Listing, ViewState};
+use crate::error::{Error, ErrorKind, Operation};
 use crate::event::WatchEvent;
 use crate::fold::{Folded, fold};
 use crate::name::ServiceName;
@@ -18,7 +19,28 @@ pub(super) fn spawn(service: ServiceName, watch: Watch) -> (Reader<ViewState>, A
     (reader, task.abort_handle())
 }
 
-async fn follow(mut watch: Watch, mut publisher: Publisher<ViewState>) {
+/// Says that the view is not kept up to date any more, however the task ends: its runtime was shut down, it panicked, or the watch broke
+/// its contract and ended.
+struct LastWord(Publisher<ViewState>);
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        let mut state = ViewState::clone(&self.0.load());
+        let since = match state.freshness {
+            Freshness::Live { proven } => proven,
+            Freshness::Stale { since, .. } => since,
+            Freshness::Pending { since } => since,
+        };
+        let message = "the task that kept the view up to date has ended";
+        let error = Error::new(ErrorKind::Closed, Operation::Watch, message);
+        state.freshness = Freshness::Stale { since, error };
+        self.0.publish(state);
+    }
+}
+
+async fn follow(mut watch: Watch, publisher: Publisher<ViewState>) {
+    let mut last_word = LastWord(publisher);
+    let publisher = &mut last_word.0;
     let mut snapshot: Option<Snapshot> = None;
     while let Some(event) = watch.next().await {
         let folded = fold(&mut snapshot, &event);

@@ -26,7 +26,7 @@ use worker::{Command, Worker};
 /// publishing changes, and leaving in order.
 ///
 /// Its state is visible ([`state`](Self::state)). It never gives up by itself, with two exceptions: another process took the
-/// id over ([`Fenced`](RegistrarState::Fenced)), or what it should publish is refused as bad input
+/// id over ([`Fenced`](RegistrarState::Fenced)), or the registry refused its first registration in a way that no retry mends
 /// ([`Closed`](RegistrarState::Closed)).
 ///
 /// **Dropping it** deregisters in the background, within [`shutdown_timeout`](RegistrarOptions::shutdown_timeout) and as long as
@@ -70,6 +70,8 @@ impl Registrar {
     /// on the runtime that may be blocked. When it fails, the registrar is closed with its error: connecting waits for no server, so
     /// that is a mistake in the set-up.
     ///
+    /// Neither this nor the registrar needs a runtime around it.
+    ///
     /// # Errors
     /// When the operating system gives no thread.
     pub fn start_on_thread<F>(connect: F, instance: Instance, options: RegistrarOptions) -> Result<Self>
@@ -80,12 +82,10 @@ impl Registrar {
             Error::new(ErrorKind::Unavailable, Operation::Register, "no thread for the registrar")
                 .with_source(error)
         };
+        let name = options.thread_name.clone();
         let (registrar, run) = Self::build(instance, options, connect);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        std::thread::Builder::new()
-            .name("registrar".into())
-            .spawn(move || runtime.block_on(run))
-            .map_err(failed)?;
+        std::thread::Builder::new().name(name).spawn(move || runtime.block_on(run)).map_err(failed)?;
         Ok(registrar)
     }
 
@@ -98,9 +98,32 @@ impl Registrar {
         let (commands, receiver) = mpsc::unbounded_channel();
         let patience = options.shutdown_timeout;
         let run = async move {
-            match connect.await {
-                Ok(registry) => Worker::new(registry, instance, options, publisher, receiver).run().await,
-                Err(error) => Worker::refuse(error, publisher),
+            let mut receiver: mpsc::UnboundedReceiver<Command> = receiver;
+            let mut backlog = Vec::new();
+            let mut connect = std::pin::pin!(connect);
+            let connected = loop {
+                tokio::select! {
+                    biased;
+                    connected = &mut connect => break connected,
+                    command = receiver.recv() => match command {
+                        // Nothing is registered yet that could be left.
+                        None => break Err(closed()),
+                        Some(command) => match command.leave() {
+                            Ok(reply) => {
+                                Worker::refuse(None, publisher);
+                                let _ = reply.send(Ok(()));
+                                return;
+                            }
+                            Err(command) => backlog.push(command),
+                        },
+                    }
+                }
+            };
+            match connected {
+                Ok(registry) => {
+                    Worker::new(registry, instance, options, publisher, receiver).run(backlog).await;
+                }
+                Err(error) => Worker::refuse(Some(error), publisher),
             }
         };
         let (run, abort) = abortable(run);
@@ -114,7 +137,7 @@ impl Registrar {
     /// The present state.
     #[must_use]
     pub fn state(&self) -> Arc<RegistrarState> {
-        Arc::clone(&self.state.load())
+        current(&self.state)
     }
 
     /// A reader of the state that can wait for changes.
@@ -144,8 +167,9 @@ impl Registrar {
 
     /// Publishes a changed instance, and waits until it is published.
     ///
-    /// While the registry is away this waits; the change is kept and published once it is back. Dropping the future does not take the
-    /// change back.
+    /// While the registry is away, and while it is paused, this waits; the change is kept and published later. Dropping the future
+    /// does not take the change back. What the registry refuses is dropped. While it is fenced
+    /// this is an error; should it return, it publishes the change.
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) when service or id differ; [`AlreadyRegistered`](ErrorKind::AlreadyRegistered) when fenced;
@@ -156,7 +180,7 @@ impl Registrar {
 
     /// Takes the instance off the registry until [`resume`](Self::resume), and waits until it is off.
     ///
-    /// While the registry is away it stays listed until its lease ends, and this returns the error.
+    /// While the registry is away this returns the error; it goes on trying, and the entry goes when its lease ends at the latest.
     ///
     /// # Errors
     /// Those of [`deregister`](Registry::deregister); [`Closed`](ErrorKind::Closed).
@@ -173,7 +197,7 @@ impl Registrar {
     }
 
     /// Leaves in order: marks the instance as draining, keeps it alive for `grace` so that clients move away, then
-    /// deregisters. Without a lease there is nobody to tell, and it ends without the grace. Takes at most `grace` plus [`shutdown_timeout`](RegistrarOptions::shutdown_timeout), also when the registry is
+    /// deregisters. Fenced or paused, it ends without the grace. Takes at most `grace` plus [`shutdown_timeout`](RegistrarOptions::shutdown_timeout), also when the registry is
     /// down.
     ///
     /// # Errors
@@ -208,6 +232,10 @@ impl Registrar {
         command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command,
         patience: Duration,
     ) -> Result<()> {
+        // Without a runtime there is no timer; the worker, which has one, is bounded all the same once it obeys.
+        if tokio::runtime::Handle::try_current().is_err() {
+            return self.ask(command).await;
+        }
         match tokio::time::timeout(patience, self.ask(command)).await {
             Ok(result) => result,
             Err(_) => {
@@ -256,21 +284,25 @@ impl RegistrarStates {
     /// The present state.
     #[must_use]
     pub fn get(&self) -> Arc<RegistrarState> {
-        Arc::clone(&self.reader.load())
+        current(&self.reader)
     }
 
     /// The present state the first time, then the next one; states that follow each other faster than this is called are skipped.
     /// After the end it gives the final state at once, every time.
     pub async fn changed(&mut self) -> Arc<RegistrarState> {
-        if self.reader.changed().await {
-            return self.get();
-        }
-        let last = self.get();
-        match *last {
-            RegistrarState::Closed { .. } => last,
-            // Abandoned, or its runtime is gone: nothing keeps the entry alive any more.
-            _ => Arc::new(RegistrarState::Closed { error: Some(closed()) }),
-        }
+        self.reader.changed().await;
+        self.get()
+    }
+}
+
+/// The state; closed, whatever it was last, when nothing keeps the entry alive any more: it was abandoned, or its runtime is gone.
+fn current(reader: &Reader<RegistrarState>) -> Arc<RegistrarState> {
+    let gone = reader.is_closed();
+    let state = Arc::clone(&reader.load());
+    match *state {
+        RegistrarState::Closed { .. } => state,
+        _ if gone => Arc::new(RegistrarState::Closed { error: Some(closed()) }),
+        _ => state,
     }
 }
 

@@ -31,6 +31,8 @@ pub struct RegistrarOptions {
     pub operation_timeout: Duration,
     /// How long leaving may take, the grace of a drain not counted. Default: 5 s.
     pub shutdown_timeout: Duration,
+    /// The name of the thread of [`Registrar::start_on_thread`](crate::Registrar::start_on_thread). Default: `registrar`.
+    pub thread_name: String,
     /// The seed of the jitter. Default: from the operating system.
     pub seed: u64,
 }
@@ -43,6 +45,7 @@ impl Default for RegistrarOptions {
             backoff: Backoff::default(),
             operation_timeout: Duration::from_secs(2),
             shutdown_timeout: Duration::from_secs(5),
+            thread_name: "registrar".into(),
             seed: entropy::random(),
         }
     }
@@ -101,6 +104,13 @@ impl RegistrarOptions {
     #[must_use]
     pub fn with_shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = timeout;
+        self
+    }
+
+    /// Sets the name of the thread of its own.
+    #[must_use]
+    pub fn with_thread_name(mut self, name: impl Into<String>) -> Self {
+        self.thread_name = name.into();
         self
     }
 

@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::event::WatchEvent;
 use crate::name::ServiceName;
 use crate::registry::{Feed, WatchSource};
+use crate::time::later;
 
 type Opening = Pin<Box<dyn Future<Output = Result<Feed>> + Send>>;
 
@@ -83,7 +84,7 @@ impl<S: WatchSource + ?Sized> Driver<S> {
                     continue;
                 }
                 Stage::Opening { opening, slow, deadline } => {
-                    let wake = slow.unwrap_or(*deadline);
+                    let wake = slow.map_or(*deadline, |slow| slow.min(*deadline));
                     tokio::select! {
                         biased;
                         opened = opening => match opened {
@@ -95,7 +96,8 @@ impl<S: WatchSource + ?Sized> Driver<S> {
                         },
                         () = sleep_until(wake) => {
                             let error = timeout("opening the watch takes long");
-                            if slow.take().is_some() { Input::Slow(error) } else { Input::Failed(error) }
+                            *slow = None;
+                            if wake < *deadline { Input::Slow(error) } else { Input::Failed(error) }
                         }
                     }
                 }
@@ -145,7 +147,11 @@ fn open<S: WatchSource + ?Sized>(
     let source = Arc::clone(source);
     let service = service.clone();
     let opening = Box::pin(async move { source.open(&service, from).await });
-    Stage::Opening { opening, slow: Some(now + options.patience), deadline: now + options.open_deadline }
+    Stage::Opening {
+        opening,
+        slow: Some(later(now, options.patience)),
+        deadline: later(now, options.open_deadline),
+    }
 }
 
 fn timeout(message: &'static str) -> Error {

@@ -80,11 +80,21 @@ pub(super) struct Machine {
     /// Failures since the feed last caught up. A snapshot alone does not end the count: a service whose snapshots go out of
     /// date while they are loaded must not be loaded in a hot loop.
     failures: u32,
+    /// Positions lost since the feed last caught up. The first one is made good at once, whatever failed before.
+    losses: u32,
 }
 
 impl Machine {
     pub(super) fn new(from: Option<Cursor>, now: Instant) -> Self {
-        Self { position: from, confirmed: false, lost: None, told: Told::Nothing, proven: now, failures: 0 }
+        Self {
+            position: from,
+            confirmed: false,
+            lost: None,
+            told: Told::Nothing,
+            proven: now,
+            failures: 0,
+            losses: 0,
+        }
     }
 
     pub(super) fn on(&mut self, input: Input, now: Instant) -> Step {
@@ -111,6 +121,9 @@ impl Machine {
             },
             // W2: a lagging member may answer with an older list; it is not news.
             Some(at) if self.confirmed && snapshot.revision() < at.revision() => {
+                if matches!(self.lost, Some(ResetCause::Wiped | ResetCause::Diverged)) {
+                    tracing::error!(%at, "the backend says that the history is another one, and keeps its epoch: a defect of the backend");
+                }
                 self.lost.get_or_insert(ResetCause::Unknown);
                 return self.failed(contradiction("a snapshot older than what was already told"));
             }
@@ -141,7 +154,7 @@ impl Machine {
         self.confirmed = true;
         let told = self.told;
         self.prove(now);
-        self.failures = 0;
+        (self.failures, self.losses) = (0, 0);
         Step::tell(if told == Told::Live {
             WatchEvent::Progress { cursor }
         } else {
@@ -162,11 +175,11 @@ impl Machine {
         if error.kind() == ErrorKind::CursorLost && self.resume_from().is_some() {
             // The registry is there and says so: not an outage. A position that keeps getting lost is one.
             self.lost = Some(error.reset_cause().unwrap_or(ResetCause::Unknown));
-            let next = match self.failures {
-                0 => Next::Open(None),
-                failures => Next::OpenAfter(None, Delay { attempt: failures - 1, slow: false }),
+            let next = match self.losses.checked_sub(1) {
+                None => Next::Open(None),
+                Some(attempt) => Next::OpenAfter(None, Delay { attempt, slow: false }),
             };
-            self.failures = self.failures.saturating_add(1);
+            self.losses = self.losses.saturating_add(1);
             return Step::quiet(next);
         }
         let slow = matches!(

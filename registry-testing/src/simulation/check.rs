@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use registry_core::{
-    Change, Cursor, DeleteCause, Epoch, ErrorKind, InstanceId, Operation, OwnerToken, Revision, ServiceName,
-    Snapshot,
+    Change, Cursor, DeleteCause, Epoch, ErrorKind, InstanceId, Operation, OwnerToken, ResetCause, Revision,
+    ServiceName, Snapshot,
 };
 use registry_memory::JournalItem;
 use tokio::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use super::truth::Truth;
 
 /// For how long a view may say that it is live without new proof: the silence that a feed is allowed, then the patience with
 /// opening the next one, and a little.
-const PROOF: Duration = Duration::from_secs(14);
+pub(super) const PROOF: Duration = Duration::from_secs(14);
 
 /// Everything that `records` show to be broken, given the store's `journal`.
 #[must_use]
@@ -32,6 +32,7 @@ pub fn check(records: &[Record], journal: &[JournalItem]) -> Vec<Violation> {
     visible_at_their_revision(&asked, &truth, &mut found);
     linearizable(&asked, &truth, &mut found);
     idempotent(&served, &truth, &mut found);
+    answers(records, &truth, &mut found);
     found
 }
 
@@ -81,7 +82,7 @@ impl Position {
         match seen {
             Seen::Stale(_) => {
                 let told_twice = std::mem::replace(&mut self.stale, true);
-                return if told_twice { Err(violation("I15 fresh", "stale twice in a row")) } else { Ok(()) };
+                if told_twice { Err(violation("I15 fresh", "stale twice in a row")) } else { Ok(()) }
             }
             Seen::Reset(snapshot, cause) => {
                 self.at = Some(snapshot.cursor());
@@ -90,6 +91,15 @@ impl Position {
                 {
                     let what = format!("reset ({cause}) from {before} back to {}", snapshot.cursor());
                     return Err(violation("I1 ordered", what));
+                }
+                // A reset that no cause explains: the history was there, and was not resumed.
+                if before.is_some_and(|before| before.epoch() == snapshot.epoch())
+                    && *cause == ResetCause::Unknown
+                {
+                    return Err(violation(
+                        "I5 resumable",
+                        format!("reset ({cause}) at {}", snapshot.cursor()),
+                    ));
                 }
                 same_list(snapshot, truth, "I4 reliable")
             }
@@ -425,6 +435,39 @@ fn idempotent(served: &[&OperationRecord], truth: &Truth, found: &mut Vec<Violat
         }
         if op.outcome.is_ok() {
             given.insert((service, id), (token, op));
+        }
+    }
+}
+
+/// I11 and I12, as a registrar's owner sees them: who was told that it has left is not listed, and what was said to be published is in the
+/// store at that revision.
+fn answers(records: &[Record], truth: &Truth, found: &mut Vec<Violation>) {
+    for record in records {
+        match record {
+            // A restore brings entries back under no lease that an owner has.
+            Record::Left { service, id, incarnation, at }
+                if !truth.is_restored(*at) && truth.was_listed_around(service, id, *incarnation, *at) =>
+            {
+                let what = format!("{service} {id} was told that it has left, and is listed");
+                found.push(violation("I12 fencing", what));
+            }
+            Record::Published { instance, revision, between: (asked, told) } => {
+                let Some(epoch) = truth.epoch_throughout(*asked, *told) else { continue };
+                let before = Revision::new(revision.get().saturating_sub(1));
+                let step = truth.after(epoch, instance.service(), before).first();
+                let there = step.is_some_and(|step| {
+                    step.batch.cursor.revision() == *revision
+                        && step.batch.changes.iter().any(
+                            |change| matches!(change, Change::Put(entry) if entry.instance() == instance),
+                        )
+                });
+                if !there {
+                    let what =
+                        format!("{instance:?} was said to be published at {revision}, and is not there");
+                    found.push(violation("I11 acknowledged kept", what));
+                }
+            }
+            _ => {}
         }
     }
 }

@@ -105,6 +105,7 @@ struct Watcher {
 struct Folding {
     snapshot: Option<Snapshot>,
     cursor: Option<Cursor>,
+    last: Option<Instant>,
     refused: usize,
 }
 
@@ -211,7 +212,7 @@ impl World {
         let (orders, receiver) = mpsc::unbounded_channel();
         let intent = Arc::new(Mutex::new(Intent { life: Life::Running, instance }));
         self.history.note(format!("process {step} starts {service} {id} on client {client}"));
-        self.tasks.spawn(obey(registrar, receiver, Arc::clone(&intent)));
+        self.tasks.spawn(obey(registrar, receiver, Arc::clone(&intent), self.history.clone()));
         self.processes.push(Process { service, id, token, when_fenced, orders, states, intent });
     }
 
@@ -360,6 +361,7 @@ impl World {
                 {
                     let mut folding = lock(&folding);
                     folding.cursor = event.cursor().or(folding.cursor);
+                    folding.last = Some(Instant::now());
                     let started = folding.snapshot.is_some() || from.is_none();
                     let refused = fold(&mut folding.snapshot, &event) == Folded::Refused;
                     folding.refused += usize::from(refused && started);
@@ -503,6 +505,8 @@ impl World {
     /// I8: every watcher and every view has what a lookup gives.
     async fn converged(&self) -> Vec<Violation> {
         let mut found = Vec::new();
+        let truth = super::truth::Truth::new(&self.store.controls().journal());
+        let now = Instant::now();
         for service in &self.services {
             let Ok(list) = self.store.lookup(service).await else { continue };
             let same = |snapshot: Option<&Snapshot>| {
@@ -518,8 +522,15 @@ impl World {
             }
             for watcher in self.watchers.iter().filter(|watcher| watcher.service == *service) {
                 let folding = lock(&watcher.folded);
-                // One that resumed from a cursor has only the changes since.
-                if folding.refused > 0 || folding.snapshot.is_some() && !same(folding.snapshot.as_ref()) {
+                // One that resumed from a cursor has only the changes since: it must be where the store is.
+                let caught_up = match &folding.snapshot {
+                    Some(snapshot) => same(Some(snapshot)),
+                    None => folding
+                        .cursor
+                        .is_some_and(|cursor| truth.missing(service, cursor, list.cursor()) == 0),
+                };
+                let silent = folding.last.is_none_or(|last| now > last + check::PROOF);
+                if folding.refused > 0 || !caught_up || silent {
                     let what = format!("a watcher of {service} folded {folding:?}, the list is {list:?}");
                     found.push(Violation { invariant: "I8 convergence", what });
                 }
@@ -590,19 +601,42 @@ impl World {
 }
 
 /// Runs a registrar as ordered.
-async fn obey(registrar: Registrar, mut orders: mpsc::UnboundedReceiver<Order>, intent: Arc<Mutex<Intent>>) {
+async fn obey(
+    registrar: Registrar,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    intent: Arc<Mutex<Intent>>,
+    history: History,
+) {
+    let mut held = None;
     while let Some(order) = orders.recv().await {
-        let wait = Duration::from_secs(3);
+        if let RegistrarState::Registered { registration, .. } = &*registrar.state() {
+            held = Some(registration.lease.clone());
+        }
+        let left = |result: registry_core::Result<()>| {
+            if let (Ok(()), Some(lease)) = (result, &held) {
+                let (service, id) = (lease.service().clone(), lease.id().clone());
+                history.push(Record::Left {
+                    service,
+                    id,
+                    incarnation: lease.incarnation(),
+                    at: Instant::now(),
+                });
+            }
+        };
         match order {
             Order::Update(weight) => {
                 let instance = lock(&intent).instance.to_builder().weight(weight).build();
                 let instance = instance.expect("a good instance");
                 lock(&intent).instance = instance.clone();
-                let _ = timeout(wait, registrar.update(instance)).await;
+                let asked = Instant::now();
+                let answer = timeout(Duration::from_secs(3), registrar.update(instance.clone())).await;
+                if let Ok(Ok(revision)) = answer {
+                    history.push(Record::Published { instance, revision, between: (asked, Instant::now()) });
+                }
             }
             Order::Pause => {
                 lock(&intent).life = Life::Paused;
-                let _ = registrar.pause().await;
+                left(registrar.pause().await);
             }
             Order::Resume => {
                 lock(&intent).life = Life::Running;
@@ -610,12 +644,12 @@ async fn obey(registrar: Registrar, mut orders: mpsc::UnboundedReceiver<Order>, 
             }
             Order::Drain => {
                 lock(&intent).life = Life::Gone;
-                let _ = registrar.drain(Duration::from_secs(1)).await;
+                left(registrar.drain(Duration::from_secs(1)).await);
                 return;
             }
             Order::Shutdown => {
                 lock(&intent).life = Life::Gone;
-                let _ = registrar.shutdown().await;
+                left(registrar.shutdown().await);
                 return;
             }
             Order::Crash => {

@@ -108,6 +108,26 @@ pub enum Record {
         /// When it was last proven current, if it says that it is.
         proven: Option<Instant>,
     },
+    /// A process was told that it has left, as `what` says.
+    Left {
+        /// The service.
+        service: ServiceName,
+        /// The instance.
+        id: InstanceId,
+        /// The incarnation that it held last.
+        incarnation: Incarnation,
+        /// When.
+        at: Instant,
+    },
+    /// A process was told that this is published.
+    Published {
+        /// What.
+        instance: Instance,
+        /// At which revision.
+        revision: Revision,
+        /// Between asking and being told.
+        between: (Instant, Instant),
+    },
     /// A process was started, or stopped, or told something; or the nemesis struck.
     Note(Instant, String),
 }
@@ -185,6 +205,12 @@ fn render(record: &Record, start: Instant) -> String {
             let listed = snapshot.as_ref().map_or("nothing yet".into(), list);
             let fresh = proven.map_or("stale".into(), |proven| format!("proven {}", ms(&proven)));
             format!("{:>7} view {view} of {service}: {listed}, {fresh}", ms(at))
+        }
+        Record::Left { service, id, incarnation, at } => {
+            format!("{:>7} {service} {id}, incarnation {incarnation}, is told that it has left", ms(at))
+        }
+        Record::Published { instance, revision, between } => {
+            format!("{:>7} {} is told that it is published at {revision}", ms(&between.1), instance.id())
         }
         Record::Note(at, text) => format!("{:>7} {text}", ms(at)),
     }

@@ -24,6 +24,8 @@ pub enum Mutant {
     EventDoubled,
     /// A watch delivers the changes of one revision one by one.
     BatchSplit,
+    /// A feed never resumes, although the history is there.
+    NeverResumes,
     /// A resumed feed starts one change too late.
     ResumeOneTooFar,
     /// A feed says that it is current before it has delivered what was missed.
@@ -54,10 +56,11 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::EventDropped,
         Self::EventDoubled,
         Self::BatchSplit,
+        Self::NeverResumes,
         Self::ResumeOneTooFar,
         Self::ProgressTooEarly,
         Self::CompactionSkipped,
@@ -151,6 +154,9 @@ pub(super) struct MutantSource {
 #[async_trait]
 impl WatchSource for MutantSource {
     async fn open(&self, service: &ServiceName, from: Option<Cursor>) -> Result<Feed> {
+        if self.mutant == Some(Mutant::NeverResumes) && from.is_some() {
+            return Err(Error::cursor_lost(ResetCause::Unknown, "not even tried"));
+        }
         let feed = match self.store.open(service, from).await {
             Err(error)
                 if self.mutant == Some(Mutant::CompactionSkipped)

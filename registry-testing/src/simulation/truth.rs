@@ -39,6 +39,8 @@ pub(super) struct Gone {
 pub(super) struct Era {
     pub(super) epoch: Epoch,
     pub(super) began: Instant,
+    /// Whether it began with entries of a backup.
+    restored: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -63,7 +65,7 @@ impl Truth {
         for item in journal {
             match item {
                 JournalItem::Began { at, epoch, entries } => {
-                    truth.eras.push(Era { epoch: *epoch, began: *at });
+                    truth.eras.push(Era { epoch: *epoch, began: *at, restored: !entries.is_empty() });
                     for spans in truth.listed.values_mut() {
                         close(spans, *at);
                     }
@@ -128,6 +130,14 @@ impl Truth {
         &line.steps[at..]
     }
 
+    /// How many changes of `service` lie between two cursors; all that there may be when they are of two epochs.
+    pub(super) fn missing(&self, service: &ServiceName, from: Cursor, to: Cursor) -> usize {
+        if from.epoch() != to.epoch() {
+            return usize::MAX;
+        }
+        self.after(from.epoch(), service, from.revision()).len()
+    }
+
     /// The entries of `service` in `epoch` at `revision`.
     pub(super) fn state(&self, epoch: Epoch, service: &ServiceName, revision: Revision) -> Entries {
         let Some(line) = self.lines.get(&(epoch.get(), service.clone())) else { return Entries::new() };
@@ -153,6 +163,20 @@ impl Truth {
         })
     }
 
+    /// Whether the incarnation was listed just before and just after `at`.
+    pub(super) fn was_listed_around(
+        &self,
+        service: &ServiceName,
+        id: &InstanceId,
+        incarnation: Incarnation,
+        at: Instant,
+    ) -> bool {
+        let spans = self.listed.get(&(service.clone(), id.clone(), incarnation.get()));
+        spans.is_some_and(|spans| {
+            spans.iter().any(|(start, end)| *start < at && end.is_none_or(|end| end > at))
+        })
+    }
+
     /// Whether the incarnation was listed all the time from `from` to `to`.
     pub(super) fn listed_throughout(
         &self,
@@ -168,6 +192,11 @@ impl Truth {
         // Gone and back within one moment is not all the time.
         let ended = |(_, end): &(Instant, Option<Instant>)| end.is_some_and(|end| end >= from && end <= to);
         spans.is_some_and(|spans| spans.iter().any(within) && !spans.iter().any(ended))
+    }
+
+    /// Whether the epoch in force at `at` began with entries of a backup.
+    pub(super) fn is_restored(&self, at: Instant) -> bool {
+        self.eras.iter().rev().find(|era| era.began <= at).is_some_and(|era| era.restored)
     }
 
     /// When the epoch in force at `at` began.

@@ -1,0 +1,94 @@
+//! Proxies between the members of a cluster, one for each ordered pair.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use super::super::ServerError;
+use super::super::proxy::{Faults, Flow, Proxy};
+
+/// All members must be told the same URL of a member, so each member has one entrance for all others. There the caller is told by the socket
+/// it connects from (`/proc`), and its connection goes on through the proxy of that pair. Connections whose caller is no member go straight on.
+#[derive(Debug)]
+pub(super) struct PeerNetwork {
+    entrances: Vec<Proxy>,
+    /// By caller, then by callee.
+    pairs: Vec<Vec<Option<Proxy>>>,
+    pids: Arc<OnceLock<Pids>>,
+}
+
+type Pids = Vec<Arc<AtomicU32>>;
+
+impl PeerNetwork {
+    pub(super) fn start(members: &[SocketAddr]) -> Result<Self, ServerError> {
+        let pids = Arc::new(OnceLock::<Pids>::new());
+        let row = |from: usize| {
+            let pair =
+                |(to, member): (usize, &SocketAddr)| (from != to).then(|| Proxy::start(*member)).transpose();
+            members.iter().enumerate().map(pair).collect::<Result<Vec<_>, _>>()
+        };
+        let pairs = (0..members.len()).map(row).collect::<Result<Vec<_>, _>>()?;
+        let entrance = |(to, member): (usize, &SocketAddr)| {
+            let member = *member;
+            let pids = Arc::clone(&pids);
+            let ways =
+                pairs.iter().map(|row| row[to].as_ref().map_or(member, Proxy::address)).collect::<Vec<_>>();
+            Proxy::start_routed(move |caller| {
+                let pids = pids.get().map(Vec::as_slice).unwrap_or_default();
+                caller_of(caller, pids).map_or(member, |from| ways[from])
+            })
+        };
+        let entrances = members.iter().enumerate().map(entrance).collect::<Result<_, _>>()?;
+        Ok(Self { entrances, pairs, pids })
+    }
+
+    /// The members' pids, in their order. Once, before they start.
+    pub(super) fn introduce(&self, pids: Pids) {
+        let _ = self.pids.set(pids);
+    }
+
+    /// What the members advertise.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.entrances.iter().map(Proxy::address).collect()
+    }
+
+    /// Both on the connections that `from` made and on those that it accepted.
+    pub(super) fn block(&self, from: usize, to: usize) -> bool {
+        let pair = |from: usize, to: usize| self.pairs.get(from)?.get(to)?.as_ref();
+        let (Some(made), Some(accepted)) = (pair(from, to), pair(to, from)) else { return false };
+        made.modify(|faults| faults.to_server.flow = Flow::BlackHole);
+        accepted.modify(|faults| faults.to_client.flow = Flow::BlackHole);
+        true
+    }
+
+    pub(super) fn heal(&self) {
+        self.all().for_each(|proxy| proxy.modify(|faults| *faults = Faults::default()));
+    }
+
+    pub(super) fn swallowed(&self) -> u64 {
+        let swallowed = self.all().map(Proxy::counters);
+        swallowed.map(|counters| counters.to_server.swallowed + counters.to_client.swallowed).sum()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Proxy> {
+        self.pairs.iter().flatten().flatten()
+    }
+}
+
+/// Which of `pids` connects from `address`.
+fn caller_of(address: SocketAddr, pids: &[Arc<AtomicU32>]) -> Option<usize> {
+    let SocketAddr::V4(address) = address else { return None };
+    let ip = u32::from_ne_bytes(address.ip().octets());
+    let wanted = format!("{ip:08X}:{:04X}", address.port());
+    let sockets = fs::read_to_string("/proc/net/tcp").ok()?;
+    // Columns: number, local address, remote address, state, queues, timers, retransmits, uid, timeout, inode.
+    let mut lines = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let line = lines.find(|columns| columns.get(1) == Some(&wanted.as_str()))?;
+    let socket = format!("socket:[{}]", line.get(9)?);
+    pids.iter().position(|pid| {
+        let open = fs::read_dir(format!("/proc/{}/fd", pid.load(Ordering::SeqCst)));
+        let mut open = open.into_iter().flatten().flatten();
+        open.any(|file| fs::read_link(file.path()).is_ok_and(|target| target.as_os_str() == socket.as_str()))
+    })
+}
