@@ -36,6 +36,11 @@ impl Keys {
         (start, end)
     }
 
+    /// The range of everything, the identity of the store included.
+    pub(crate) fn all(&self) -> (String, String) {
+        (format!("{}/", self.prefix), format!("{}0", self.prefix))
+    }
+
     pub(crate) fn store(&self) -> String {
         format!("{}/~store", self.prefix)
     }

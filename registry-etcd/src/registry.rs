@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use etcd_client::{Compare, CompareOp, GetOptions, GetResponse, PutOptions, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{
+    Compare, CompareOp, GetOptions, GetResponse, PutOptions, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse,
+};
 use registry_core::codec::Stored;
 use registry_core::{
     AfterDisruption, Cursor, Durability, Epoch, Error, ErrorKind, GapDetection, Guarantees, Instance, Lease,
@@ -21,7 +23,7 @@ use crate::error::failure;
 use crate::heartbeat::Heartbeats;
 use crate::keys::Keys;
 use crate::options::EtcdOptions;
-use crate::source::{hash, proof};
+use crate::source::{hash, proof, proof_of_all};
 
 /// etcd raises a lesser TTL to this: one and a half election timeouts, rounded up, at its default settings.
 const MIN_TTL_SECS: u64 = 2;
@@ -47,8 +49,6 @@ struct Shared {
 #[derive(Clone, Copy, Debug)]
 struct Written {
     modified: i64,
-    registered: Revision,
-    token: OwnerToken,
 }
 
 impl EtcdRegistry {
@@ -170,7 +170,7 @@ impl EtcdRegistry {
         let put = self.put(&key, found.as_ref(), &stored, lease).await;
         match put {
             Ok(Some(modified)) => {
-                let written = Written { modified, registered: revision(modified), token: options.token };
+                let written = Written { modified };
                 self.with_written(|all| all.insert(lease, written));
                 let lease = Lease::new(service.clone(), id.clone(), incarnation, lease_key(lease));
                 Ok(Some(Registration::new(lease, revision(modified), ttl)))
@@ -213,7 +213,7 @@ impl EtcdRegistry {
                 None => return Ok(None),
             }
         }
-        let written = Written { modified, registered, token: options.token };
+        let written = Written { modified };
         self.with_written(|all| all.insert(found.lease, written));
         let lease = Lease::new(
             instance.service().clone(),
@@ -286,9 +286,43 @@ impl EtcdRegistry {
             }
         }
         let epoch = epoch.unwrap_or_default();
-        let at = revision(at);
-        let cursor = Cursor::new(epoch, at, proof(at.get(), revision(last.0).get(), last.1));
+        let proof = match last {
+            (0, _) => self.latest(at, operation).await?.map_or(0, proof_of_all),
+            (modified, hash) => proof(revision(at).get(), revision(modified).get(), hash),
+        };
+        let cursor = Cursor::new(epoch, revision(at), proof);
         Ok(Snapshot::new(service.clone(), cursor, entries).with_skipped(skipped))
+    }
+
+    /// The hash of the latest change under the whole prefix at a revision: what shows that a service which was empty then has the same
+    /// history. etcd sorts all keys for it, so it is asked only for services without instances.
+    pub(crate) async fn latest(&self, at: i64, operation: Operation) -> Result<Option<u32>> {
+        let (start, end) = self.keys().all();
+        let range = GetOptions::new()
+            .with_range(end)
+            .with_revision(at)
+            .with_sort(SortTarget::Mod, SortOrder::Descend)
+            .with_limit(1);
+        let response: GetResponse = self
+            .connection()
+            .call(operation, |mut client| {
+                let (start, range) = (start.clone(), range.clone());
+                async move { client.get(start, Some(range)).await }
+            })
+            .await?;
+        Ok(response.kvs().first().map(|kv| hash(kv.mod_revision(), kv.key(), kv.value())))
+    }
+
+    /// Gives the store another identity than `old`, because its history turned out to be another one: within one epoch revisions must
+    /// never fall. The first client that notices does it for all.
+    pub(crate) async fn begin_epoch(&self, old: Epoch) {
+        let key = self.keys().store();
+        let random = format!("{:016x}", OwnerToken::random().as_u128() as u64);
+        let unchanged = Compare::value(key.clone(), CompareOp::Equal, format!("{:016x}", old.get()));
+        let txn = Txn::new().when([unchanged]).and_then([TxnOp::put(key, random, None)]);
+        if let Err(error) = self.txn(Operation::Watch, txn).await {
+            tracing::warn!(%error, "the store's history is another one, and its identity could not be changed");
+        }
     }
 
     /// Writes the identity of the store, unless another client was quicker.
@@ -381,7 +415,7 @@ impl Registry for EtcdRegistry {
                 Stored::new(instance.clone(), before.incarnation, before.token).with_registered(registered);
             let put = self.put(&key, Some(&found), &stored, id).await;
             if let Some(modified) = put.map_err(|error| error.with_operation(Operation::Update))? {
-                let written = Written { modified, registered, token: before.token };
+                let written = Written { modified };
                 self.with_written(|all| all.insert(id, written));
                 return Ok(revision(modified));
             }
@@ -405,6 +439,10 @@ impl Registry for EtcdRegistry {
     }
 
     async fn services(&self, prefix: &str) -> Result<Vec<ServiceName>> {
+        if !prefix.is_empty() && ServiceName::new(prefix).is_err() {
+            // No name starts with what no name may hold.
+            return Ok(Vec::new());
+        }
         let (mut start, end) = self.keys().services(prefix);
         let mut names = Vec::new();
         // One key for each service: the first, then the first after all of its own.
@@ -418,7 +456,11 @@ impl Registry for EtcdRegistry {
                     async move { client.get(from, Some(options)).await }
                 })
                 .await?;
-            let Some(kv) = response.kvs().first() else { return Ok(names) };
+            let Some(kv) = response.kvs().first() else {
+                // The order of keys is not that of names: '-' and '.' come before '/'.
+                names.sort_unstable();
+                return Ok(names);
+            };
             match self.keys().parse(kv.key()) {
                 Some((name, _)) => {
                     (_, start) = self.keys().service(&name);

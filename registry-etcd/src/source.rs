@@ -38,12 +38,7 @@ impl WatchSource for EtcdRegistry {
             }
         };
         let anchor = match from {
-            Some(cursor) => Some(Anchor::of(cursor).ok_or_else(|| {
-                lost(
-                    ResetCause::Unknown,
-                    "the service was empty, so nothing shows that its history is the same",
-                )
-            })?),
+            Some(cursor) => self.anchor(cursor).await?,
             None => None,
         };
         let start = anchor.as_ref().map_or(cursor.revision().get() + 1, |anchor| anchor.revision);
@@ -91,6 +86,24 @@ impl EtcdRegistry {
         Ok((epoch, revision(header_revision(response.header())).get()))
     }
 
+    /// The change that must come first from `cursor`; none when that its history is the same was shown otherwise.
+    async fn anchor(&self, cursor: Cursor) -> Result<Option<Anchor>> {
+        let at = i64::try_from(cursor.revision().get()).unwrap_or(i64::MAX);
+        match Anchor::of(cursor) {
+            Some(anchor) => Ok(Some(anchor)),
+            None => match self.latest(at, Operation::Watch).await? {
+                Some(hash) if proof_of_all(hash) == cursor.proof() => Ok(None),
+                _ => {
+                    self.begin_epoch(cursor.epoch()).await;
+                    Err(lost(
+                        ResetCause::Diverged,
+                        "the history up to the cursor is not the one it came from",
+                    ))
+                }
+            },
+        }
+    }
+
     /// Whether the store is the one that `cursor` came from, as far as that can be told before its history is seen.
     async fn check_history(&self, cursor: Cursor) -> Result<u64> {
         let (epoch, head) = self.head().await?;
@@ -98,6 +111,7 @@ impl EtcdRegistry {
             return Err(lost(ResetCause::Wiped, "the store is another one"));
         }
         if head < cursor.revision().get() {
+            self.begin_epoch(cursor.epoch()).await;
             return Err(lost(ResetCause::Diverged, "the store went back to before the cursor"));
         }
         Ok(head)
@@ -116,14 +130,22 @@ impl Anchor {
     fn of(cursor: Cursor) -> Option<Self> {
         let (back, hash) = ((cursor.proof() >> 32), cursor.proof() as u32);
         let revision = cursor.revision().get().checked_sub(back)?;
-        (hash != 0).then_some(Self { revision, hash })
+        (hash != 0 && back < u64::from(OF_ALL)).then_some(Self { revision, hash })
     }
+}
+
+/// In place of the distance: the hash is of the latest change under the whole prefix.
+const OF_ALL: u32 = u32::MAX;
+
+/// The proof of the cursor of a service that is empty.
+pub(crate) fn proof_of_all(hash: u32) -> u64 {
+    u64::from(OF_ALL) << 32 | u64::from(hash)
 }
 
 /// The proof of a cursor at `at`, by the latest change known there: that of `modified`, with this hash. 0 without one.
 pub(crate) fn proof(at: u64, modified: u64, hash: u32) -> u64 {
     match u32::try_from(at.saturating_sub(modified)) {
-        Ok(back) if hash != 0 => u64::from(back) << 32 | u64::from(hash),
+        Ok(back) if hash != 0 && back < OF_ALL => u64::from(back) << 32 | u64::from(hash),
         _ => 0,
     }
 }
@@ -165,7 +187,12 @@ impl State {
             Some(item) => item,
             None => self.find().await,
         };
-        self.ended = item.is_err();
+        if let Err(error) = &item {
+            self.ended = true;
+            if error.reset_cause() == Some(ResetCause::Diverged) {
+                self.registry.begin_epoch(self.cursor.epoch()).await;
+            }
+        }
         Some(item)
     }
 
