@@ -34,7 +34,7 @@ mod registrar;
 mod registry;
 pub mod resume;
 mod snapshot;
-mod time;
+pub mod time;
 
 pub use crate::cursor::{Cursor, Epoch, Revision};
 pub use crate::diff::{Difference, diff};

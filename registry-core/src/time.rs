@@ -8,6 +8,7 @@ use tokio::time::Instant;
 const NEVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
 
 /// The moment `after` from `now`; for what is as good as for ever, a moment that is as good as never.
-pub(crate) fn later(now: Instant, after: Duration) -> Instant {
+#[must_use]
+pub fn later(now: Instant, after: Duration) -> Instant {
     now.checked_add(after.min(NEVER)).unwrap_or(now)
 }

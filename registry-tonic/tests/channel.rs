@@ -345,3 +345,60 @@ async fn channels_that_are_dropped_leave_no_task_and_no_watch() {
     eventually("no task is left", || metrics.num_alive_tasks() == before).await;
     eventually("no watch is left", || registry.controls().watchers() == 0).await;
 }
+
+/// A client that stands still for a moment, as in a long garbage-free computation or on a busy machine, finds all its answers.
+#[tokio::test]
+async fn a_client_that_stands_still_for_a_moment_loses_no_call() {
+    let registry = MemoryRegistry::new();
+    let process = Process::start(&registry, "a").await;
+    let channel = Channel::new(&Directory::new(shared(&registry)), &service());
+    settled(&channel, 1).await;
+    let calls: Vec<_> = (0..300)
+        .map(|_| {
+            let channel = channel.clone();
+            tokio::spawn(async move { call(&channel, 50).await })
+        })
+        .collect();
+    eventually("the calls have reached the server", || process.begun() >= 300).await;
+    // This runtime has one thread, and it is blocked while the answers come: the thing itself.
+    #[allow(clippy::disallowed_methods)]
+    std::thread::sleep(Duration::from_millis(300));
+    for call in calls {
+        assert_eq!(within("an answer", call).await.unwrap().unwrap(), "a");
+    }
+}
+
+#[tokio::test]
+async fn the_deadline_of_a_stream_holds_for_a_slow_consumer_too() {
+    let registry = MemoryRegistry::new();
+    let _process = Process::start(&registry, "a").await;
+    let channel = Channel::new(&Directory::new(shared(&registry)), &service());
+    settled(&channel, 1).await;
+    let mut request = tonic::Request::new(support::echo::Request { after_ms: 0, replies: u32::MAX });
+    request.set_timeout(Duration::from_millis(300));
+    let mut stream =
+        support::echo::echo_client::EchoClient::new(channel).stream(request).await.unwrap().into_inner();
+    let ends = async {
+        loop {
+            match stream.message().await {
+                Ok(Some(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Ok(None) => panic!("it never ends by itself"),
+                Err(status) => return status,
+            }
+        }
+    };
+    assert_eq!(within("the deadline", ends).await.code(), tonic::Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn for_ever_is_a_time_to_wait_like_any_other() {
+    let registry = MemoryRegistry::new();
+    let view = Directory::new(shared(&registry)).view(&service());
+    let channel = Channel::builder(view).wait_for_ready(Duration::MAX).connect_timeout(Duration::MAX).build();
+    let waiting = tokio::spawn({
+        let channel = channel.clone();
+        async move { call(&channel, 0).await }
+    });
+    let _process = Process::start(&registry, "a").await;
+    assert_eq!(within("an answer", waiting).await.unwrap().unwrap(), "a");
+}

@@ -175,7 +175,7 @@ async fn asking_twice_cuts_the_drain_short() {
     let draining = |state: &RegistrarState| matches!(state, RegistrarState::Draining { .. });
     within("draining", process.handle.wait_until(draining)).await;
     process.handle.shutdown();
-    let _ = process.ended().await;
+    process.ended().await.unwrap();
 }
 
 #[tokio::test]
@@ -280,4 +280,32 @@ async fn it_is_registered_only_once_it_answers() {
     assert_eq!(*probing.answered.lock().unwrap(), [true]);
     handle.shutdown();
     within("the end", serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn asking_twice_does_not_cut_the_calls_in_flight() {
+    let registry = MemoryRegistry::new();
+    let hour = Duration::from_secs(3600);
+    let process = Process::start_with(&registry, "a", |builder| builder.drain_grace(hour)).await;
+    let channel = channel(&registry);
+    settled(&channel, 1).await;
+    let answer = tokio::spawn(async move { call(&channel, 700).await });
+    eventually("the call has begun", || process.begun() == 1).await;
+    process.handle.shutdown();
+    let draining = |state: &RegistrarState| matches!(state, RegistrarState::Draining { .. });
+    within("draining", process.handle.wait_until(draining)).await;
+    process.handle.shutdown();
+    process.ended().await.unwrap();
+    assert_eq!(answer.await.unwrap().unwrap(), "a");
+}
+
+#[tokio::test]
+async fn the_handle_of_a_server_that_is_gone_does_not_say_that_it_is_registered() {
+    let registry = MemoryRegistry::new();
+    let server = Server::builder(shared(&registry), SERVICE).listen("127.0.0.1:0").bind().await.unwrap();
+    let handle = server.handle();
+    let serving = tokio::spawn(server.serve(support::Named::new("a").router()));
+    within("registered", handle.wait_until(|state| state.is_registered())).await;
+    serving.abort();
+    within("closed", handle.wait_until(|state| state.name() == "closed")).await;
 }

@@ -23,11 +23,7 @@ async fn sigterm_drains_and_deregisters() {
     let handle = server.handle();
     let serving = tokio::spawn(server.serve(Named::new("a").router()));
     within("registered", handle.wait_until(RegistrarState::is_registered)).await;
-    let pid = std::process::id().to_string();
-    let sent = tokio::task::spawn_blocking(move || {
-        std::process::Command::new("kill").args(["-TERM", &pid]).status()
-    });
-    assert!(sent.await.unwrap().unwrap().success());
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM).unwrap();
     let draining = |state: &RegistrarState| matches!(state, RegistrarState::Draining { .. });
     within("draining", handle.wait_until(draining)).await;
     within("the server's end", serving).await.unwrap().unwrap();

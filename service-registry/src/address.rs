@@ -44,6 +44,11 @@ impl<'a> Address<'a> {
         // RFC 3986: schemes are compared without regard to case.
         let found = SCHEMES.iter().find(|known| known.name.eq_ignore_ascii_case(scheme));
         let Some(&Scheme { name, backend }) = found else {
+            // What is no scheme may hold a password, and is not repeated.
+            let of_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+            if !scheme.chars().all(of_scheme) {
+                return Err(invalid(format!("has no scheme; it starts with one of {}", known())));
+            }
             return Err(invalid(format!(
                 "has the unknown scheme {scheme:?}; it starts with one of {}",
                 known()

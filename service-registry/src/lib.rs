@@ -44,6 +44,6 @@ pub use registry_core::{
 pub use crate::connect::connect;
 
 /// The code in the README is tested.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "memory"))]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;

@@ -6,15 +6,20 @@ use std::time::Duration;
 
 use registry_examples::user::FindRequest;
 use registry_examples::user::users_client::UsersClient;
-use service_registry::tonic::Channel;
+use service_registry::tonic::{CallError, Channel};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
+use tonic::Request;
 
 /// What became of the calls.
 #[derive(Debug, Default)]
 pub(crate) struct Count {
     pub(crate) answers: BTreeMap<String, Answers>,
     pub(crate) failures: Vec<Failed>,
+    /// Calls begun.
+    pub(crate) begun: u64,
+    /// Calls that ended without an answer and without an error: their task panicked.
+    pub(crate) lost: u64,
     /// Of the failures, those since the last line.
     pub(crate) fresh_failures: u32,
 }
@@ -28,11 +33,19 @@ pub(crate) struct Answers {
     pub(crate) first: Instant,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Failed {
+    /// When the call began.
+    pub(crate) began: Instant,
+    /// When it failed.
     pub(crate) at: Instant,
+    /// Whether a server may have got it.
+    pub(crate) may_have_been_sent: bool,
     pub(crate) why: String,
 }
+
+/// No call takes as long as this unless something is wrong.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// The consumer. Calls until it is stopped.
 pub(crate) struct Orders {
@@ -56,10 +69,15 @@ impl Orders {
                     _ = ticks.tick() => {}
                     _ = &mut stopped => break,
                 }
+                lock(&counted).begun += 1;
                 calls.spawn(call(channel.clone(), id, Arc::clone(&counted)));
-                while calls.try_join_next().is_some() {}
+                while let Some(ended) = calls.try_join_next() {
+                    lock(&counted).lost += u64::from(ended.is_err());
+                }
             }
-            calls.join_all().await;
+            while let Some(ended) = calls.join_next().await {
+                lock(&counted).lost += u64::from(ended.is_err());
+            }
         });
         Self { count, task, stop }
     }
@@ -77,7 +95,10 @@ impl Orders {
 }
 
 async fn call(channel: Channel, id: u64, count: Arc<Mutex<Count>>) {
-    let answer = UsersClient::new(channel).find(FindRequest { id }).await;
+    let began = Instant::now();
+    let mut request = Request::new(FindRequest { id });
+    request.set_timeout(DEADLINE);
+    let answer = UsersClient::new(channel).find(request).await;
     let now = Instant::now();
     let mut count = lock(&count);
     match answer {
@@ -90,7 +111,10 @@ async fn call(channel: Channel, id: u64, count: Arc<Mutex<Count>>) {
         Err(status) => {
             count.fresh_failures += 1;
             let why = format!("{:?}: {}", status.code(), status.message());
-            count.failures.push(Failed { at: now, why });
+            let error =
+                std::error::Error::source(&status).and_then(|source| source.downcast_ref::<CallError>());
+            let may_have_been_sent = error.is_none_or(CallError::may_have_been_sent);
+            count.failures.push(Failed { began, at: now, may_have_been_sent, why });
         }
     }
 }

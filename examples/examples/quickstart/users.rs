@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 pub(crate) const SERVICE: &str = "user.rpc";
 
 /// How long an answer takes to work out.
-const WORK: Duration = Duration::from_millis(10);
+const WORK: Duration = Duration::from_millis(30);
 
 /// How long a server serves on after it has said that it leaves.
 const GRACE: Duration = Duration::from_millis(700);
@@ -35,7 +35,7 @@ impl Users for Directory {
 pub(crate) struct Process {
     pub(crate) handle: ServerHandle,
     kill: oneshot::Sender<()>,
-    thread: std::thread::JoinHandle<()>,
+    thread: std::thread::JoinHandle<Result<(), String>>,
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -57,29 +57,37 @@ impl Process {
         let (kill, killed) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
-            runtime.block_on(async {
+            let outcome = runtime.block_on(async {
                 let server = match server.bind().await {
                     Ok(server) => server,
-                    Err(error) => return drop(tell.send(Err(error))),
+                    Err(error) => {
+                        drop(tell.send(Err(error)));
+                        return Ok(());
+                    }
                 };
                 let _ = tell.send(Ok(server.handle()));
                 let users = UsersServer::new(Directory { name });
                 let router = tonic::transport::Server::builder().add_service(users);
                 tokio::select! {
-                    _ = tokio::spawn(server.serve(router)) => {}
-                    _ = killed => {}
+                    ended = tokio::spawn(server.serve(router)) => match ended {
+                        Ok(ended) => ended.map_err(|error| error.to_string()),
+                        Err(panicked) => Err(panicked.to_string()),
+                    },
+                    _ = killed => Ok(()),
                 }
             });
             runtime.shutdown_background();
+            outcome
         })?;
         Ok(Self { handle: told.await??, kill, thread })
     }
 
-    /// Waits for the end that was asked for by its handle.
-    pub(crate) async fn ended(self) {
+    /// Waits for the end that was asked for by its handle, and tells when it was not in order.
+    pub(crate) async fn ended(self) -> Result<(), Failure> {
         let Self { kill, thread, .. } = self;
-        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        let outcome = tokio::task::spawn_blocking(move || thread.join()).await?;
         drop(kill);
+        Ok(outcome.map_err(|_| "a server panicked")??)
     }
 
     /// Ends it as `kill -9` would.

@@ -123,7 +123,8 @@ async fn a_majority_goes_on_while_one_member_is_cut_off() {
     cluster.member(leader).put("key", "majority").await.unwrap();
     assert_eq!(cluster.member(third).get("key").await.unwrap(), value("majority"));
     assert!(!cluster.member(follower).serves().await);
-    assert_eq!(cluster.leader().await.unwrap(), leader);
+    // On a machine so busy that heartbeats are late, the other one may lead by now.
+    assert_ne!(cluster.leader().await.unwrap(), follower);
     cluster.heal();
     cluster.member(follower).wait_serving(SOON).await.unwrap();
     assert_eq!(cluster.member(follower).get("key").await.unwrap(), value("majority"));

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
+use registry_core::time::later;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::Inner;
@@ -65,7 +66,7 @@ struct Deadline {
 }
 
 async fn send(inner: &Inner, mut request: Request<Body>, deadline: Option<Deadline>) -> Answer {
-    let patience = Instant::now() + inner.wait_for_ready;
+    let patience = later(Instant::now(), inner.wait_for_ready);
     loop {
         let candidate = candidate(inner, patience).await?;
         let in_flight = InFlight::new(Arc::clone(&candidate.peer), Instant::now());
@@ -128,15 +129,14 @@ impl http_body::Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
         let this = &mut *self;
-        let frame = match Pin::new(&mut this.body).poll_frame(cx) {
-            Poll::Ready(frame) => frame,
-            Poll::Pending => {
-                let Some((at, allowed)) = &mut this.deadline else { return Poll::Pending };
-                ready!(at.as_mut().poll(cx));
-                let Some(in_flight) = this.in_flight.take() else { return Poll::Ready(None) };
-                return Poll::Ready(Some(Err(CallError::deadline(&in_flight.who(), *allowed))));
-            }
-        };
+        // The deadline first: a stream whose consumer is slower than it always has another frame.
+        if let Some((at, allowed)) = &mut this.deadline
+            && at.as_mut().poll(cx).is_ready()
+        {
+            let Some(in_flight) = this.in_flight.take() else { return Poll::Ready(None) };
+            return Poll::Ready(Some(Err(CallError::deadline(&in_flight.who(), *allowed))));
+        }
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         match frame {
             Some(Ok(frame)) => {
                 if frame.is_trailers() || this.body.is_end_stream() {

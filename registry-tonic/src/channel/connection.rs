@@ -63,7 +63,6 @@ impl Connection {
         let io = TokioIo::new(Greeted { stream, greet: Some(greet) });
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .adaptive_window(true)
             .handshake(io)
             .await
             .map_err(|error| chain(&error))?;

@@ -16,6 +16,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use registry_core::backoff::Backoff;
 use registry_core::pick::Draw;
+use registry_core::time::later;
 use registry_core::{Directory, Endpoint, InstanceId, ServiceName, Status, View};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
@@ -93,7 +94,7 @@ impl Channel {
     /// # Errors
     /// What a call would fail with.
     pub async fn ready(&self) -> Result<(), CallError> {
-        call::candidate(&self.inner, Instant::now() + self.inner.wait_for_ready).await.map(drop)
+        call::candidate(&self.inner, later(Instant::now(), self.inner.wait_for_ready)).await.map(drop)
     }
 
     /// Waits, at most `within`, until the endpoints satisfy `wanted`, and gives them; `Err` with the last ones if they do not. Looks
@@ -106,7 +107,7 @@ impl Channel {
         within: Duration,
         mut wanted: impl FnMut(&[EndpointStatus]) -> bool,
     ) -> Result<Vec<EndpointStatus>, Vec<EndpointStatus>> {
-        let deadline = Instant::now() + within;
+        let deadline = later(Instant::now(), within);
         let mut changed = self.inner.board.subscribe();
         loop {
             let endpoints = self.endpoints();

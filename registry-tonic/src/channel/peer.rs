@@ -115,7 +115,7 @@ impl Keeper {
             let (id, endpoint) = &self.peer.key;
             tracing::debug!(%id, %endpoint, error, attempt, "not connected");
             self.show(Link::Connecting { error: Some(error.into()) });
-            if began.elapsed() >= GOOD + self.connecting.timeout {
+            if began.elapsed() >= GOOD.saturating_add(self.connecting.timeout) {
                 attempt = 0;
             }
             let delay = self.connecting.backoff.delay(attempt, rng.f64());

@@ -154,15 +154,15 @@ impl Pool {
         }
     }
 
-    /// Runs until it is aborted. Ends by itself only with the runtime of the view.
+    /// Runs until it is aborted.
     pub(crate) async fn run(mut self) {
         let nudge = Arc::clone(&self.nudge);
+        let mut follows = true;
         loop {
             tokio::select! {
-                open = self.view.changed() => {
-                    if !open {
-                        return;
-                    }
+                // Whose view has ended keeps what it knew last: trouble is not data.
+                open = self.view.changed(), if follows => {
+                    follows = open;
                     self.apply();
                 }
                 () = nudge.notified() => {}

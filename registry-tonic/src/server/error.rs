@@ -23,9 +23,9 @@ pub enum ServerError {
     Unregistered(registry_core::Error),
     /// Serving failed, or ended by itself.
     Serving(Box<dyn StdError + Send + Sync>),
-    /// Calls were still in flight at the end of the time they had to finish.
+    /// Connections were still open, with calls in flight or silent ones, at the end of the time they had to finish.
     Unfinished {
-        /// The time they had.
+        /// The time they had: what was allowed, or less when it was asked again to stop.
         after: Duration,
     },
 }
@@ -38,7 +38,7 @@ impl fmt::Display for ServerError {
             Self::Fenced(_) => f.write_str("fenced: another process took the instance id over"),
             Self::Unregistered(_) => f.write_str("the registrar ended"),
             Self::Serving(_) => f.write_str("serving ended"),
-            Self::Unfinished { after } => write!(f, "calls were still in flight after {after:?}"),
+            Self::Unfinished { after } => write!(f, "connections were still open after {after:?}"),
         }
     }
 }

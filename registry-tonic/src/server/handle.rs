@@ -40,7 +40,8 @@ impl ServerHandle {
         &self.shared.instance
     }
 
-    /// Asks it to stop in order: to drain, deregister, and finish what is in flight. Asking again cuts the drain short.
+    /// Asks it to stop in order: to drain, deregister, and finish what is in flight. Asking
+    /// again, once a step has begun, cuts that step short.
     pub fn shutdown(&self) {
         self.shared.asked.send_modify(|asked| *asked += 1);
     }
@@ -62,10 +63,27 @@ impl ServerHandle {
         }
     }
 
-    pub(super) async fn asked(&self, times: u32) {
+    /// How often it was asked to stop so far.
+    pub(super) fn times_asked(&self) -> u32 {
+        *self.shared.asked.borrow()
+    }
+
+    /// Completes when it has been asked more often than `seen`.
+    pub(super) async fn asked_after(&self, seen: u32) {
         let mut asked = self.shared.asked.subscribe();
         // The sender is in `self`.
-        let _ = asked.wait_for(|asked| *asked >= times).await;
+        let _ = asked.wait_for(|asked| *asked > seen).await;
+    }
+
+    /// Shows that the registrar is gone, unless it has said so itself.
+    pub(super) fn close(&self) {
+        self.shared.state.send_if_modified(|state| {
+            let open = !matches!(**state, RegistrarState::Closed { .. } | RegistrarState::Fenced { .. });
+            if open {
+                *state = Arc::new(RegistrarState::Closed { error: None });
+            }
+            open
+        });
     }
 }
 

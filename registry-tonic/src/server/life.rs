@@ -6,7 +6,7 @@ use std::pin::pin;
 
 use registry_core::{Error, ErrorKind, Operation, Registrar, RegistrarState, RegistrarStates, WhenFenced};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Plan, ServerError, ServerHandle};
 
@@ -20,6 +20,15 @@ enum End {
     Served(ServerError),
 }
 
+/// However a server ends, and also when its future is dropped: its handle does not go on saying that it is registered.
+struct Closing<'a>(&'a ServerHandle);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// Serves and keeps registered until asked to stop, and stops in order.
 pub(super) async fn live<F, E>(
     serving: F,
@@ -31,6 +40,7 @@ where
     F: Future<Output = Result<(), E>>,
     E: Into<Box<dyn StdError + Send + Sync>>,
 {
+    let _shown = Closing(handle);
     let mut serving = pin!(async { serving.await.map_err(|error| ServerError::Serving(error.into())) });
     // Registered only once it accepts calls, which it does from its first poll on.
     if let Some(ended) = futures_util::FutureExt::now_or_never(serving.as_mut()) {
@@ -45,7 +55,7 @@ where
     let end = tokio::select! {
         biased;
         () = &mut shutdown => End::Asked,
-        () = handle.asked(1) => End::Asked,
+        () = handle.asked_after(0) => End::Asked,
         error = lost(&mut states, handle, stays_fenced) => End::Lost(error),
         ended = serving.as_mut() => End::Served(ended_early(ended)),
     };
@@ -58,11 +68,12 @@ where
         End::Lost(error) => Some(error),
         End::Asked => {
             tracing::info!(service = %handle.instance().service(), id = %handle.instance().id(), "draining");
+            let seen = handle.times_asked();
             tokio::select! {
                 // What it could not do, it has logged; the entry goes when its lease ends.
                 _ = registrar.drain(plan.drain_grace) => {}
                 // Its future dropped, it deregisters in the background.
-                () = asked_again(handle, on_signals) => {}
+                () = asked_again(handle, seen, on_signals) => {}
                 () = forward(&mut states, handle) => {}
                 ended = serving.as_mut() => return Err(ended_early(ended)),
             }
@@ -72,14 +83,15 @@ where
     };
 
     let _ = stopper.send(());
+    let (began, seen) = (Instant::now(), handle.times_asked());
     let finished = tokio::select! {
         finished = timeout(plan.finish_within, serving) => finished.ok(),
-        () = asked_again(handle, on_signals) => None,
+        () = asked_again(handle, seen, on_signals) => None,
     };
     match (lost, finished) {
         (Some(error), _) => Err(error),
         (None, Some(result)) => result,
-        (None, None) => Err(ServerError::Unfinished { after: plan.finish_within }),
+        (None, None) => Err(ServerError::Unfinished { after: began.elapsed().min(plan.finish_within) }),
     }
 }
 
@@ -117,10 +129,10 @@ async fn forward(states: &mut RegistrarStates, handle: &ServerHandle) {
     }
 }
 
-/// Completes when it was asked to stop a second time.
-async fn asked_again(handle: &ServerHandle, on_signals: bool) {
+/// Completes when it was asked to stop again, after the `seen` times.
+async fn asked_again(handle: &ServerHandle, seen: u32, on_signals: bool) {
     tokio::select! {
-        () = handle.asked(2) => {}
+        () = handle.asked_after(seen) => {}
         () = signal(), if on_signals => {}
     }
 }

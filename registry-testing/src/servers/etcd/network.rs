@@ -6,23 +6,32 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::super::ServerError;
+use super::super::ports::Port;
 use super::super::proxy::{Faults, Flow, Proxy};
 
 /// All members must be told the same URL of a member, so each member has one entrance for all others. There the caller is told by the socket
-/// it connects from (`/proc`), and its connection goes on through the proxy of that pair. Connections whose caller is no member go straight on.
+/// it connects from (`/proc`), and its connection goes on through the proxy of that pair. A connection whose caller is not found is reset, and
+/// the member tries again: let through, it would leak out of a partition.
 #[derive(Debug)]
 pub(super) struct PeerNetwork {
     entrances: Vec<Proxy>,
     /// By caller, then by callee.
     pairs: Vec<Vec<Option<Proxy>>>,
     pids: Arc<OnceLock<Pids>>,
+    /// Where nobody listens.
+    _nowhere: Port,
 }
+
+/// How often the caller of a connection is looked for.
+const LOOKS: usize = 20;
 
 type Pids = Vec<Arc<AtomicU32>>;
 
 impl PeerNetwork {
     pub(super) fn start(members: &[SocketAddr]) -> Result<Self, ServerError> {
         let pids = Arc::new(OnceLock::<Pids>::new());
+        let nobody = Port::free()?;
+        let nowhere = nobody.address();
         let row = |from: usize| {
             let pair =
                 |(to, member): (usize, &SocketAddr)| (from != to).then(|| Proxy::start(*member)).transpose();
@@ -30,17 +39,16 @@ impl PeerNetwork {
         };
         let pairs = (0..members.len()).map(row).collect::<Result<Vec<_>, _>>()?;
         let entrance = |(to, member): (usize, &SocketAddr)| {
-            let member = *member;
             let pids = Arc::clone(&pids);
             let ways =
-                pairs.iter().map(|row| row[to].as_ref().map_or(member, Proxy::address)).collect::<Vec<_>>();
+                pairs.iter().map(|row| row[to].as_ref().map_or(*member, Proxy::address)).collect::<Vec<_>>();
             Proxy::start_routed(move |caller| {
                 let pids = pids.get().map(Vec::as_slice).unwrap_or_default();
-                caller_of(caller, pids).map_or(member, |from| ways[from])
+                caller_of(caller, pids).map_or(nowhere, |from| ways[from])
             })
         };
         let entrances = members.iter().enumerate().map(entrance).collect::<Result<_, _>>()?;
-        Ok(Self { entrances, pairs, pids })
+        Ok(Self { entrances, pairs, pids, _nowhere: nobody })
     }
 
     /// The members' pids, in their order. Once, before they start.
@@ -76,8 +84,12 @@ impl PeerNetwork {
     }
 }
 
-/// Which of `pids` connects from `address`.
+/// Which of `pids` connects from `address`. The system's table of sockets is not read at one instant, so on a busy machine a line can be missed.
 fn caller_of(address: SocketAddr, pids: &[Arc<AtomicU32>]) -> Option<usize> {
+    (0..LOOKS).find_map(|_| look_for_caller(address, pids))
+}
+
+fn look_for_caller(address: SocketAddr, pids: &[Arc<AtomicU32>]) -> Option<usize> {
     let SocketAddr::V4(address) = address else { return None };
     let ip = u32::from_ne_bytes(address.ip().octets());
     let wanted = format!("{ip:08X}:{:04X}", address.port());

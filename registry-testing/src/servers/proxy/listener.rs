@@ -1,10 +1,11 @@
 //! Accepts connections, or refuses them.
 
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -30,16 +31,28 @@ pub(super) async fn run(
     }
 }
 
+/// A listener that has stopped listening once it is dropped.
+///
+/// Closing it alone would not do: a child process that is being started by another thread holds a copy until it runs its program, and for so
+/// long connections would still be accepted.
+struct Listening(TcpListener);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let _ = SockRef::from(&self.0).shutdown(Shutdown::Both);
+    }
+}
+
 async fn listen(first: std::net::TcpListener, shared: &Arc<Shared>, route: &Arc<Route>) {
     let mut faults = shared.faults.subscribe();
-    let mut listener = TcpListener::from_std(first).ok();
+    let mut listener = TcpListener::from_std(first).ok().map(Listening);
     loop {
-        let Some(open) = &listener else {
+        let Some(Listening(open)) = &listener else {
             if faults.wait_for(|faults| !faults.refuse).await.is_err() {
                 return;
             }
             match TcpListener::bind(shared.port.address()).await {
-                Ok(again) => listener = Some(again),
+                Ok(again) => listener = Some(Listening(again)),
                 Err(_) => sleep(AGAIN).await,
             }
             shared.listening.send_replace(listener.is_some());
