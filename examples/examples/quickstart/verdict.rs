@@ -77,6 +77,8 @@ mod tests {
     use crate::orders::Answers;
 
     const PERIOD: Duration = Duration::from_millis(5);
+    type Plant = fn(&mut Count);
+
     const CALLED_FOR: Duration = Duration::from_secs(1);
 
     fn counted(killed: Instant, change: impl FnOnce(&mut Count)) -> Verdict {
@@ -93,7 +95,7 @@ mod tests {
     fn only_what_was_in_flight_on_the_killed_server_may_fail() {
         let killed = Instant::now() + Duration::from_secs(1);
         assert!(counted(killed, |_| {}).is_good());
-        let planted: [(&str, fn(&mut Count)); 8] = [
+        let planted: [(&str, Plant); 8] = [
             ("begun after the death", |count| count.failures[0].began += Duration::from_millis(10)),
             ("failed before the death", |count| count.failures[0].at -= Duration::from_millis(6)),
             ("never sent", |count| count.failures[0].may_have_been_sent = false),
