@@ -3,10 +3,10 @@
 CARGO ?= cargo
 SEED ?= 0
 
-.PHONY: help setup test quickstart simulate bench fmt clippy doc ci
+.PHONY: help setup test quickstart simulate conformance-etcd bench fmt clippy doc ci
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what the tests need and is missing
 	@scripts/setup.sh
@@ -21,6 +21,9 @@ quickstart: ## Watch discovery at work, about 15 s
 
 simulate: ## Play one seed of the simulation: make simulate SEED=42
 	$(CARGO) run --release -p registry-testing --example simulate -- $(SEED)
+
+conformance-etcd: setup ## The conformance suite on a real etcd (in progress: one promise is open)
+	$(CARGO) test -p registry-etcd --test conformance
 
 bench: ## Run the benchmarks
 	$(CARGO) bench -p benches
