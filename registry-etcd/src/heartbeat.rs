@@ -33,10 +33,7 @@ impl Heartbeats {
     /// Renews `lease`.
     pub(crate) async fn beat(&self, lease: i64) -> Result<()> {
         let (waiter, answer) = oneshot::channel();
-        let waiter = match self.send(lease, waiter) {
-            Ok(()) => None,
-            Err(waiter) => Some(waiter),
-        };
+        let waiter = self.send(lease, waiter).err();
         if let Some(waiter) = waiter {
             // Opening a stream is a heartbeat already.
             let opened = self
