@@ -1,12 +1,12 @@
 //! Plays one seed: starts processes, writers, watchers and views, lets the nemesis strike, heals, and has everything checked.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use registry_core::fault::FaultPlan;
 use registry_core::{
     Cursor, Directory, Folded, Freshness, Incarnation, Instance, InstanceId, Lease, OnConflict, OwnerToken,
-    RegisterOptions, Registrar, RegistrarOptions, RegistrarState, RegistrarStates, Registry, ServiceName,
-    Snapshot, Ttl, View, WhenFenced, fold,
+    RegisterOptions, Registrar, RegistrarOptions, RegistrarState, Registry, ServiceName, Snapshot, Ttl, View,
+    WhenFenced, fold,
 };
 use registry_memory::{Checkpoint, MemoryOptions, MemoryRegistry};
 use tokio::sync::mpsc;
@@ -16,6 +16,7 @@ use tokio::time::{Duration, Instant, sleep, timeout};
 use super::client::Client;
 use super::history::{History, Record, Seen};
 use super::mutant::{Memory, Mutant};
+use super::process::{Intent, Life, Order, Process, lock, obey};
 use super::{Report, Violation, check};
 
 const CLIENTS: usize = 5;
@@ -35,41 +36,6 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> Report {
         }
         world.finish().await
     })
-}
-
-/// A process that keeps one instance registered.
-struct Process {
-    service: ServiceName,
-    id: InstanceId,
-    token: OwnerToken,
-    when_fenced: WhenFenced,
-    orders: mpsc::UnboundedSender<Order>,
-    states: RegistrarStates,
-    intent: Arc<Mutex<Intent>>,
-}
-
-/// What a process is meant to be doing.
-#[derive(Clone, Debug)]
-struct Intent {
-    life: Life,
-    instance: Instance,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    Running,
-    Paused,
-    Gone,
-}
-
-#[derive(Clone, Debug)]
-enum Order {
-    Update(u32),
-    Pause,
-    Resume,
-    Drain,
-    Shutdown,
-    Crash,
 }
 
 struct World {
@@ -598,69 +564,4 @@ impl World {
             }
         }
     }
-}
-
-/// Runs a registrar as ordered.
-async fn obey(
-    registrar: Registrar,
-    mut orders: mpsc::UnboundedReceiver<Order>,
-    intent: Arc<Mutex<Intent>>,
-    history: History,
-) {
-    let mut held = None;
-    while let Some(order) = orders.recv().await {
-        if let RegistrarState::Registered { registration, .. } = &*registrar.state() {
-            held = Some(registration.lease.clone());
-        }
-        let left = |result: registry_core::Result<()>| {
-            if let (Ok(()), Some(lease)) = (result, &held) {
-                let (service, id) = (lease.service().clone(), lease.id().clone());
-                history.push(Record::Left {
-                    service,
-                    id,
-                    incarnation: lease.incarnation(),
-                    at: Instant::now(),
-                });
-            }
-        };
-        match order {
-            Order::Update(weight) => {
-                let instance = lock(&intent).instance.to_builder().weight(weight).build();
-                let instance = instance.expect("a good instance");
-                lock(&intent).instance = instance.clone();
-                let asked = Instant::now();
-                let answer = timeout(Duration::from_secs(3), registrar.update(instance.clone())).await;
-                if let Ok(Ok(revision)) = answer {
-                    history.push(Record::Published { instance, revision, between: (asked, Instant::now()) });
-                }
-            }
-            Order::Pause => {
-                lock(&intent).life = Life::Paused;
-                left(registrar.pause().await);
-            }
-            Order::Resume => {
-                lock(&intent).life = Life::Running;
-                let _ = registrar.resume().await;
-            }
-            Order::Drain => {
-                lock(&intent).life = Life::Gone;
-                left(registrar.drain(Duration::from_secs(1)).await);
-                return;
-            }
-            Order::Shutdown => {
-                lock(&intent).life = Life::Gone;
-                left(registrar.shutdown().await);
-                return;
-            }
-            Order::Crash => {
-                lock(&intent).life = Life::Gone;
-                registrar.abandon();
-                return;
-            }
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

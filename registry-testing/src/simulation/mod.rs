@@ -18,6 +18,7 @@ mod client;
 mod driver;
 pub mod history;
 mod mutant;
+mod process;
 mod truth;
 
 use std::fmt;
