@@ -324,13 +324,15 @@ async fn a_thousand_registrars_and_directories_leave_nothing_behind() {
 
 /// A registry that refuses one weight for good.
 fn refusing(registry: &MemoryRegistry, weight: u32) -> Arc<dyn Registry> {
-    Arc::new(Refusing { inner: registry.clone(), weight })
+    Arc::new(Refusing { inner: registry.clone(), weight, registers: AtomicUsize::new(0) })
 }
 
 #[derive(Debug)]
 struct Refusing {
     inner: MemoryRegistry,
     weight: u32,
+    /// How often it was asked to register.
+    registers: AtomicUsize,
 }
 
 impl Refusing {
@@ -349,6 +351,7 @@ impl Registry for Refusing {
         instance: &Instance,
         options: &RegisterOptions,
     ) -> registry_core::Result<registry_core::Registration> {
+        self.registers.fetch_add(1, Ordering::Relaxed);
         self.check(instance)?;
         self.inner.register(instance, options).await
     }
@@ -508,6 +511,26 @@ async fn a_returning_one_whose_answer_was_lost_keeps_its_entry_alive() {
     tokio::time::sleep(TTL * 3).await;
     let still = registry.lookup(&service()).await.unwrap();
     assert_eq!(still.get(&id()).unwrap().created(), back.get(&id()).unwrap().created(), "it never expired");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fenced_one_asks_about_once_in_a_ttl_also_after_an_outage() {
+    let registry = MemoryRegistry::new();
+    let client = registry.client();
+    let counting = Arc::new(Refusing { inner: client.clone(), weight: 13, registers: AtomicUsize::new(0) });
+    let returning = options().with_when_fenced(WhenFenced::ReturnWhenAbsent);
+    let old = Registrar::start(counting.clone(), instance(), returning);
+    old.registered().await.unwrap();
+    let _new = start(&registry).await;
+    state(&old, "fenced").await;
+    client.controls().outage();
+    tokio::time::sleep(TTL * 3).await;
+    client.controls().heal();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = counting.registers.load(Ordering::Relaxed);
+    tokio::time::sleep(TTL * 30).await;
+    let asked = counting.registers.load(Ordering::Relaxed) - before;
+    assert!((25..=45).contains(&asked), "{asked} times in 30 TTLs");
 }
 
 #[tokio::test(start_paused = true)]

@@ -384,7 +384,6 @@ impl Registry for EtcdRegistry {
         let held = check?.succeeded();
         if !held || matches!(&beat, Err(error) if error.kind() == ErrorKind::LeaseLost) {
             self.forget(id);
-            // What was taken over or overwritten must not leave a lease behind that somebody might believe in.
             return Err(lease_lost(lease, Operation::Keepalive));
         }
         beat

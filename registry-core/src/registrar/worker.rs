@@ -393,6 +393,8 @@ impl Worker {
         match within(self.limit(), Operation::Register, registering).await {
             Ok(registration) => self.hold(registration, invoked),
             Err(error) => {
+                // Another owner's entry answers what was in doubt.
+                self.in_doubt &= error.kind() != ErrorKind::AlreadyRegistered;
                 self.doubt(&error);
                 // It may be registered, and then needs heartbeats.
                 let again = if self.in_doubt {

@@ -49,8 +49,11 @@ pub(super) struct Truth {
     pub(super) eras: Vec<Era>,
     pub(super) gone: Vec<Gone>,
     /// When each incarnation was listed.
-    listed: BTreeMap<Claim, Vec<(Instant, Option<Instant>)>>,
+    listed: BTreeMap<Claim, Vec<Span>>,
 }
+
+/// From when to when something was listed; without an end, it still is.
+type Span = (Instant, Option<Instant>);
 
 /// One incarnation's entry.
 type Claim = (ServiceName, InstanceId, u64);
@@ -148,6 +151,10 @@ impl Truth {
         }
     }
 
+    fn spans(&self, service: &ServiceName, id: &InstanceId, incarnation: Incarnation) -> &[Span] {
+        self.listed.get(&(service.clone(), id.clone(), incarnation.get())).map_or(&[], Vec::as_slice)
+    }
+
     /// Whether the incarnation was listed at any moment from `from` to `to`.
     pub(super) fn was_listed(
         &self,
@@ -157,10 +164,8 @@ impl Truth {
         from: Instant,
         to: Instant,
     ) -> bool {
-        let spans = self.listed.get(&(service.clone(), id.clone(), incarnation.get()));
-        spans.is_some_and(|spans| {
-            spans.iter().any(|(start, end)| *start <= to && end.is_none_or(|end| end >= from))
-        })
+        let spans = self.spans(service, id, incarnation);
+        spans.iter().any(|(start, end)| *start <= to && end.is_none_or(|end| end >= from))
     }
 
     /// Whether the incarnation was listed just before and just after `at`.
@@ -171,10 +176,8 @@ impl Truth {
         incarnation: Incarnation,
         at: Instant,
     ) -> bool {
-        let spans = self.listed.get(&(service.clone(), id.clone(), incarnation.get()));
-        spans.is_some_and(|spans| {
-            spans.iter().any(|(start, end)| *start < at && end.is_none_or(|end| end > at))
-        })
+        let spans = self.spans(service, id, incarnation);
+        spans.iter().any(|(start, end)| *start < at && end.is_none_or(|end| end > at))
     }
 
     /// Whether the incarnation was listed all the time from `from` to `to`.
@@ -186,12 +189,11 @@ impl Truth {
         from: Instant,
         to: Instant,
     ) -> bool {
-        let spans = self.listed.get(&(service.clone(), id.clone(), incarnation.get()));
-        let within =
-            |(start, end): &(Instant, Option<Instant>)| *start <= from && end.is_none_or(|end| end > to);
+        let spans = self.spans(service, id, incarnation);
+        let within = |(start, end): &Span| *start <= from && end.is_none_or(|end| end > to);
         // Gone and back within one moment is not all the time.
-        let ended = |(_, end): &(Instant, Option<Instant>)| end.is_some_and(|end| end >= from && end <= to);
-        spans.is_some_and(|spans| spans.iter().any(within) && !spans.iter().any(ended))
+        let ended = |(_, end): &Span| end.is_some_and(|end| end >= from && end <= to);
+        spans.iter().any(within) && !spans.iter().any(ended)
     }
 
     /// Whether the epoch in force at `at` began with entries of a backup.
@@ -216,7 +218,7 @@ impl Truth {
     }
 }
 
-fn close(spans: &mut [(Instant, Option<Instant>)], at: Instant) {
+fn close(spans: &mut [Span], at: Instant) {
     if let Some((_, end)) = spans.last_mut() {
         end.get_or_insert(at);
     }
