@@ -124,7 +124,9 @@ async fn a_restarted_process_takes_over_and_the_old_one_is_fenced_within_a_heart
     let registry = MemoryRegistry::new();
     let old = start(&registry).await;
     let new = start(&registry).await;
-    let fenced = timeout(TTL / 3, state(&old, "fenced")).await.expect("within one heartbeat");
+    // And a tick of the timer, which rounds up.
+    let within = TTL / 3 + Duration::from_millis(1);
+    let fenced = timeout(within, state(&old, "fenced")).await.expect("within one heartbeat");
     assert!(
         matches!(&*fenced, RegistrarState::Fenced { error, .. } if error.kind() == ErrorKind::AlreadyRegistered)
     );
