@@ -29,6 +29,7 @@
 //!   every transaction of a lookup, because a store that was wiped answers a watch from an old revision with silence.
 
 mod connection;
+mod credentials;
 mod entry;
 mod error;
 mod heartbeat;
@@ -37,7 +38,8 @@ mod options;
 mod registry;
 mod source;
 
-pub use crate::options::EtcdOptions;
+pub use crate::credentials::{Material, Tls, User};
+pub use crate::options::{EtcdOptions, Layout};
 pub use crate::registry::EtcdRegistry;
 
 /// The name of this backend in errors and logs.
