@@ -30,13 +30,23 @@
 
 mod connection;
 mod credentials;
-mod entry;
 mod error;
+mod feed;
+mod fence;
 mod heartbeat;
-mod keys;
+mod held;
+mod layout;
+mod load;
+mod login;
+mod member;
+mod names;
 mod options;
+mod proof;
+mod pulse;
 mod registry;
 mod source;
+mod store;
+mod write;
 
 pub use crate::credentials::{Material, Tls, User};
 pub use crate::options::{EtcdOptions, Layout};
