@@ -53,9 +53,10 @@ impl Codec for GoZero {
     }
 
     fn services(&self, prefix: &str) -> (String, String) {
-        let start = format!("{}{prefix}", self.prefix);
-        let end = format!("{start}~");
-        (start, end)
+        let all = format!("{}{prefix}", self.prefix);
+        // Names begin with a letter or a digit, and etcd takes no empty key for a start.
+        let start = if prefix.is_empty() { format!("{all}0") } else { all.clone() };
+        (start, format!("{all}~"))
     }
 
     fn store(&self) -> String {

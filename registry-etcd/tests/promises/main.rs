@@ -1,0 +1,7 @@
+//! What the backend promises beyond the conformance suite, on real etcd: clusters that lose members, outages, sizes, users and certificates,
+//! go-zero's layout.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+mod cluster;
+mod support;
