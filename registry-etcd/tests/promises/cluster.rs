@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use registry_core::{RegistrarState, Registry, Revision};
 use registry_etcd::EtcdRegistry;
-use registry_testing::servers::etcd::{EtcdCluster, EtcdOptions as ServerOptions};
+use registry_testing::servers::etcd::EtcdCluster;
 use registry_testing::servers::ports::Port;
 use registry_testing::servers::proxy::{Faults, Proxy};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::{PATIENCE, Record, eventually, instance, lasting, registrar, registry, user, weighing};
+use crate::support::{
+    PATIENCE, Record, eventually, instance, lasting, registrar, registry, server, user, weighing,
+};
 
 /// etcd's own timing.
 const HEARTBEAT: Duration = Duration::from_millis(100);
@@ -20,7 +22,7 @@ const ELECTION: Duration = Duration::from_secs(1);
 const RECOVERY: Duration = Duration::from_secs(3);
 
 async fn cluster() -> EtcdCluster {
-    let options = ServerOptions::default().with_timing(HEARTBEAT, ELECTION).with_peer_proxies();
+    let options = server().with_timing(HEARTBEAT, ELECTION).with_peer_proxies();
     EtcdCluster::start(3, options).await.unwrap()
 }
 
@@ -141,7 +143,7 @@ async fn a_leader_cut_off_from_the_others_costs_no_registration_and_no_event() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn starting_works_with_one_dead_host_of_three_wherever_it_stands() {
-    let cluster = EtcdCluster::start(3, ServerOptions::default()).await.unwrap();
+    let cluster = EtcdCluster::start(3, server()).await.unwrap();
     let nobody = Port::free().unwrap();
     let silent = Proxy::start(cluster.member(0).client_address()).unwrap();
     silent.set(Faults::black_hole()).await;

@@ -3,11 +3,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use registry_core::{
     Change, Instance, RegisterOptions, Registrar, RegistrarOptions, Registry, ResetCause, Revision,
     ServiceName, Snapshot, Ttl, WatchEvent, fold,
 };
-use registry_etcd::{EtcdOptions, EtcdRegistry};
+use registry_etcd::{EtcdOptions, EtcdRegistry, Layout};
+use registry_testing::servers::etcd::{Etcd, EtcdOptions as ServerOptions};
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -34,6 +38,47 @@ pub(crate) fn ttl(secs: u64) -> Ttl {
 /// Options for what no test outlives.
 pub(crate) fn lasting() -> RegisterOptions {
     RegisterOptions::new().with_ttl(ttl(3600))
+}
+
+/// How the servers of these tests are started.
+pub(crate) fn server() -> ServerOptions {
+    let mut options = ServerOptions::default();
+    if let Some(program) = std::env::var_os("REGISTRY_TEST_ETCD") {
+        options.program = program.into();
+    }
+    options
+}
+
+/// A key as it lies in etcd.
+#[derive(Debug)]
+pub(crate) struct RawKey {
+    pub(crate) key: String,
+    pub(crate) value: String,
+    pub(crate) lease: i64,
+}
+
+/// All keys that begin with `prefix`.
+pub(crate) async fn raw_keys(etcd: &Etcd, prefix: &str) -> Vec<RawKey> {
+    let end = match prefix.as_bytes().split_last() {
+        Some((last, rest)) => [rest, &[last + 1]].concat(),
+        None => vec![0],
+    };
+    let start = if prefix.is_empty() { &[0][..] } else { prefix.as_bytes() };
+    let body = json!({ "key": STANDARD.encode(start), "range_end": STANDARD.encode(end) });
+    let answer = etcd.ask("/v3/kv/range", body).await.unwrap();
+    let text = |field: &Value| {
+        String::from_utf8_lossy(&STANDARD.decode(field.as_str().unwrap_or_default()).unwrap()).into_owned()
+    };
+    let key = |kv: &Value| RawKey {
+        key: text(&kv["key"]),
+        value: text(&kv["value"]),
+        lease: kv["lease"].as_str().map_or(0, |lease| lease.parse().unwrap()),
+    };
+    answer["kvs"].as_array().map(|kvs| kvs.iter().map(key).collect()).unwrap_or_default()
+}
+
+pub(crate) fn registry_in(layout: Layout, endpoints: impl IntoIterator<Item = String>) -> EtcdRegistry {
+    EtcdRegistry::new(EtcdOptions::new(endpoints).with_layout(layout)).unwrap()
 }
 
 pub(crate) fn registry(endpoints: impl IntoIterator<Item = String>) -> EtcdRegistry {
