@@ -81,7 +81,7 @@ fn of_tls(operation: Operation, status: &Status) -> Option<Error> {
 }
 
 /// An error and what caused it, each cause once.
-fn chain(error: &(dyn StdError + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

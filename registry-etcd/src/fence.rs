@@ -14,7 +14,7 @@ use crate::error::failure;
 /// Reads in one transaction; etcd takes 128 by default (`--max-txn-ops`).
 const READS: usize = 100;
 /// How many transactions are under way at once.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 2;
 
 /// What must be true of a key.
 #[derive(Clone, Debug)]

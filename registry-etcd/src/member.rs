@@ -1,6 +1,8 @@
 //! One member of etcd: its client, made anew when credentials change or the connection is lost.
 
+use std::error::Error as _;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use etcd_client::{Client, ConnectOptions};
 use registry_core::{Error, ErrorKind, Operation, Result};
 use tonic::Code;
 
-use crate::error::{classify, failure};
+use crate::error::{chain, classify, failure};
 use crate::login::Login;
 use crate::options::EtcdOptions;
 use crate::pulse::{Pulse, PulseReceiver};
@@ -32,6 +34,8 @@ pub(crate) struct Member {
 struct Made {
     client: Client,
     fingerprint: u64,
+    /// Whether etcd ever answered it.
+    answered: AtomicBool,
 }
 
 impl std::fmt::Debug for Member {
@@ -93,9 +97,18 @@ impl Member {
     {
         let made = self.client().await.map_err(|error| error.with_operation(operation))?;
         let error = match request(made.client.clone()).await {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => {
+                made.answered.store(true, Ordering::Relaxed);
+                return Ok(answer);
+            }
             Err(error) => error,
         };
+        if self.url.starts_with("https://") && !made.answered.load(Ordering::Relaxed) && is_hang_up(&error) {
+            // TLS 1.3 tells a client that its certificate is not accepted only after the handshake, and the library drops what it is told.
+            let message =
+                "etcd hung up after the TLS handshake: it does not accept our certificate, or demands one";
+            return Err(failure(ErrorKind::Unauthenticated, operation, message).with_source(error));
+        }
         if !(self.login.can_change() && is_unknown_to_etcd(&error)) {
             return Err(classify(operation, error));
         }
@@ -150,7 +163,7 @@ impl Member {
             error
         })?;
         self.login.was_accepted();
-        let made = Arc::new(Made { client, fingerprint });
+        let made = Arc::new(Made { client, fingerprint, answered: AtomicBool::new(false) });
         self.slot(|slot| *slot = Some(Arc::clone(&made)));
         Ok(made)
     }
@@ -198,6 +211,13 @@ fn is_unknown_to_etcd(error: &etcd_client::Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// The connection was there and was closed before an answer came.
+fn is_hang_up(error: &etcd_client::Error) -> bool {
+    let etcd_client::Error::GRpcStatus(status) = error else { return false };
+    let text = status.source().map(chain).unwrap_or_default();
+    ["connection closed", "broken pipe", "reset by peer"].iter().any(|known| text.contains(known))
 }
 
 fn is_without_users(error: &etcd_client::Error) -> bool {

@@ -8,5 +8,7 @@
 mod cluster;
 mod lives;
 mod outage;
+mod scale;
+mod security;
 mod support;
 mod takeover;
