@@ -38,7 +38,7 @@ impl EtcdCluster {
     pub async fn start(size: usize, options: EtcdOptions) -> Result<Self, ServerError> {
         let flags = options.common_flags(size).await?;
         for last in (0..TRIES).map(|tried| tried + 1 == TRIES) {
-            let cluster = Self::new(size, &options, &flags)?;
+            let cluster = Self::new(size, &options, &flags).await?;
             match cluster.each(Etcd::start_process).await {
                 Err(ServerError::AddressInUse { .. }) if !last => {}
                 Err(error) => return Err(error),
@@ -48,7 +48,7 @@ impl EtcdCluster {
         unreachable!("the last try returns")
     }
 
-    fn new(size: usize, options: &EtcdOptions, flags: &[String]) -> Result<Self, ServerError> {
+    async fn new(size: usize, options: &EtcdOptions, flags: &[String]) -> Result<Self, ServerError> {
         let ports = (0..size).map(|_| Ports::free()).collect::<Result<Vec<_>, _>>()?;
         let peer_addresses: Vec<_> = ports.iter().map(|ports| ports.peer.address()).collect();
         let network = options.peer_proxies.then(|| PeerNetwork::start(&peer_addresses)).transpose()?;
@@ -58,9 +58,9 @@ impl EtcdCluster {
         let initial_cluster = initial.collect::<Vec<_>>().join(",");
         let members = ports.into_iter().zip(advertised).enumerate().map(|(index, (ports, advertised))| {
             let peers = Peers { advertised, initial_cluster: initial_cluster.clone() };
-            Etcd::new(&format!("m{index}"), options, flags, ports, peers)
+            async move { Etcd::new(&format!("m{index}"), options, flags, ports, peers).await }
         });
-        let members = members.collect::<Result<Vec<_>, _>>()?;
+        let members = try_join_all(members).await?;
         if let Some(network) = &network {
             network.introduce(members.iter().map(|member| member.process().pid_cell()).collect());
         }

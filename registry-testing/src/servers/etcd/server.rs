@@ -86,7 +86,7 @@ impl Etcd {
             let ports = Ports::free()?;
             let advertised = ports.peer.address();
             let peers = Peers { advertised, initial_cluster: format!("one=http://{advertised}") };
-            let etcd = Self::new("one", &options, &flags, ports, peers)?;
+            let etcd = Self::new("one", &options, &flags, ports, peers).await?;
             match etcd.start_process().await {
                 Err(ServerError::AddressInUse { .. }) if !last => {}
                 outcome => return outcome.map(|()| etcd),
@@ -96,14 +96,18 @@ impl Etcd {
     }
 
     /// A member that does not run yet.
-    pub(super) fn new(
+    pub(super) async fn new(
         name: &str,
         options: &EtcdOptions,
         common_flags: &[String],
         ports: Ports,
         peers: Peers,
     ) -> Result<Self, ServerError> {
-        let folder = Folder::new(options.data_in.as_deref())?;
+        let parent = options.data_in.as_deref();
+        let folder = match options.disk {
+            Some(bytes) => Folder::with_disk(parent, bytes).await?,
+            None => Folder::new(parent)?,
+        };
         let client_proxy =
             options.client_proxies.then(|| Proxy::start(ports.client.address())).transpose()?;
         let clients = client_proxy.as_ref().map_or(ports.client.address(), Proxy::address);
@@ -220,7 +224,16 @@ impl Etcd {
         self.start_again().await
     }
 
-    /// The same with no data. A member of a cluster of several must not come back like this alone: wipe the cluster.
+    /// Cuts its power and starts it again, on the same ports, with what was on its disk, and waits until it serves. See [`Process::power_cut`].
+    ///
+    /// # Errors
+    /// [`ServerError::Refused`] without [`EtcdOptions::disk`]; see [`Process::power_cut`] and [`Process::start`].
+    pub async fn power_cut(&self) -> Result<(), ServerError> {
+        self.process.power_cut().await?;
+        self.start_again().await
+    }
+
+    /// The same as [`restart`](Self::restart) with no data. A member of a cluster of several must not come back like this alone: wipe the cluster.
     ///
     /// # Errors
     /// See [`Process::start`].
