@@ -7,4 +7,5 @@ mod node;
 mod process;
 mod proxy;
 mod redis;
+mod space;
 mod support;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -37,7 +38,9 @@ pub struct Etcd {
     ports: Ports,
     client_proxy: Option<Proxy>,
     peers: Peers,
-    control: Control,
+    pub(super) control: Control,
+    /// Its data were destroyed for good: it must not come back and vote as if it had never seen any.
+    lost: AtomicBool,
 }
 
 /// The ports of one member. They stay held while it is down.
@@ -135,6 +138,7 @@ impl Etcd {
             ports,
             client_proxy,
             peers,
+            lost: AtomicBool::new(false),
         })
     }
 
@@ -247,7 +251,19 @@ impl Etcd {
         self.kill().await?;
         self.process.remove_data()?;
         self.control.set_root(None);
+        self.lost.store(false, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// Kills it and removes its data; only a wipe or a restore of the whole cluster brings it back.
+    pub(super) async fn lose(&self) -> Result<(), ServerError> {
+        self.lost.store(true, Ordering::SeqCst);
+        self.kill().await?;
+        self.process.remove_data()
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
     }
 
     /// The store of this member as a file, by `etcdctl snapshot save`.
@@ -288,7 +304,9 @@ impl Etcd {
             format!("--initial-cluster={}", self.peers.initial_cluster),
             format!("--initial-advertise-peer-urls=http://{}", self.peers.advertised),
         ]);
-        tool.run().await.map(drop)
+        tool.run().await?;
+        self.lost.store(false, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Compacts history up to the present, not waiting for the space to be freed; gives the oldest revision that can still be read.
@@ -379,6 +397,10 @@ impl Etcd {
 
     /// Starts the process and waits until it serves.
     pub(super) async fn start_process(&self) -> Result<(), ServerError> {
+        if self.is_lost() {
+            let request = format!("starting {}", self.process.name());
+            return Err(ServerError::refused(request, "its data are lost; wipe or restore the cluster"));
+        }
         self.process.start(self.options.patience, || self.control.serves()).await
     }
 
