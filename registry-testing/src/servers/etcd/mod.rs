@@ -8,6 +8,7 @@ mod control;
 mod network;
 mod options;
 mod server;
+mod space;
 
 pub use cluster::EtcdCluster;
 pub use control::EtcdStatus;
