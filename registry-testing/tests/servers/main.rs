@@ -7,3 +7,4 @@ mod process;
 mod proxy;
 mod redis;
 mod support;
+mod versions;

@@ -75,6 +75,13 @@ impl Default for EtcdOptions {
 }
 
 impl EtcdOptions {
+    /// With another installation: the path of its `etcd`, such as [`etcd_3_5`](super::etcd_3_5) finds it.
+    #[must_use]
+    pub fn with_program(mut self, etcd: impl Into<PathBuf>) -> Self {
+        self.program = etcd.into();
+        self
+    }
+
     /// With proxies in front of the clients' ports.
     #[must_use]
     pub fn with_client_proxies(mut self) -> Self {
