@@ -11,7 +11,7 @@ mod options;
 mod server;
 
 pub use cluster::EtcdCluster;
-pub use control::EtcdStatus;
+pub use control::{EtcdControl, EtcdStatus};
 pub use installation::etcd_3_5;
 pub use options::{ClientTls, EtcdOptions};
 pub use server::{Etcd, Snapshot};
