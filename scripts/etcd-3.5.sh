@@ -56,6 +56,7 @@ Dir::State::lists "$work/lists";
 Dir::State::status "/dev/null";
 Dir::Cache "$work/cache";
 Acquire::Languages "none";
+Acquire::Retries "3";
 APT::Sandbox::User "";
 CONFIG
 } >"$work/apt.conf"

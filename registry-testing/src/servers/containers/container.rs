@@ -203,7 +203,12 @@ impl Container {
         if !runs().await? {
             return Ok(());
         }
-        engine::kill(life.docker(), &life.name).await.map_err(failed(self.doing("killing")))?;
+        let killed = engine::kill(life.docker(), &life.name).await;
+        // It may have ended by itself just before.
+        if killed.is_err() && !runs().await? {
+            return Ok(());
+        }
+        killed.map_err(failed(self.doing("killing")))?;
         let what = format!("{} is gone", self.server.name);
         let gone = until(&what, SOON, || async {
             match runs().await {
