@@ -29,7 +29,7 @@ images: setup ## Build images for tests in containers, out of the installed prog
 	@scripts/images.sh
 
 containers: images ## Test on servers in containers (3 minutes); fails without a Docker engine
-	$(CARGO) test --workspace --all-features --no-fail-fast --test containers -- --test-threads 8
+	$(CARGO) test --workspace --all-features --no-fail-fast --test containers -- --test-threads 6
 
 containers-if-docker: ## The same, or one line that says that it is not done
 	@if docker info >/dev/null 2>&1; then \

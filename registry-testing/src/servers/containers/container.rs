@@ -10,6 +10,7 @@ use testcontainers::bollard::models::{HostConfig, Mount, MountType, PortBinding}
 use testcontainers::core::{ContainerPort, ImageExt};
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage};
 use tokio::sync::Mutex;
+use tokio::time::sleep;
 
 use super::super::ports::Port;
 use super::super::{ServerError, until};
@@ -20,6 +21,8 @@ use super::engine::{self, Removed, failed};
 pub(super) const DATA: &str = "/data";
 /// How long a signal may take to show.
 const SOON: Duration = Duration::from_secs(10);
+/// How often the engine is asked whether a server that starts has ended instead.
+const EXIT_POLL: Duration = Duration::from_millis(100);
 
 /// What differs between servers.
 pub(super) struct Server {
@@ -175,26 +178,31 @@ impl Container {
     async fn wait_ready(&self, life: Option<&Removed>) -> Result<(), ServerError> {
         let container = self.started(life)?;
         let what = format!("{} is ready", self.server.name);
-        let ready = until(&what, self.options.patience, || async {
-            if (self.server.ready)().await {
-                return Some(Ok(()));
-            }
-            match container.exit_code().await {
-                Ok(None) => None,
-                Ok(Some(code)) => Some(Err(self.exited(format!("exit code {code}")))),
-                Err(error) => Some(Err(failed(self.doing("looking after"))(error))),
-            }
-        });
-        let mut error = match ready.await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) | Err(error) => error,
+        let ready =
+            until(&what, self.options.patience, || async { (self.server.ready)().await.then_some(()) });
+        let outcome = tokio::select! {
+            ready = ready => ready,
+            error = self.ended(container) => Err(error),
         };
+        let Err(mut error) = outcome else { return Ok(()) };
         if let (Some(life), ServerError::Exited { log, .. } | ServerError::Timeout { log, .. }) =
             (life, &mut error)
         {
             *log = engine::log_tail(life.docker(), &life.name).await;
         }
         Err(error)
+    }
+
+    /// Waits until it no longer runs. The engine is asked less often than the server, since its answer costs more.
+    async fn ended(&self, container: &ContainerAsync<GenericImage>) -> ServerError {
+        loop {
+            sleep(EXIT_POLL).await;
+            match container.exit_code().await {
+                Ok(None) => {}
+                Ok(Some(code)) => return self.exited(format!("exit code {code}")),
+                Err(error) => return failed(self.doing("looking after"))(error),
+            }
+        }
     }
 
     async fn end(&self, life: &Removed) -> Result<(), ServerError> {
