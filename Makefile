@@ -3,10 +3,10 @@
 CARGO ?= cargo
 SEED ?= 0
 
-.PHONY: help setup test quickstart simulate conformance-etcd bench fmt clippy doc ci
+.PHONY: help setup test quickstart simulate conformance-etcd images containers containers-if-docker bench fmt clippy doc ci
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what the tests need and is missing
 	@scripts/setup.sh
@@ -24,6 +24,19 @@ simulate: ## Play one seed of the simulation: make simulate SEED=42
 
 conformance-etcd: setup ## The conformance suite on a real etcd (in progress: one promise is open)
 	$(CARGO) test -p registry-etcd --test conformance
+
+images: setup ## Build images for tests in containers, out of the installed programs
+	@scripts/images.sh
+
+containers: images ## Test on servers in containers (3 minutes); fails without a Docker engine
+	$(CARGO) test --workspace --all-features --no-fail-fast --test containers -- --test-threads 6
+
+containers-if-docker: ## The same, or one line that says that it is not done
+	@if docker info >/dev/null 2>&1; then \
+		$(MAKE) containers; \
+	else \
+		echo "containers: not run, since no Docker engine answers"; \
+	fi
 
 bench: ## Run the benchmarks
 	$(CARGO) bench -p benches

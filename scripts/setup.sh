@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what building and testing need and this machine lacks: by apt as root, otherwise it says what to install.
+# Installs what building and testing need and this machine lacks: by apt as root, otherwise it says what to install. What is not to be installed
+# beside the machine's own, it puts into target/tools.
 set -euo pipefail
 
 packages=()
@@ -33,27 +34,31 @@ for component in fmt clippy; do
     fi
 done
 
-[ ${#packages[@]} -eq 0 ] && exit 0
+install_packages() {
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+        {
+            echo "setup: missing on this machine; these are the Debian packages that have it:"
+            echo
+            echo "    sudo apt-get install --no-install-recommends ${packages[*]}"
+            echo
+            echo "On other systems install the equivalents: a C linker, protoc with the well-known types, etcd with etcdctl, Redis."
+        } >&2
+        exit 1
+    fi
 
-if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-    {
-        echo "setup: missing on this machine; these are the Debian packages that have it:"
-        echo
-        echo "    sudo apt-get install --no-install-recommends ${packages[*]}"
-        echo
-        echo "On other systems install the equivalents: a C linker, protoc with the well-known types, etcd with etcdctl, Redis."
-    } >&2
-    exit 1
-fi
+    echo "setup: installing ${packages[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    # The servers are started by the tests, on ports of their own: the packages must not start theirs.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap 'rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod +x "$policy"
+    fi
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+}
 
-echo "setup: installing ${packages[*]}"
-export DEBIAN_FRONTEND=noninteractive
-# The servers are started by the tests, on ports of their own: the packages must not start theirs.
-policy=/usr/sbin/policy-rc.d
-if [ ! -e "$policy" ]; then
-    trap 'rm -f "$policy"' EXIT
-    printf '#!/bin/sh\nexit 101\n' >"$policy"
-    chmod +x "$policy"
-fi
-apt-get update -qq
-apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+[ ${#packages[@]} -eq 0 ] || install_packages
+# The tests run on two versions of etcd.
+"$(dirname "$0")/etcd-3.5.sh"

@@ -8,9 +8,9 @@ use std::time::Duration;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ServerError {
-    /// The program is not installed.
+    /// The program is not installed, or an engine or an image for containers is not there.
     Missing {
-        /// The program.
+        /// The program, or what else is missing.
         program: String,
         /// What to do about it.
         hint: String,
@@ -86,7 +86,7 @@ impl ServerError {
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing { program, hint } => write!(f, "`{program}` is not installed: {hint}"),
+            Self::Missing { program, hint } => write!(f, "{program} is missing: {hint}"),
             Self::Exited { name, status, log } => write!(f, "{name} ended ({status}); its log:\n{log}"),
             Self::AddressInUse { name, log } => write!(f, "a port of {name} is in use; its log:\n{log}"),
             Self::Timeout { what, within, log } if log.is_empty() => {

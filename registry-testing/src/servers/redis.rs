@@ -32,6 +32,17 @@ pub enum Persistence {
     EverySecond,
 }
 
+impl Persistence {
+    pub(super) fn args(self) -> [&'static str; 6] {
+        let (save, append, sync) = match self {
+            Self::None | Self::Snapshots => ("", "no", "no"),
+            Self::EveryWrite => ("", "yes", "always"),
+            Self::EverySecond => ("", "yes", "everysec"),
+        };
+        ["--save", save, "--appendonly", append, "--appendfsync", sync]
+    }
+}
+
 /// How a Redis is started.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -155,16 +166,10 @@ impl Redis {
         let client_proxy = options.client_proxy.then(|| Proxy::start(port.address())).transpose()?;
         let number = port.number().to_string();
         let data = folder.data().display().to_string();
-        let (save, append, sync) = match options.persistence {
-            Persistence::None | Persistence::Snapshots => ("", "no", "no"),
-            Persistence::EveryWrite => ("", "yes", "always"),
-            Persistence::EverySecond => ("", "yes", "everysec"),
-        };
         let args = ["--bind", "127.0.0.1", "--port", &number, "--dir", &data];
-        let persistence = ["--save", save, "--appendonly", append, "--appendfsync", sync];
         let hint = "`apt-get install redis-server`, or put a redis-server into PATH";
         let program = Program::new(&options.program, hint).with_name("redis");
-        let program = program.with_args(args).with_args(persistence).with_args(&options.args);
+        let program = program.with_args(args).with_args(options.persistence.args()).with_args(&options.args);
         Ok(Self { process: Process::new(program, folder), port, client_proxy, patience: options.patience })
     }
 
@@ -254,36 +259,42 @@ impl Redis {
     /// # Errors
     /// [`ServerError::Refused`] with the server's error; [`ServerError::Timeout`] after 5 s; [`ServerError::Io`].
     pub async fn command(&self, words: &[impl AsRef<[u8]>]) -> Result<Reply, ServerError> {
-        let mut request = format!("*{}\r\n", words.len()).into_bytes();
-        for word in words.iter().map(AsRef::as_ref) {
-            request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-            request.extend_from_slice(word);
-            request.extend_from_slice(b"\r\n");
-        }
-        let name =
-            words.first().map(|word| String::from_utf8_lossy(word.as_ref()).into_owned()).unwrap_or_default();
-        let exchange = async {
-            let mut connection = TcpStream::connect(self.port.address()).await?;
-            connection.write_all(&request).await?;
-            reply(&mut BufReader::new(connection)).await
-        };
-        let timed_out = |_| ServerError::Timeout { what: name.clone(), within: COMMAND, log: String::new() };
-        let answer = timeout(COMMAND, exchange).await.map_err(timed_out)?;
-        answer.map_err(ServerError::io(&name))?.map_err(|error| ServerError::refused(name, error))
+        ask(self.port.address(), words).await
     }
 
     async fn start_process(&self) -> Result<(), ServerError> {
         let data = self.process.folder().data();
         std::fs::create_dir_all(&data).map_err(ServerError::io(format!("making {}", data.display())))?;
-        // While it loads its data it answers with an error; with `requirepass` it does as well, but another.
-        let ready = || async {
-            match self.command(&["PING"]).await {
-                Ok(_) => true,
-                Err(ServerError::Refused { answer, .. }) => answer.starts_with("NOAUTH"),
-                Err(_) => false,
-            }
-        };
-        self.process.start(self.patience, ready).await
+        self.process.start(self.patience, || answers(self.port.address())).await
+    }
+}
+
+/// One command that has one answer, on a connection of its own.
+pub(super) async fn ask(server: SocketAddr, words: &[impl AsRef<[u8]>]) -> Result<Reply, ServerError> {
+    let mut request = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words.iter().map(AsRef::as_ref) {
+        request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        request.extend_from_slice(word);
+        request.extend_from_slice(b"\r\n");
+    }
+    let name =
+        words.first().map(|word| String::from_utf8_lossy(word.as_ref()).into_owned()).unwrap_or_default();
+    let exchange = async {
+        let mut connection = TcpStream::connect(server).await?;
+        connection.write_all(&request).await?;
+        reply(&mut BufReader::new(connection)).await
+    };
+    let timed_out = |_| ServerError::Timeout { what: name.clone(), within: COMMAND, log: String::new() };
+    let answer = timeout(COMMAND, exchange).await.map_err(timed_out)?;
+    answer.map_err(ServerError::io(&name))?.map_err(|error| ServerError::refused(name, error))
+}
+
+/// Whether it serves. While it loads its data it answers with an error; with `requirepass` it does as well, but another.
+pub(super) async fn answers(server: SocketAddr) -> bool {
+    match ask(server, &["PING"]).await {
+        Ok(_) => true,
+        Err(ServerError::Refused { answer, .. }) => answer.starts_with("NOAUTH"),
+        Err(_) => false,
     }
 }
 

@@ -9,3 +9,4 @@ mod proxy;
 mod redis;
 mod space;
 mod support;
+mod versions;

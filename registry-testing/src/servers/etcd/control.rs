@@ -33,14 +33,18 @@ const REQUEST: Duration = Duration::from_secs(1);
 /// For requests that need agreement or much work.
 pub(super) const SLOW_REQUEST: Duration = Duration::from_secs(10);
 
+/// A test's own requests to one etcd, on connections of their own.
+///
+/// Each is answered within 10 s or ends with [`ServerError::Timeout`]. After that error, and after [`ServerError::Io`], a write may have been
+/// carried out; so it may when its future is dropped.
 #[derive(Debug)]
-pub(super) struct Control {
+pub struct EtcdControl {
     address: SocketAddr,
     root: Mutex<Option<String>>,
 }
 
-impl Control {
-    pub(super) fn new(address: SocketAddr) -> Self {
+impl EtcdControl {
+    pub(in super::super) fn new(address: SocketAddr) -> Self {
         Self { address, root: Mutex::new(None) }
     }
 
@@ -57,7 +61,11 @@ impl Control {
         self.root.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) async fn status(&self) -> Result<EtcdStatus, ServerError> {
+    /// What it knows of itself; answered without agreement, also by a member that is cut off.
+    ///
+    /// # Errors
+    /// [`ServerError::Timeout`] after 1 s, as when it is paused; [`ServerError::Io`] when it does not run.
+    pub async fn status(&self) -> Result<EtcdStatus, ServerError> {
         let answer = http::post(self.address, "/v3/maintenance/status", None, &json!({}), REQUEST).await?;
         let header = &answer["header"];
         Ok(EtcdStatus {
@@ -70,8 +78,9 @@ impl Control {
         })
     }
 
-    /// Whether it serves a linearizable read, so that there is a leader and a quorum. That a user is wanted is said only after that.
-    pub(super) async fn serves(&self) -> bool {
+    /// Whether it serves a linearizable read within 1 s, so that there is a leader and a quorum. That a user is wanted is said only after
+    /// that.
+    pub async fn serves(&self) -> bool {
         match http::post(self.address, "/v3/kv/range", None, &json!({ "key": "AA==" }), REQUEST).await {
             Ok(_) => true,
             Err(ServerError::Refused { answer, .. }) => answer.contains("user name is empty"),
@@ -79,8 +88,11 @@ impl Control {
         }
     }
 
-    /// A request that may need agreement, as root if that is set.
-    pub(super) async fn ask(&self, path: &str, body: Value) -> Result<Value, ServerError> {
+    /// Any request of the JSON gateway, such as `/v3/lease/revoke`; as root, where that is known.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub async fn ask(&self, path: &str, body: Value) -> Result<Value, ServerError> {
         let token = match self.root() {
             None => None,
             Some(password) => {
@@ -93,12 +105,20 @@ impl Control {
         http::post(self.address, path, token.as_deref(), &body, SLOW_REQUEST).await
     }
 
-    pub(super) async fn put(&self, key: &[u8], value: &[u8]) -> Result<u64, ServerError> {
+    /// Writes a key; gives the revision.
+    ///
+    /// # Errors
+    /// [`ServerError::Refused`], [`ServerError::Timeout`], [`ServerError::Io`].
+    pub async fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<u64, ServerError> {
         let body = json!({ "key": STANDARD.encode(key), "value": STANDARD.encode(value) });
         Ok(number(&self.ask("/v3/kv/put", body).await?["header"]["revision"]))
     }
 
-    pub(super) async fn get(&self, key: &[u8], revision: u64) -> Result<Option<Vec<u8>>, ServerError> {
+    /// Reads a key, linearizably: as it is if `revision` is 0, else as it was then.
+    ///
+    /// # Errors
+    /// [`ServerError::Refused`], as for a revision that is compacted or still to come; [`ServerError::Timeout`], [`ServerError::Io`].
+    pub async fn get(&self, key: impl AsRef<[u8]>, revision: u64) -> Result<Option<Vec<u8>>, ServerError> {
         let body = json!({ "key": STANDARD.encode(key), "revision": revision.to_string() });
         let answer = self.ask("/v3/kv/range", body).await?;
         let Some(entry) = answer["kvs"].get(0) else { return Ok(None) };
@@ -106,12 +126,19 @@ impl Control {
         value.map(Some).map_err(|error| ServerError::refused("/v3/kv/range", error.to_string()))
     }
 
-    pub(super) async fn delete(&self, key: &[u8]) -> Result<(), ServerError> {
+    /// Removes a key.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<(), ServerError> {
         self.ask("/v3/kv/deleterange", json!({ "key": STANDARD.encode(key) })).await.map(drop)
     }
 
-    /// Compacts up to the present; gives the revision, the oldest that can still be read.
-    pub(super) async fn compact(&self) -> Result<u64, ServerError> {
+    /// Compacts history up to the present, not waiting for the space to be freed; gives the revision, the oldest that can still be read.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub async fn compact(&self) -> Result<u64, ServerError> {
         let answer = self.ask("/v3/kv/range", json!({ "key": "AA==" })).await?;
         let revision = number(&answer["header"]["revision"]);
         match self.ask("/v3/kv/compaction", json!({ "revision": revision.to_string() })).await {

@@ -81,6 +81,13 @@ impl Default for EtcdOptions {
 }
 
 impl EtcdOptions {
+    /// With another installation: the path of its `etcd`, such as [`etcd_3_5`](super::etcd_3_5) finds it.
+    #[must_use]
+    pub fn with_program(mut self, etcd: impl Into<PathBuf>) -> Self {
+        self.program = etcd.into();
+        self
+    }
+
     /// With proxies in front of the clients' ports.
     #[must_use]
     pub fn with_client_proxies(mut self) -> Self {
@@ -162,15 +169,20 @@ impl EtcdOptions {
         Program::new(self.program.with_file_name(name), hint).with_env("ETCDCTL_API", "3")
     }
 
-    /// The flags that do not differ between members.
-    pub(super) async fn common_flags(&self, size: usize) -> Result<Vec<String>, ServerError> {
+    /// Of elections in a cluster of `size`.
+    pub(in super::super) fn timing_flags(&self, size: usize) -> [String; 3] {
         let default = if size == 1 { ALONE } else { TOGETHER };
         let (heartbeat, election) = self.timing.unwrap_or(default);
-        let mut flags = vec![
+        [
             format!("--heartbeat-interval={}", heartbeat.as_millis()),
             format!("--election-timeout={}", election.as_millis()),
             format!("--pre-vote={}", self.pre_vote),
-        ];
+        ]
+    }
+
+    /// The flags that do not differ between members.
+    pub(super) async fn common_flags(&self, size: usize) -> Result<Vec<String>, ServerError> {
+        let mut flags = self.timing_flags(size).to_vec();
         if let Some((mode, retention)) = &self.auto_compaction {
             flags.push(format!("--auto-compaction-mode={mode}"));
             flags.push(format!("--auto-compaction-retention={retention}"));

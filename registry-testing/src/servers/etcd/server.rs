@@ -11,7 +11,7 @@ use super::super::ports::Port;
 use super::super::process::{Folder, Process};
 use super::super::proxy::Proxy;
 use super::super::{ServerError, until};
-use super::control::Control;
+use super::control::EtcdControl;
 use super::{EtcdOptions, EtcdStatus};
 
 /// How often a start is tried with other ports.
@@ -38,9 +38,13 @@ pub struct Etcd {
     ports: Ports,
     client_proxy: Option<Proxy>,
     peers: Peers,
+<<<<<<< HEAD
     pub(super) control: Control,
     /// Its data were destroyed for good: it must not come back and vote as if it had never seen any.
     lost: AtomicBool,
+=======
+    control: EtcdControl,
+>>>>>>> wt-a
 }
 
 /// The ports of one member. They stay held while it is down.
@@ -133,7 +137,7 @@ impl Etcd {
         Ok(Self {
             process: Process::new(program, folder),
             name: name.to_owned(),
-            control: Control::new(ports.control.address()),
+            control: EtcdControl::new(ports.control.address()),
             options: options.clone(),
             ports,
             client_proxy,

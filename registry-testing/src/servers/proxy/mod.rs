@@ -7,6 +7,7 @@
 mod connection;
 mod counters;
 mod faults;
+mod link;
 mod listener;
 
 use std::collections::BTreeSet;
