@@ -1,9 +1,12 @@
 //! The whole story, on a real etcd.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // The helpers of tests fail as tests do.
 
 use std::time::Duration;
 
-use registry_testing::servers::etcd::{Etcd, EtcdOptions};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use registry_testing::servers::etcd::{ClientTls, Etcd, EtcdOptions};
 use registry_testing::servers::ports::Port;
+use registry_testing::servers::until;
 use tokio::time::Instant;
 
 use super::*;
@@ -31,4 +34,42 @@ async fn a_registry_that_is_not_there_is_an_error_within_seconds() {
     let error = error.to_string();
     assert!(error.contains(&format!("etcd://root:…@{} cannot be used", gone.address())), "{error}");
     assert!(!error.contains("secret"), "{error}");
+}
+
+/// Two clients, as two processes would have them, and neither when the registry is taken away.
+async fn comes_and_goes(url: &str) {
+    let place = Place::open(url).await.unwrap();
+    let clients = [place.connect().await.unwrap(), place.connect().await.unwrap()];
+    for client in &clients {
+        client.lookup(&place.service).await.unwrap();
+    }
+    place.take_away().await.expect("it can be taken away");
+    for client in &clients {
+        client.lookup(&place.service).await.unwrap_err();
+    }
+    place.give_back().await;
+    for client in &clients {
+        let answers = || async { client.lookup(&place.service).await.ok() };
+        until("the registry is back", PATIENCE, answers).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn with_its_wires_cut_an_etcd_is_away_from_all_clients_and_then_back() {
+    let (etcd, gone) = (Etcd::start(EtcdOptions::default()).await.unwrap(), Port::free().unwrap());
+    comes_and_goes(&format!("etcd://{},{}?request-timeout=2s", gone.address(), etcd.client_address())).await;
+}
+
+#[tokio::test]
+async fn through_wires_certificates_are_still_checked_for_the_name_of_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let CertifiedKey { cert: certificate, signing_key } =
+        generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(&cert, certificate.pem()).unwrap();
+    std::fs::write(&key, signing_key.serialize_pem()).unwrap();
+    let tls = ClientTls { cert: cert.clone(), key, client_ca: None };
+    let etcd = Etcd::start(EtcdOptions::default().with_client_tls(tls)).await.unwrap();
+    let port = etcd.client_address().port();
+    comes_and_goes(&format!("etcds://localhost:{port}?ca={}&request-timeout=2s", cert.display())).await;
 }
