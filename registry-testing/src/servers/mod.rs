@@ -3,23 +3,17 @@
 //! * [`etcd`]: one node, or a cluster whose members can be killed, paused, wiped, restored and cut off from each other.
 //! * [`redis`]: a stand-alone Redis.
 //! * [`proxy`]: latency, throttle, black holes, cuts and resets in front of any address, with counters that prove that a fault bit.
-<<<<<<< HEAD
 //! * [`disk`]: a disk that forgets what was not synced: power cuts, for root on Linux.
-=======
 //! * `containers` (feature): etcd and Redis in containers, under the same control.
->>>>>>> wt-a
 //! * [`process`]: what the servers have in common; use it for a server that is not here.
 //!
 //! Nothing listens or connects beyond 127.0.0.1. A server that is not installed is an error that says what to install, never a skip.
 //! Every wait is for a condition, with a deadline ([`until`]). Real servers need real time: do not pause tokio's clock around them.
 //! Unix only, and tried on Linux only.
 
-<<<<<<< HEAD
-pub mod disk;
-=======
 #[cfg(feature = "containers")]
 pub mod containers;
->>>>>>> wt-a
+pub mod disk;
 mod error;
 pub mod etcd;
 mod folder;

@@ -38,13 +38,9 @@ pub struct Etcd {
     ports: Ports,
     client_proxy: Option<Proxy>,
     peers: Peers,
-<<<<<<< HEAD
-    pub(super) control: Control,
+    pub(super) control: EtcdControl,
     /// Its data were destroyed for good: it must not come back and vote as if it had never seen any.
     lost: AtomicBool,
-=======
-    control: EtcdControl,
->>>>>>> wt-a
 }
 
 /// The ports of one member. They stay held while it is down.

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::super::{ServerError, until};
 use super::Etcd;
-use super::control::{Control, SLOW_REQUEST, number};
+use super::control::{EtcdControl, SLOW_REQUEST, number};
 
 /// Nobody else's.
 const JUNK: &[u8] = b"~junk of a test";
@@ -43,7 +43,7 @@ impl Etcd {
     }
 }
 
-impl Control {
+impl EtcdControl {
     async fn fill(&self) -> Result<(), ServerError> {
         for _ in 0..MOST_JUNK {
             match self.put(JUNK, &[0; JUNK_BYTES]).await {
