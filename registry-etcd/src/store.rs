@@ -36,22 +36,29 @@ impl Store {
 
     /// Writes the identity, unless another client was quicker.
     pub(crate) async fn identify(&self, operation: Operation) -> Result<()> {
-        let absent = Compare::version(self.key.clone(), CompareOp::Equal, 0);
-        self.write(operation, absent).await
+        self.write(operation, self.identifying()).await
+    }
+
+    /// Writes the identity, unless it is there.
+    pub(crate) fn identifying(&self) -> Txn {
+        self.writing(Compare::version(self.key.clone(), CompareOp::Equal, 0))
     }
 
     /// Gives the store another identity than `old`, because its history turned out to be another one: within one epoch revisions must
     /// never fall. The first client that notices does it for all.
     pub(crate) async fn begin_epoch(&self, old: Epoch) {
         let unchanged = Compare::value(self.key.clone(), CompareOp::Equal, written(old));
-        if let Err(error) = self.write(Operation::Watch, unchanged).await {
+        if let Err(error) = self.write(Operation::Watch, self.writing(unchanged)).await {
             tracing::warn!(%error, "the store's history is another one, and its identity could not be changed");
         }
     }
 
-    async fn write(&self, operation: Operation, when: Compare) -> Result<()> {
+    fn writing(&self, when: Compare) -> Txn {
         let identity = written(Epoch::new(OwnerToken::random().as_u128() as u64));
-        let txn = Txn::new().when([when]).and_then([TxnOp::put(self.key.clone(), identity, None)]);
+        Txn::new().when([when]).and_then([TxnOp::put(self.key.clone(), identity, None)])
+    }
+
+    async fn write(&self, operation: Operation, txn: Txn) -> Result<()> {
         let write = |mut client: etcd_client::Client| {
             let txn = txn.clone();
             async move { client.txn(txn).await }

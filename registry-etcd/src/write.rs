@@ -324,6 +324,10 @@ impl EtcdRegistry {
         {
             then.push(TxnOp::delete(old.clone(), None));
         }
+        if operation == Operation::Register {
+            // So that a store in which nobody has looked yet can be read when it is full.
+            then.push(TxnOp::txn(self.store().identifying()));
+        }
         let txn = Txn::new().when(when).and_then(then).or_else([TxnOp::get(guard, None)]);
         let write = |mut client: Client| {
             let txn = txn.clone();
