@@ -1,106 +1,151 @@
-//! The way to the members: one client each, the next one when one fails, a deadline on everything.
+//! The way to the members: the one that answered last is asked first, the next one when it is slow or fails, a deadline on everything.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions};
+use etcd_client::Client;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use registry_core::{Error, ErrorKind, Operation, Result};
-use tokio::sync::OnceCell;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until};
 
-use crate::error::{classify, failure};
+use crate::error::failure;
+use crate::login::Login;
+use crate::member::Member;
 use crate::options::EtcdOptions;
-
-/// A member that said nothing for this long, pings included, is gone.
-const PING_INTERVAL: Duration = Duration::from_secs(2);
-const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(crate) struct Connection {
-    members: Vec<Member>,
-    /// The member that answered last.
+    members: Vec<Arc<Member>>,
+    /// The member to ask first.
     current: AtomicUsize,
     request_timeout: Duration,
-}
-
-struct Member {
-    url: String,
-    options: ConnectOptions,
-    client: OnceCell<Client>,
-}
-
-impl std::fmt::Debug for Member {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.url)
-    }
+    hedge_after: Duration,
 }
 
 impl Connection {
-    pub(crate) fn new(options: &EtcdOptions) -> Result<Self> {
+    /// `store` is the key that members are asked for to see whether they are there.
+    pub(crate) fn new(options: &EtcdOptions, store: &str) -> Result<Self> {
         if options.endpoints.is_empty() {
             return Err(Error::invalid("endpoints", "is empty; etcd has at least one member"));
         }
-        let connect = ConnectOptions::new()
-            .with_connect_timeout(options.connect_timeout)
-            .with_keep_alive(PING_INTERVAL, PING_TIMEOUT)
-            .with_keep_alive_while_idle(true)
-            .with_require_leader(true);
-        let member =
-            |url: &String| Member { url: url.clone(), options: connect.clone(), client: OnceCell::new() };
+        let login = Arc::new(Login::new(options));
+        let member = |url: &String| Member::new(url, options, store, &login).map(Arc::new);
         Ok(Self {
-            members: options.endpoints.iter().map(member).collect(),
+            members: options.endpoints.iter().map(member).collect::<Result<_>>()?,
             current: AtomicUsize::new(0),
             request_timeout: options.request_timeout,
+            hedge_after: options.hedge_after,
         })
     }
 
-    /// Makes a request of the member that answered last, then of the others in turn, until one answers.
+    /// How many members are known.
+    pub(crate) fn size(&self) -> usize {
+        self.members.len()
+    }
+
+    /// From now on the next member is asked first, unless another than `member` already is.
+    pub(crate) fn leave(&self, member: &Arc<Member>) {
+        let Some(at) = self.members.iter().position(|known| Arc::ptr_eq(known, member)) else { return };
+        self.move_from(at);
+    }
+
+    fn move_from(&self, at: usize) {
+        let next = (at + 1) % self.members.len();
+        let _ = self.current.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// The answer to a request; see [`ask`](Self::ask).
     pub(crate) async fn call<T, F>(&self, operation: Operation, request: impl Fn(Client) -> F) -> Result<T>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
-        let first = self.current.load(Ordering::Relaxed);
-        let mut last = None;
-        for turn in 0..self.members.len() {
-            let at = (first + turn) % self.members.len();
-            match self.try_member(operation, at, &request).await {
-                Ok(answer) => {
-                    self.current.store(at, Ordering::Relaxed);
-                    return Ok(answer);
-                }
-                Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) => {
-                    tracing::debug!(member = %self.members[at].url, %error, "member failed");
-                    last = Some(error);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        self.current.store((first + 1) % self.members.len(), Ordering::Relaxed);
-        Err(last.unwrap_or_else(|| failure(ErrorKind::Unavailable, operation, "no member")))
+        self.ask(operation, request).await.map(|(_, answer)| answer)
     }
 
-    async fn try_member<T, F>(
+    /// Makes a request of the members in turn and gives the first answer, with the member that gave it. The next one is asked when one fails,
+    /// or says nothing for a while; then both may answer, so a request must do no harm when it is made twice.
+    pub(crate) async fn ask<T, F>(
         &self,
         operation: Operation,
-        at: usize,
         request: impl Fn(Client) -> F,
-    ) -> Result<T>
+    ) -> Result<(Arc<Member>, T)>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
-        let member = &self.members[at];
-        let attempt = async {
-            let connect = || Client::connect([member.url.clone()], Some(member.options.clone()));
-            let client = member.client.get_or_try_init(connect).await?.clone();
-            request(client).await
-        };
-        match timeout(self.request_timeout, attempt).await {
-            Ok(answer) => answer.map_err(|error| classify(operation, error)),
-            Err(_) => {
-                let message = format!("{} gave no answer within {:?}", member.url, self.request_timeout);
-                Err(failure(ErrorKind::Timeout, operation, message))
+        let begun = Instant::now();
+        let first = self.current.load(Ordering::Relaxed) % self.members.len();
+        let mut waiting = self.turn(first).into_iter();
+        let mut attempts = FuturesUnordered::new();
+        let mut failed: Option<Error> = None;
+        let mut hedge_at = begun;
+        loop {
+            let now = Instant::now();
+            if attempts.is_empty() || now >= hedge_at {
+                match waiting.next() {
+                    Some(at) => {
+                        if at != first {
+                            self.move_from((at + self.members.len() - 1) % self.members.len());
+                        }
+                        let member = &self.members[at];
+                        let attempt = member.request(operation, &request);
+                        attempts.push(async move { (at, attempt.await) });
+                        hedge_at = now + self.hedge_after;
+                    }
+                    None if attempts.is_empty() => {
+                        self.move_from((first + self.members.len() - 1) % self.members.len());
+                        let unknown = || failure(ErrorKind::Unavailable, operation, "no member");
+                        return Err(failed.unwrap_or_else(unknown));
+                    }
+                    None => {}
+                }
+            }
+            tokio::select! {
+                biased;
+                Some((at, answer)) = attempts.next() => match answer {
+                    Ok(answer) => {
+                        self.current.store(at, Ordering::Relaxed);
+                        return Ok((Arc::clone(&self.members[at]), answer));
+                    }
+                    Err(error) if may_be_the_members(&error) => {
+                        tracing::debug!(member = %self.members[at].url(), %error, "member failed");
+                        self.move_from(at);
+                        failed = Some(more_telling(failed, error));
+                        hedge_at = now;
+                    }
+                    Err(error) => return Err(error),
+                },
+                () = sleep_until(hedge_at), if waiting.len() > 0 => {}
+                () = sleep_until(begun + self.request_timeout) => {
+                    let message = format!("no member of {} answered within {:?}", self.members.len(), self.request_timeout);
+                    let error = failure(ErrorKind::Timeout, operation, message);
+                    return Err(match failed {
+                        Some(failed) => error.with_source(failed),
+                        None => error,
+                    });
+                }
             }
         }
+    }
+
+    /// All members, beginning with `first`.
+    fn turn(&self, first: usize) -> Vec<usize> {
+        let count = self.members.len();
+        (first..first + count).map(|at| at % count).collect()
+    }
+}
+
+/// Whether another member may answer better.
+fn may_be_the_members(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Unauthenticated)
+}
+
+/// Of two failures the one that says what to mend.
+fn more_telling(before: Option<Error>, now: Error) -> Error {
+    match before {
+        Some(before) if before.kind() == ErrorKind::Unauthenticated => before,
+        _ => now,
     }
 }

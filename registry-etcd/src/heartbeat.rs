@@ -5,82 +5,150 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{LeaseKeepAliveStream, LeaseKeeper};
-use registry_core::{ErrorKind, Operation, Result};
+use registry_core::{Error, ErrorKind, Operation, Result};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::connection::Connection;
 use crate::error::{classify, failure};
+use crate::member::Member;
+use crate::options::EtcdOptions;
 
 /// A stream that nobody used for so long is closed.
 const IDLE: Duration = Duration::from_secs(60);
 
-type Waiter = oneshot::Sender<Result<()>>;
+/// What etcd answers: the TTL in force, in seconds.
+type Waiter = oneshot::Sender<Result<i64>>;
 
 #[derive(Debug)]
 pub(crate) struct Heartbeats {
     connection: Arc<Connection>,
-    /// To the task of the stream; gone with the stream.
-    stream: Mutex<Option<mpsc::UnboundedSender<(i64, Waiter)>>>,
-    deadline: Duration,
+    stream: Mutex<Option<Arc<Stream>>>,
+    /// Held while a stream is opened, so that many heartbeats open one.
+    opening: tokio::sync::Mutex<()>,
+    request_timeout: Duration,
+    /// After how long without an answer a stream to one of several members is left.
+    patience: Duration,
+}
+
+#[derive(Debug)]
+struct Stream {
+    requests: mpsc::UnboundedSender<(i64, Waiter)>,
+    member: Arc<Member>,
 }
 
 impl Heartbeats {
-    pub(crate) fn new(connection: Arc<Connection>, deadline: Duration) -> Self {
-        Self { connection, stream: Mutex::default(), deadline }
+    pub(crate) fn new(connection: Arc<Connection>, options: &EtcdOptions) -> Self {
+        let patience = if connection.size() > 1 { options.hedge_after } else { options.request_timeout };
+        Self {
+            connection,
+            stream: Mutex::default(),
+            opening: tokio::sync::Mutex::default(),
+            request_timeout: options.request_timeout,
+            patience,
+        }
     }
 
-    /// Renews `lease`.
-    pub(crate) async fn beat(&self, lease: i64) -> Result<()> {
-        let (waiter, answer) = oneshot::channel();
-        let waiter = self.send(lease, waiter).err();
-        if let Some(waiter) = waiter {
-            // Opening a stream is a heartbeat already.
-            let opened = self
-                .connection
-                .call(Operation::Keepalive, |mut client| async move { client.lease_keep_alive(lease).await })
-                .await;
-            let (keeper, responses) = opened?;
-            let _ = waiter.send(Ok(()));
-            self.start(keeper, responses);
+    /// Renews `lease`; gives its TTL in seconds.
+    pub(crate) async fn beat(&self, lease: i64) -> Result<i64> {
+        let deadline = Instant::now() + self.request_timeout;
+        let mut failed = None;
+        loop {
+            match timeout_at(deadline, self.try_beat(lease)).await {
+                Ok(Ok(ttl)) => return Ok(ttl),
+                Ok(Err(error)) if error.kind() == ErrorKind::Unavailable && failed.is_none() => {
+                    // A stream that was open may have broken long ago; the second one is new.
+                    failed = Some(error);
+                }
+                Ok(Err(error)) if error.kind() == ErrorKind::Timeout => failed = Some(error),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => {
+                    self.leave_present();
+                    let error =
+                        failure(ErrorKind::Timeout, Operation::Keepalive, "a heartbeat was not answered");
+                    return Err(match failed {
+                        Some(failed) => error.with_source(failed),
+                        None => error,
+                    });
+                }
+            }
         }
-        match timeout(self.deadline, answer).await {
+    }
+
+    async fn try_beat(&self, lease: i64) -> Result<i64> {
+        let stream = match self.present() {
+            Some(stream) => stream,
+            None => match self.open(lease).await? {
+                Opened::By(stream) => stream,
+                // Opening a stream is a heartbeat already.
+                Opened::Now(ttl) => return Ok(ttl),
+            },
+        };
+        let (waiter, answer) = oneshot::channel();
+        let ended =
+            || failure(ErrorKind::Unavailable, Operation::Keepalive, "the stream of heartbeats ended");
+        if stream.requests.send((lease, waiter)).is_err() {
+            self.leave(&stream);
+            return Err(ended());
+        }
+        match timeout(self.patience, answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => {
-                Err(failure(ErrorKind::Unavailable, Operation::Keepalive, "the stream of heartbeats ended"))
+                self.leave(&stream);
+                Err(ended())
             }
             Err(_) => {
-                // Whatever is wrong with this stream, the next heartbeat opens another.
-                self.with_stream(|stream| *stream = None);
-                Err(failure(ErrorKind::Timeout, Operation::Keepalive, "a heartbeat was not answered"))
+                self.leave(&stream);
+                self.connection.leave(&stream.member);
+                Err(failure(ErrorKind::Timeout, Operation::Keepalive, "a heartbeat was not answered in time"))
             }
         }
     }
 
-    /// Gives the waiter back when there is no stream.
-    fn send(&self, lease: i64, waiter: Waiter) -> Result<(), Waiter> {
-        self.with_stream(|stream| match stream {
-            Some(open) => open.send((lease, waiter)).map_err(|unsent| {
-                *stream = None;
-                unsent.0.1
-            }),
-            None => Err(waiter),
-        })
-    }
-
-    fn start(&self, keeper: LeaseKeeper, responses: LeaseKeepAliveStream) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        // Two that opened one at the same time: the later is used, the earlier ends when it has answered.
-        self.with_stream(|stream| *stream = Some(sender));
+    async fn open(&self, lease: i64) -> Result<Opened> {
+        let _opening = self.opening.lock().await;
+        if let Some(stream) = self.present() {
+            return Ok(Opened::By(stream));
+        }
+        let open = |mut client: etcd_client::Client| async move { client.lease_keep_alive(lease).await };
+        let (member, (keeper, responses)) = self.connection.ask(Operation::Keepalive, open).await?;
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let (waiter, answer) = oneshot::channel();
+        // The library keeps the first answer's TTL to itself; the second one tells it.
+        let _ = requests.send((lease, waiter));
+        let stream = Arc::new(Stream { requests, member });
+        self.slot(|slot| *slot = Some(Arc::clone(&stream)));
         tokio::spawn(pump(keeper, responses, receiver));
+        match answer.await {
+            Ok(ttl) => ttl.map(Opened::Now),
+            Err(_) => Ok(Opened::By(stream)),
+        }
     }
 
-    fn with_stream<T>(
-        &self,
-        use_it: impl FnOnce(&mut Option<mpsc::UnboundedSender<(i64, Waiter)>>) -> T,
-    ) -> T {
-        use_it(&mut self.stream.lock().unwrap_or_else(PoisonError::into_inner))
+    fn present(&self) -> Option<Arc<Stream>> {
+        self.slot(|slot| slot.as_ref().filter(|stream| !stream.requests.is_closed()).map(Arc::clone))
     }
+
+    fn leave(&self, stream: &Arc<Stream>) {
+        self.slot(|slot| {
+            slot.take_if(|present| Arc::ptr_eq(present, stream));
+        });
+    }
+
+    fn leave_present(&self) {
+        self.slot(|slot| *slot = None);
+    }
+
+    fn slot<T>(&self, act: impl FnOnce(&mut Option<Arc<Stream>>) -> T) -> T {
+        act(&mut self.stream.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+enum Opened {
+    /// Somebody else opened it meanwhile.
+    By(Arc<Stream>),
+    /// We did, and the lease was renewed.
+    Now(i64),
 }
 
 /// Sends heartbeats and hands out the answers, until the stream breaks or nobody needs it.
@@ -97,17 +165,13 @@ async fn pump(
             response = responses.message() => {
                 let error = match response {
                     Ok(Some(response)) => {
-                        let result = if response.ttl() > 0 {
-                            Ok(())
-                        } else {
-                            Err(failure(ErrorKind::LeaseLost, Operation::Keepalive, "the lease is not known to etcd"))
-                        };
+                        let answer = renewed(response.ttl());
                         for waiter in waiting.remove(&response.id()).unwrap_or_default() {
-                            let _ = waiter.send(result.clone());
+                            let _ = waiter.send(answer.clone());
                         }
                         continue;
                     }
-                    Ok(None) => failure(ErrorKind::Unavailable, Operation::Keepalive, "the stream of heartbeats ended"),
+                    Ok(None) => failure(ErrorKind::Unavailable, Operation::Keepalive, "etcd ended the stream of heartbeats"),
                     Err(error) => classify(Operation::Keepalive, error),
                 };
                 requests.close();
@@ -132,5 +196,13 @@ async fn pump(
                 Err(_) => requests.close(),
             },
         }
+    }
+}
+
+fn renewed(ttl: i64) -> Result<i64, Error> {
+    if ttl > 0 {
+        Ok(ttl)
+    } else {
+        Err(failure(ErrorKind::LeaseLost, Operation::Keepalive, "the lease is not known to etcd"))
     }
 }

@@ -29,15 +29,27 @@
 //!   every transaction of a lookup, because a store that was wiped answers a watch from an old revision with silence.
 
 mod connection;
-mod entry;
+mod credentials;
 mod error;
+mod feed;
+mod fence;
 mod heartbeat;
-mod keys;
+mod held;
+mod layout;
+mod load;
+mod login;
+mod member;
+mod names;
 mod options;
+mod proof;
+mod pulse;
 mod registry;
 mod source;
+mod store;
+mod write;
 
-pub use crate::options::EtcdOptions;
+pub use crate::credentials::{Material, Tls, User};
+pub use crate::options::{EtcdOptions, Layout};
 pub use crate::registry::EtcdRegistry;
 
 /// The name of this backend in errors and logs.

@@ -4,24 +4,52 @@ use std::time::Duration;
 
 use registry_core::resume::ResumeOptions;
 
+use crate::credentials::{Material, Tls, User};
+
 /// How to reach etcd, and where to put things.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EtcdOptions {
-    /// URLs of the members, such as `http://127.0.0.1:2379`; at least one. The first one that answers is used until it fails.
+    /// URLs of the members, such as `http://127.0.0.1:2379` or `https://etcd-1:2379`; at least one. The first one that answers is used until
+    /// it fails. Without `http://` or `https://` it is the latter where [`tls`](Self::tls) is set.
     pub endpoints: Vec<String>,
-    /// What all keys begin with, without a trailing `/`. Default: `/registry`.
+    /// How entries lie in etcd. Default: [`Layout::Json`].
+    pub layout: Layout,
+    /// What all keys begin with, without a trailing `/`. Default: `/registry`; nothing with [`Layout::GoZero`].
     pub prefix: String,
-    /// How long one member may take to accept a connection. Default: 1 s.
+    /// Who we are, where etcd demands users. Default: nobody.
+    pub user: Option<User>,
+    /// How to speak TLS. Default: with the system's certificate authorities, where an endpoint is `https://`.
+    pub tls: Option<Tls>,
+    /// How long one member may take to accept a connection, 1 ms or more. Default: 1 s.
     pub connect_timeout: Duration,
-    /// How long one member may take to answer, before the next one is asked. Default: 2 s, because the first write after a fail-over takes
-    /// that long.
+    /// How long a request may take before it fails as [`Timeout`](registry_core::ErrorKind::Timeout), all members that are asked taken together.
+    /// Default: 5 s, because etcd's own first write after a fail-over may take 2 s.
     pub request_timeout: Duration,
-    /// How many instances a lookup asks for at a time. Default: 1,000; with instances of the greatest size that is
-    /// more than one answer may hold, and fewer are asked for.
+    /// After how long without an answer the next member is asked as well; the first answer counts. Default: 500 ms.
+    pub hedge_after: Duration,
+    /// How often a member that serves watches or heartbeats is asked whether it is there and has a quorum; one that does not answer for so long
+    /// is left for another. Default: 1 s.
+    pub probe_interval: Duration,
+    /// How many keys a lookup asks for at a time. Default: 1,000; fewer are asked for where instances are so large that an answer would not
+    /// fit into a message.
     pub page: usize,
     /// How watches deal with trouble.
     pub resume: ResumeOptions,
+}
+
+/// How entries lie in etcd.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Layout {
+    /// One JSON value for each instance, under `<prefix>/<service>/<id>`.
+    #[default]
+    Json,
+    /// go-zero's: `<prefix>/<service>/<number>` holds `host:port`, so that Rust and go-zero services find each other. What go-zero has no place
+    /// for (id, metadata, weight, …) lies beside it, under `<prefix>/<service>.~meta/<id>`.
+    ///
+    /// A service is what go-zero calls `Key`; the part of it up to its last `/` goes into [`prefix`](EtcdOptions::prefix).
+    GoZero,
 }
 
 impl EtcdOptions {
@@ -29,12 +57,25 @@ impl EtcdOptions {
     pub fn new<E: Into<String>>(endpoints: impl IntoIterator<Item = E>) -> Self {
         Self {
             endpoints: endpoints.into_iter().map(Into::into).collect(),
-            prefix: "/registry".into(),
+            layout: Layout::Json,
+            prefix: Layout::Json.default_prefix().into(),
+            user: None,
+            tls: None,
             connect_timeout: Duration::from_secs(1),
-            request_timeout: Duration::from_secs(2),
+            request_timeout: Duration::from_secs(5),
+            hedge_after: Duration::from_millis(500),
+            probe_interval: Duration::from_secs(1),
             page: 1_000,
             resume: ResumeOptions::default(),
         }
+    }
+
+    /// Sets the layout, and the prefix to the layout's default.
+    #[must_use]
+    pub fn with_layout(mut self, layout: Layout) -> Self {
+        self.layout = layout;
+        self.prefix = layout.default_prefix().into();
+        self
     }
 
     /// Sets what all keys begin with.
@@ -44,14 +85,49 @@ impl EtcdOptions {
         self
     }
 
-    /// Sets how long one member may take to answer.
+    /// Sets who we are. The password is read anew whenever a login is needed.
+    #[must_use]
+    pub fn with_user(mut self, name: impl Into<String>, password: impl Into<Material>) -> Self {
+        self.user = Some(User::new(name, password));
+        self
+    }
+
+    /// Sets how to speak TLS.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Sets how long one member may take to accept a connection.
+    #[must_use]
+    pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets how long a request may take.
     #[must_use]
     pub fn with_request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
         self
     }
 
-    /// Sets how many instances a lookup asks for at a time.
+    /// Sets after how long without an answer the next member is asked as well.
+    #[must_use]
+    pub fn with_hedge_after(mut self, delay: Duration) -> Self {
+        self.hedge_after = delay;
+        self
+    }
+
+    /// Sets how often a member in use is asked whether it is there.
+    #[must_use]
+    pub fn with_probe_interval(mut self, interval: Duration) -> Self {
+        self.probe_interval = interval;
+        self
+    }
+
+    /// Sets how many keys a lookup asks for at a time.
     #[must_use]
     pub fn with_page(mut self, page: usize) -> Self {
         self.page = page.max(1);
@@ -63,5 +139,15 @@ impl EtcdOptions {
     pub fn with_resume(mut self, resume: ResumeOptions) -> Self {
         self.resume = resume;
         self
+    }
+}
+
+impl Layout {
+    /// The prefix where none is given.
+    fn default_prefix(self) -> &'static str {
+        match self {
+            Self::Json => "/registry",
+            Self::GoZero => "",
+        }
     }
 }

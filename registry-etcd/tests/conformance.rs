@@ -50,6 +50,11 @@ impl Link for Wire {
 
 #[async_trait]
 impl Backend for Harness {
+    /// 4,096 are held, and the rest must take the second that a full queue waits.
+    fn overflow(&self) -> usize {
+        12_288
+    }
+
     async fn client(&self) -> Arc<dyn Registry> {
         Arc::new(EtcdRegistry::new(EtcdOptions::new([self.etcd.endpoint()])).unwrap())
     }

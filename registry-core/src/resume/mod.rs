@@ -2,13 +2,16 @@
 //! [`Registry::watch`](crate::Registry::watch) promises.
 //!
 //! `machine` decides, as a pure function of what happened; `driver` does it. Nothing here knows a backend, and no backend
-//! reconnects, resumes or resets by itself.
+//! reconnects, resumes or resets by itself. `queue` is for backends that read a stream in a task of their own.
 
 mod driver;
 mod machine;
+mod queue;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use self::queue::{FeedClosed, FeedSender, OVERFLOW_AFTER, feed};
 
 use crate::backoff::Backoff;
 use crate::cursor::Cursor;

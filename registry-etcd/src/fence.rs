@@ -1,0 +1,167 @@
+//! Whether leases still hold what they were given: asked with every heartbeat, because etcd renews a lease whether or not its key still belongs to
+//! it. Those that ask at the same time share a request.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use etcd_client::{Client, KeyValue, Txn, TxnOp, TxnOpResponse};
+use registry_core::{ErrorKind, Operation, Result};
+use tokio::sync::oneshot;
+
+use crate::connection::Connection;
+use crate::error::failure;
+
+/// Reads in one transaction; etcd takes 128 by default (`--max-txn-ops`).
+const READS: usize = 100;
+/// How many transactions are under way at once.
+const ROUNDS: usize = 2;
+
+/// What must be true of a key.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) key: String,
+    pub(crate) lease: i64,
+    /// The revision of the last write, where it is known.
+    pub(crate) modified: Option<i64>,
+}
+
+impl Held {
+    fn by(&self, found: Option<&KeyValue>) -> bool {
+        found.is_some_and(|kv| {
+            kv.lease() == self.lease && self.modified.is_none_or(|modified| kv.mod_revision() == modified)
+        })
+    }
+}
+
+struct Question {
+    keys: Vec<Held>,
+    answer: oneshot::Sender<Result<bool>>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Fences {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    connection: Arc<Connection>,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    questions: VecDeque<Question>,
+    rounds: usize,
+}
+
+impl Fences {
+    pub(crate) fn new(connection: Arc<Connection>) -> Self {
+        Self { shared: Arc::new(Shared { connection, queue: Mutex::default() }) }
+    }
+
+    /// Whether all of it is true. Linearizable. Asked for at once while few requests are under way, together with others otherwise.
+    pub(crate) async fn hold(&self, keys: Vec<Held>) -> Result<bool> {
+        let (answer, asked) = oneshot::channel();
+        let start = {
+            let mut queue = self.lock();
+            queue.questions.push_back(Question { keys, answer });
+            let start = queue.rounds < ROUNDS;
+            queue.rounds += usize::from(start);
+            start
+        };
+        if start {
+            // A task of its own: whoever gives up waiting must not leave the others without an answer.
+            let this = self.clone();
+            tokio::spawn(async move { this.rounds().await });
+        }
+        let ended = |_| failure(ErrorKind::Closed, Operation::Keepalive, "the runtime shuts down");
+        asked.await.map_err(ended)?
+    }
+
+    async fn rounds(&self) {
+        while let Some(round) = self.next_round() {
+            let keys: Vec<_> = round.iter().flat_map(|question| question.keys.iter().cloned()).collect();
+            match self.ask(&keys).await {
+                Ok(held) => {
+                    let mut held = held.into_iter();
+                    for question in round {
+                        // All are taken, also after the first that is not held.
+                        let answers: Vec<bool> = held.by_ref().take(question.keys.len()).collect();
+                        let whole = answers.len() == question.keys.len() && answers.iter().all(|held| *held);
+                        let _ = question.answer.send(Ok(whole));
+                    }
+                }
+                Err(error) => {
+                    for question in round {
+                        let _ = question.answer.send(Err(error.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Those that wait, as many as fit; none left means that this round-robin ends.
+    fn next_round(&self) -> Option<Vec<Question>> {
+        let mut queue = self.lock();
+        let (mut round, mut reads) = (Vec::new(), 0);
+        while let Some(question) = queue.questions.pop_front() {
+            if question.answer.is_closed() {
+                continue;
+            }
+            reads += question.keys.len();
+            round.push(question);
+            if reads >= READS {
+                break;
+            }
+        }
+        if round.is_empty() {
+            queue.rounds -= 1;
+            return None;
+        }
+        Some(round)
+    }
+
+    async fn ask(&self, keys: &[Held]) -> Result<Vec<bool>> {
+        let options = || Some(etcd_client::GetOptions::new().with_keys_only());
+        let ops: Vec<_> = keys.iter().map(|held| TxnOp::get(held.key.clone(), options())).collect();
+        let txn = Txn::new().and_then(ops);
+        let ask = |mut client: Client| {
+            let txn = txn.clone();
+            async move { client.txn(txn).await }
+        };
+        let answer = match self.shared.connection.call(Operation::Keepalive, ask).await {
+            // etcd before 3.5 refuses every transaction when it is full; plain reads it answers.
+            Err(error) if error.kind() == ErrorKind::StoreFull => return self.ask_singly(keys).await,
+            answer => answer?,
+        };
+        let parts = answer.op_responses();
+        let held = parts.iter().zip(keys).map(|(part, held)| match part {
+            TxnOpResponse::Get(found) => held.by(found.kvs().first()),
+            _ => false,
+        });
+        Ok(held.collect())
+    }
+
+    async fn ask_singly(&self, keys: &[Held]) -> Result<Vec<bool>> {
+        let mut answers = Vec::with_capacity(keys.len());
+        for held in keys {
+            let ask = |mut client: Client| {
+                let key = held.key.clone();
+                async move { client.get(key, None).await }
+            };
+            let found = self.shared.connection.call(Operation::Keepalive, ask).await?;
+            answers.push(held.by(found.kvs().first()));
+        }
+        Ok(answers)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Fences {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fences").finish_non_exhaustive()
+    }
+}

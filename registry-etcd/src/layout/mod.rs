@@ -1,0 +1,215 @@
+//! How entries lie in etcd: one small codec per layout. Pure.
+//!
+//! Every entry has a *guard*: the key whose modification revision and lease decide who owns it. A layout may keep one more key *beside* it; both
+//! are written and removed in one transaction, so a watch over [`Codec::range`] sees them in one revision.
+
+mod go_zero;
+mod json;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use etcd_client::KeyValue;
+use registry_core::codec::Stored;
+use registry_core::{Change, DeleteCause, Entry, Error, InstanceId, Result, Revision, ServiceName};
+
+use crate::options::Layout;
+
+/// A layout.
+pub(crate) trait Codec: fmt::Debug + Send + Sync {
+    /// The keys from which all of `service` can be told: first and end.
+    fn range(&self, service: &ServiceName) -> (String, String);
+
+    /// The keys of all services whose names start with `prefix`, among others perhaps.
+    fn services(&self, prefix: &str) -> (String, String);
+
+    /// Where the identity of the store lies: in no service's range.
+    fn store(&self) -> String;
+
+    /// The guard of an entry.
+    fn guard(&self, service: &ServiceName, id: &InstanceId) -> String;
+
+    /// The key and value that an entry keeps beside its guard while `lease` holds it.
+    fn beside(&self, stored: &Stored, lease: i64) -> Option<(String, String)>;
+
+    /// What a key stands for.
+    fn parse(&self, key: &[u8]) -> Option<Key>;
+
+    /// The entry that a go-zero server published under a key that has no guard.
+    fn foreign(&self, service: &ServiceName, id: &InstanceId, kv: &KeyValue) -> Result<Entry>;
+}
+
+/// What a key stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// The guard of an entry.
+    Guard(ServiceName, InstanceId),
+    /// What an entry has beside its guard.
+    Beside(ServiceName),
+    /// An entry of a writer that knows no guards.
+    Foreign(ServiceName, InstanceId),
+}
+
+impl Key {
+    pub(crate) fn service(&self) -> &ServiceName {
+        match self {
+            Self::Guard(service, _) | Self::Beside(service) | Self::Foreign(service, _) => service,
+        }
+    }
+}
+
+/// The codec of a layout.
+pub(crate) fn codec(layout: Layout, prefix: &str) -> Result<Arc<dyn Codec>> {
+    let prefix = prefix.trim_end_matches('/');
+    if prefix.len() > 256 || prefix.chars().any(|c| c.is_control() || c == '~') {
+        let reason = format!("{prefix:?}: at most 256 bytes, without control characters and '~'");
+        return Err(Error::invalid("prefix", reason));
+    }
+    Ok(match layout {
+        Layout::Json => Arc::new(json::Json::new(prefix)),
+        Layout::GoZero => Arc::new(go_zero::GoZero::new(prefix)),
+    })
+}
+
+/// What was found under a key.
+#[derive(Clone, Debug)]
+pub(crate) enum Item {
+    /// An entry, and the key with its value that must be beside it.
+    Entry(Arc<Entry>, Option<Beside>),
+    /// A key that belongs beside an entry.
+    Beside(Beside),
+    /// What cannot be read, where the entry of this instance is or would be.
+    Malformed(InstanceId),
+    /// Nothing of this service.
+    Other,
+}
+
+/// A key beside a guard: its name, value and lease.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Beside {
+    key: Vec<u8>,
+    value: Vec<u8>,
+    lease: i64,
+}
+
+impl Beside {
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// Whether that is what was found there.
+    pub(crate) fn is(&self, kv: &KeyValue) -> bool {
+        kv.key() == self.key && kv.value() == self.value && kv.lease() == self.lease
+    }
+}
+
+/// Reads one key. What cannot be read is told in the log.
+pub(crate) fn read(codec: &dyn Codec, service: &ServiceName, kv: &KeyValue) -> Item {
+    match codec.parse(kv.key()) {
+        Some(Key::Guard(of, id)) if of == *service => match entry(codec, service, &id, kv) {
+            Ok((entry, beside)) => Item::Entry(Arc::new(entry), beside),
+            Err(error) => malformed(service, id, &error),
+        },
+        Some(Key::Foreign(of, id)) if of == *service => match codec.foreign(service, &id, kv) {
+            Ok(entry) => Item::Entry(Arc::new(entry), None),
+            Err(error) => malformed(service, id, &error),
+        },
+        Some(Key::Beside(of)) if of == *service => {
+            Item::Beside(Beside { key: kv.key().to_vec(), value: kv.value().to_vec(), lease: kv.lease() })
+        }
+        _ => Item::Other,
+    }
+}
+
+fn entry(
+    codec: &dyn Codec,
+    service: &ServiceName,
+    id: &InstanceId,
+    kv: &KeyValue,
+) -> Result<(Entry, Option<Beside>)> {
+    let stored = Stored::decode(kv.value())?;
+    if stored.instance.service() != service || stored.instance.id() != id {
+        return Err(Error::invalid("instance", "is of another service or id than its key"));
+    }
+    let beside = codec.beside(&stored, kv.lease());
+    let beside =
+        beside.map(|(key, value)| Beside { key: key.into(), value: value.into(), lease: kv.lease() });
+    let modified = revision(kv.mod_revision());
+    // Not the key's create revision: a takeover puts over the old entry.
+    let created = stored.registered.unwrap_or(modified);
+    Ok((Entry::new(stored.instance, stored.incarnation, created, modified), beside))
+}
+
+fn malformed(service: &ServiceName, id: InstanceId, error: &Error) -> Item {
+    tracing::warn!(%service, %id, %error, "skipped a malformed entry");
+    Item::Malformed(id)
+}
+
+/// The entries of a service, from everything in its range at one revision, and how many could not be read. An entry without what must be beside it
+/// was taken off by a hand that knows only the other layout's keys: it is not listed.
+pub(crate) fn assemble(items: Vec<Item>) -> (Vec<Arc<Entry>>, usize) {
+    let mut besides = BTreeSet::new();
+    let mut skipped = 0;
+    let mut found = Vec::with_capacity(items.len());
+    for item in items {
+        match item {
+            Item::Entry(entry, beside) => found.push((entry, beside)),
+            Item::Beside(beside) => {
+                besides.insert(beside);
+            }
+            Item::Malformed(_) => skipped += 1,
+            Item::Other => {}
+        }
+    }
+    let whole = |(entry, beside): (Arc<Entry>, Option<Beside>)| {
+        beside.is_none_or(|beside| besides.contains(&beside)).then_some(entry)
+    };
+    (found.into_iter().filter_map(whole).collect(), skipped)
+}
+
+/// One event of a watch.
+pub(crate) enum Seen<'a> {
+    Put(&'a KeyValue),
+    Delete(&'a [u8]),
+}
+
+/// The changes that the events of one revision are. `None`: somebody who knows only the keys beside the guards put or deleted one of them, and what
+/// that means for which entry only a look at all of them tells.
+pub(crate) fn changes(codec: &dyn Codec, service: &ServiceName, events: &[Seen<'_>]) -> Option<Vec<Change>> {
+    let mut changes = Vec::new();
+    let mut guards = 0;
+    let mut besides = 0;
+    let gone = |id| Change::Delete { id, cause: DeleteCause::Unknown };
+    for event in events {
+        match event {
+            Seen::Put(kv) => match read(codec, service, kv) {
+                Item::Entry(entry, _) => {
+                    guards += 1;
+                    changes.push(Change::Put(entry));
+                }
+                // What was listed there cannot be read any more.
+                Item::Malformed(id) => {
+                    guards += 1;
+                    changes.push(gone(id));
+                }
+                Item::Beside(_) => besides += 1,
+                Item::Other => {}
+            },
+            Seen::Delete(key) => match codec.parse(key) {
+                Some(Key::Guard(of, id) | Key::Foreign(of, id)) if of == *service => {
+                    guards += 1;
+                    changes.push(gone(id));
+                }
+                Some(Key::Beside(of)) if of == *service => besides += 1,
+                _ => {}
+            },
+        }
+    }
+    (guards > 0 || besides == 0).then_some(changes)
+}
+
+/// etcd's revisions are positive.
+pub(crate) fn revision(number: i64) -> Revision {
+    Revision::new(u64::try_from(number).unwrap_or_default())
+}

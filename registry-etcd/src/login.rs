@@ -1,0 +1,113 @@
+//! Who we are at the moment: what is shown to every member, read anew when it may have changed; and what was refused.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use registry_core::backoff::Backoff;
+use registry_core::{Error, ErrorKind, Operation, Result};
+use tokio::time::Instant;
+
+use crate::credentials::{Shown, Tls, User};
+use crate::error::failure;
+use crate::options::EtcdOptions;
+
+/// The waits before what was refused is shown again: checking a password costs the server a tenth of a second of computing.
+const AFTER_REFUSAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Shared by all members.
+#[derive(Debug)]
+pub(crate) struct Login {
+    user: Option<User>,
+    tls: Option<Tls>,
+    keep: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    shown: Option<(Instant, Arc<Shown>)>,
+    refused: Option<Refused>,
+}
+
+/// What was refused, and until when it is not worth showing again.
+struct Refused {
+    fingerprint: u64,
+    error: Error,
+    times: u32,
+    until: Instant,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").finish_non_exhaustive()
+    }
+}
+
+impl Login {
+    pub(crate) fn new(options: &EtcdOptions) -> Self {
+        Self {
+            user: options.user.clone(),
+            tls: options.tls.clone(),
+            keep: options.probe_interval,
+            state: Mutex::default(),
+        }
+    }
+
+    /// What to show now.
+    pub(crate) async fn shown(&self) -> Result<Arc<Shown>> {
+        let before = self.with(|state| state.shown.clone());
+        if let Some((read, shown)) = &before
+            && (read.elapsed() < self.keep || !self.can_change())
+        {
+            return Ok(Arc::clone(shown));
+        }
+        let (user, tls) = (self.user.clone(), self.tls.clone());
+        let reading = tokio::task::spawn_blocking(move || Shown::read(user.as_ref(), tls.as_ref()));
+        let read = reading.await.unwrap_or_else(|_| {
+            Err(failure(ErrorKind::Closed, Operation::Connect, "the runtime shuts down"))
+        });
+        let shown = match (read, before) {
+            (Ok(shown), _) => Arc::new(shown),
+            // Files that are being replaced are not there for a moment.
+            (Err(error), Some((_, before))) => {
+                tracing::warn!(%error, "the credentials read before stay in use");
+                before
+            }
+            (Err(error), None) => return Err(error),
+        };
+        self.with(|state| state.shown = Some((Instant::now(), Arc::clone(&shown))));
+        Ok(shown)
+    }
+
+    /// Whether what is shown can differ the next time.
+    pub(crate) fn can_change(&self) -> bool {
+        self.user.is_some() || self.tls.is_some()
+    }
+
+    /// The refusal that stands against `fingerprint`, while it does.
+    pub(crate) fn standing_refusal(&self, fingerprint: u64) -> Option<Error> {
+        self.with(|state| {
+            let refused = state.refused.as_ref()?;
+            let stands = refused.fingerprint == fingerprint && Instant::now() < refused.until;
+            stands.then(|| refused.error.clone())
+        })
+    }
+
+    pub(crate) fn was_refused(&self, fingerprint: u64, error: &Error) {
+        self.with(|state| {
+            let same = state.refused.as_ref().filter(|refused| refused.fingerprint == fingerprint);
+            let times = same.map_or(0, |refused| refused.times.saturating_add(1));
+            let (base, cap) = AFTER_REFUSAL;
+            let until = Instant::now() + Backoff::new(base, cap).delay(times, 1.0);
+            state.refused = Some(Refused { fingerprint, error: error.clone(), times, until });
+        });
+    }
+
+    pub(crate) fn was_accepted(&self) {
+        self.with(|state| state.refused = None);
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

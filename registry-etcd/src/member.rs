@@ -1,0 +1,225 @@
+//! One member of etcd: its client, made anew when credentials change or the connection is lost.
+
+use std::error::Error as _;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use etcd_client::{Client, ConnectOptions};
+use registry_core::{Error, ErrorKind, Operation, Result};
+use tonic::Code;
+
+use crate::error::{chain, classify, failure};
+use crate::login::Login;
+use crate::options::EtcdOptions;
+use crate::pulse::{Pulse, PulseReceiver};
+
+/// etcd ends a connection on which pings come more often than every 5 s, or while no stream is open on it
+/// (`--grpc-keepalive-min-time`, and `PermitWithoutStream` of gRPC). The pulse notices sooner; these are for idle connections.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(crate) struct Member {
+    url: String,
+    connect_timeout: Duration,
+    login: Arc<Login>,
+    client: Mutex<Option<Arc<Made>>>,
+    /// Held while a client is made, so that many requests log in once.
+    making: tokio::sync::Mutex<()>,
+    pulse: Pulse,
+}
+
+/// A client, and what it was made with.
+struct Made {
+    client: Client,
+    fingerprint: u64,
+    /// Whether etcd ever answered it.
+    answered: AtomicBool,
+}
+
+impl std::fmt::Debug for Member {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+impl Member {
+    pub(crate) fn new(url: &str, options: &EtcdOptions, store: &str, login: &Arc<Login>) -> Result<Self> {
+        let url = match url.split_once("://") {
+            Some(("http", _)) if options.tls.is_some() => {
+                return Err(Error::invalid(
+                    "endpoints",
+                    format!("{url} is plain, and TLS is asked for: write https://"),
+                ));
+            }
+            Some(("http" | "https", _)) => url.to_owned(),
+            Some(_) => {
+                return Err(Error::invalid("endpoints", format!("{url} is neither http:// nor https://")));
+            }
+            None if options.tls.is_some() => format!("https://{url}"),
+            None => format!("http://{url}"),
+        };
+        if let Err(error) = tonic::transport::Endpoint::from_shared(url.clone()) {
+            return Err(Error::invalid("endpoints", format!("{url} is not a URL")).with_source(error));
+        }
+        Ok(Self {
+            url,
+            connect_timeout: options.connect_timeout,
+            login: Arc::clone(login),
+            client: Mutex::default(),
+            making: tokio::sync::Mutex::default(),
+            pulse: Pulse::new(options.probe_interval, store),
+        })
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What it tells of itself from now on, until it is lost.
+    pub(crate) fn listen(self: &Arc<Self>) -> PulseReceiver {
+        self.pulse.subscribe(self)
+    }
+
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
+    /// Makes one request. Logs in again, once, when etcd no longer knows who we are.
+    pub(crate) async fn request<T, F>(
+        &self,
+        operation: Operation,
+        request: &impl Fn(Client) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let made = self.client().await.map_err(|error| error.with_operation(operation))?;
+        let error = match request(made.client.clone()).await {
+            Ok(answer) => {
+                made.answered.store(true, Ordering::Relaxed);
+                return Ok(answer);
+            }
+            Err(error) => error,
+        };
+        if self.url.starts_with("https://") && !made.answered.load(Ordering::Relaxed) && is_hang_up(&error) {
+            // TLS 1.3 tells a client that its certificate is not accepted only after the handshake, and the library drops what it is told.
+            let message =
+                "etcd hung up after the TLS handshake: it does not accept our certificate, or demands one";
+            return Err(failure(ErrorKind::Unauthenticated, operation, message).with_source(error));
+        }
+        if !(self.login.can_change() && is_unknown_to_etcd(&error)) {
+            return Err(classify(operation, error));
+        }
+        self.forget(&made);
+        let made = self.client().await.map_err(|error| error.with_operation(operation))?;
+        request(made.client.clone()).await.map_err(|error| classify(operation, error))
+    }
+
+    /// The connection is no good: the next request makes another.
+    pub(crate) fn drop_client(&self) {
+        self.slot(|slot| *slot = None);
+    }
+
+    async fn client(&self) -> Result<Arc<Made>> {
+        let shown = self.login.shown().await?;
+        let fingerprint = shown.fingerprint();
+        if let Some(made) = self.made_with(fingerprint) {
+            return Ok(made);
+        }
+        let _making = self.making.lock().await;
+        if let Some(made) = self.made_with(fingerprint) {
+            return Ok(made);
+        }
+        if let Some(refusal) = self.login.standing_refusal(fingerprint) {
+            return Err(refusal);
+        }
+        let mut options = ConnectOptions::new()
+            .with_connect_timeout(self.connect_timeout)
+            .with_keep_alive(PING_INTERVAL, PING_TIMEOUT)
+            .with_keep_alive_while_idle(false)
+            .with_require_leader(true);
+        if shown.wants_tls() || self.url.starts_with("https://") {
+            options = options.with_tls(shown.tls());
+        }
+        let plain = options.clone();
+        if let Some((name, password)) = &shown.login {
+            options = options.with_user(name, password);
+        }
+        let client = match Client::connect([&self.url], Some(options)).await {
+            // Users are configured before they are demanded.
+            Err(error) if is_without_users(&error) => {
+                tracing::warn!(member = %self.url, "etcd demands no users; connecting as nobody");
+                Client::connect([&self.url], Some(plain)).await
+            }
+            connected => connected,
+        };
+        let client = client.map_err(|error| {
+            let error = classify(Operation::Connect, error);
+            if error.kind() == ErrorKind::Unauthenticated {
+                self.login.was_refused(fingerprint, &error);
+            }
+            error
+        })?;
+        self.login.was_accepted();
+        let made = Arc::new(Made { client, fingerprint, answered: AtomicBool::new(false) });
+        self.slot(|slot| *slot = Some(Arc::clone(&made)));
+        Ok(made)
+    }
+
+    fn made_with(&self, fingerprint: u64) -> Option<Arc<Made>> {
+        self.slot(|slot| slot.as_ref().filter(|made| made.fingerprint == fingerprint).map(Arc::clone))
+    }
+
+    fn forget(&self, made: &Arc<Made>) {
+        self.slot(|slot| {
+            slot.take_if(|present| Arc::ptr_eq(present, made));
+        });
+    }
+
+    fn slot<T>(&self, act: impl FnOnce(&mut Option<Arc<Made>>) -> T) -> T {
+        act(&mut self.client.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A request of this member alone, within `limit`.
+    pub(crate) async fn request_within<T, F>(
+        &self,
+        limit: Duration,
+        operation: Operation,
+        request: &impl Fn(Client) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let answer = tokio::time::timeout(limit, self.request(operation, request)).await;
+        answer.unwrap_or_else(|_| {
+            let message = format!("{} gave no answer within {limit:?}", self.url);
+            Err(failure(ErrorKind::Timeout, operation, message))
+        })
+    }
+}
+
+/// A token that ran out, or that a change of users or roles made void; users that are demanded since we connected.
+fn is_unknown_to_etcd(error: &etcd_client::Error) -> bool {
+    let etcd_client::Error::GRpcStatus(status) = error else { return false };
+    match status.code() {
+        Code::Unauthenticated => true,
+        Code::InvalidArgument => {
+            status.message().contains("revision of auth store is old")
+                || status.message().contains("user name is empty")
+        }
+        _ => false,
+    }
+}
+
+/// The connection was there and was closed before an answer came.
+fn is_hang_up(error: &etcd_client::Error) -> bool {
+    let etcd_client::Error::GRpcStatus(status) = error else { return false };
+    let text = status.source().map(chain).unwrap_or_default();
+    ["connection closed", "broken pipe", "reset by peer"].iter().any(|known| text.contains(known))
+}
+
+fn is_without_users(error: &etcd_client::Error) -> bool {
+    matches!(error, etcd_client::Error::GRpcStatus(status) if status.message().contains("authentication is not enabled"))
+}

@@ -1,0 +1,76 @@
+//! The identity of the store: a random number, written once, that tells stretches of history apart.
+
+use std::sync::Arc;
+
+use etcd_client::{Compare, CompareOp, ResponseHeader, Txn, TxnOp};
+use registry_core::{Epoch, Operation, OwnerToken, Result};
+use tokio::time::Instant;
+
+use crate::connection::Connection;
+use crate::pulse::Head;
+
+#[derive(Debug)]
+pub(crate) struct Store {
+    key: String,
+    connection: Arc<Connection>,
+}
+
+impl Store {
+    pub(crate) fn new(key: String, connection: Arc<Connection>) -> Self {
+        Self { key, connection }
+    }
+
+    /// Where the identity lies.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The identity and the present revision. Linearizable.
+    pub(crate) async fn head(&self, operation: Operation) -> Result<Head> {
+        let read = |mut client: etcd_client::Client| async move { client.get(&*self.key, None).await };
+        let asked = Instant::now();
+        let answer = self.connection.call(operation, read).await?;
+        let epoch = answer.kvs().first().and_then(|kv| identity(kv.value()));
+        Ok(Head { epoch, revision: header_revision(answer.header()), asked })
+    }
+
+    /// Writes the identity, unless another client was quicker.
+    pub(crate) async fn identify(&self, operation: Operation) -> Result<()> {
+        let absent = Compare::version(self.key.clone(), CompareOp::Equal, 0);
+        self.write(operation, absent).await
+    }
+
+    /// Gives the store another identity than `old`, because its history turned out to be another one: within one epoch revisions must
+    /// never fall. The first client that notices does it for all.
+    pub(crate) async fn begin_epoch(&self, old: Epoch) {
+        let unchanged = Compare::value(self.key.clone(), CompareOp::Equal, written(old));
+        if let Err(error) = self.write(Operation::Watch, unchanged).await {
+            tracing::warn!(%error, "the store's history is another one, and its identity could not be changed");
+        }
+    }
+
+    async fn write(&self, operation: Operation, when: Compare) -> Result<()> {
+        let identity = written(Epoch::new(OwnerToken::random().as_u128() as u64));
+        let txn = Txn::new().when([when]).and_then([TxnOp::put(self.key.clone(), identity, None)]);
+        let write = |mut client: etcd_client::Client| {
+            let txn = txn.clone();
+            async move { client.txn(txn).await }
+        };
+        self.connection.call(operation, write).await.map(drop)
+    }
+}
+
+fn written(epoch: Epoch) -> String {
+    format!("{:016x}", epoch.get())
+}
+
+/// The identity of a store, as written under its key.
+pub(crate) fn identity(value: &[u8]) -> Option<Epoch> {
+    let text = std::str::from_utf8(value).ok()?;
+    u64::from_str_radix(text, 16).ok().map(Epoch::new)
+}
+
+/// The revision of the store when it answered. etcd's are positive.
+pub(crate) fn header_revision(header: Option<&ResponseHeader>) -> u64 {
+    header.map_or(0, |header| u64::try_from(header.revision()).unwrap_or_default())
+}

@@ -1,0 +1,409 @@
+//! Registering, renewing, changing and removing: transactions that compare what they are about to replace.
+
+use etcd_client::{
+    Client, Compare, CompareOp, KeyValue, LeaseGrantOptions, PutOptions, Txn, TxnOp, TxnOpResponse,
+};
+use registry_core::codec::Stored;
+use registry_core::{
+    Error, ErrorKind, Incarnation, Instance, Lease, OnConflict, Operation, OwnerToken, RegisterOptions,
+    Registration, Result, Revision, Ttl,
+};
+use tokio::time::Instant;
+
+use crate::BACKEND;
+use crate::error::{failure, is_granted_already};
+use crate::fence::Held;
+use crate::held::Written;
+use crate::layout::revision;
+use crate::registry::EtcdRegistry;
+use crate::store::header_revision;
+
+/// etcd raises a lesser TTL to this: one and a half election timeouts, rounded up, at its default settings.
+pub(crate) const MIN_TTL_SECS: u64 = 2;
+/// How often a write that others interfere with is tried.
+const ATTEMPTS: usize = 16;
+
+/// What was found under a guard.
+#[derive(Clone, Debug)]
+struct Found {
+    /// The entry; `None` when it cannot be read.
+    stored: Option<Stored>,
+    modified: i64,
+    lease: i64,
+}
+
+impl Found {
+    fn new(kv: &KeyValue) -> Self {
+        Self { stored: Stored::decode(kv.value()).ok(), modified: kv.mod_revision(), lease: kv.lease() }
+    }
+
+    /// The incarnation; the lowest for what a foreign writer put there.
+    fn incarnation(&self) -> Incarnation {
+        self.stored.as_ref().map(|stored| stored.incarnation).unwrap_or_default()
+    }
+
+    /// When it is ours, and under a lease.
+    fn owned_by(&self, token: OwnerToken) -> Option<&Stored> {
+        self.stored.as_ref().filter(|stored| stored.token == token && self.lease != 0)
+    }
+}
+
+/// What became of a write.
+enum Outcome {
+    /// It was done, at this revision.
+    Done(i64),
+    /// The guard is not as it was expected, but like this.
+    Otherwise(Option<Found>),
+}
+
+/// What a write replaces.
+#[derive(Default)]
+struct Before {
+    /// The guard's revision; 0: it is not there.
+    modified: i64,
+    /// The lease that must hold all of it, where one must.
+    lease: Option<i64>,
+    beside: Option<String>,
+}
+
+impl EtcdRegistry {
+    pub(crate) async fn write_new(
+        &self,
+        instance: &Instance,
+        options: &RegisterOptions,
+    ) -> Result<Registration> {
+        let guard = self.codec().guard(instance.service(), instance.id());
+        // Most ids are free, and whoever takes over may assume so. Others must not write before they have looked.
+        let mut found = match options.on_conflict {
+            OnConflict::TakeOver => None,
+            _ => self.find(&guard, Operation::Register).await?,
+        };
+        let mut granted = None;
+        for _ in 0..ATTEMPTS {
+            let own = found.as_ref().and_then(|found| Some((found, found.owned_by(options.token)?)));
+            if let Some((present, stored)) = own {
+                let again = self.write_again(&guard, present, stored, instance).await;
+                if granted.is_some_and(|(lease, _)| lease != present.lease) {
+                    self.discard(granted.take());
+                }
+                match again? {
+                    Again::Registered(registration) => return Ok(registration),
+                    Again::Otherwise(now) => {
+                        found = now;
+                        continue;
+                    }
+                    // The lease is over, and its entry about to go.
+                    Again::Over => {}
+                }
+            } else if let Some(found) = &found
+                && !options.on_conflict.may_replace(options.claim, found.incarnation())
+            {
+                self.discard(granted);
+                let (service, id) = (instance.service(), instance.id());
+                let message = format!("{service} {id} is held by incarnation {}", found.incarnation());
+                return Err(failure(ErrorKind::AlreadyRegistered, Operation::Register, message));
+            }
+            let incarnation = options.claim.succeeding(found.as_ref().map(Found::incarnation));
+            let (lease, ttl) = match granted {
+                Some(granted) => granted,
+                None => *granted.insert(self.grant(options.ttl).await?),
+            };
+            let stored = Stored::new(instance.clone(), incarnation, options.token);
+            let before = self.before(found.as_ref());
+            match self.put(Operation::Register, &guard, &before, &stored, lease).await {
+                Ok(Outcome::Done(modified)) => {
+                    let stored = stored.with_registered(revision(modified));
+                    return Ok(self.registered(&stored, lease, modified, ttl));
+                }
+                Ok(Outcome::Otherwise(now)) => found = now,
+                // It ran out before it was used.
+                Err(error) if error.kind() == ErrorKind::LeaseLost => granted = None,
+                Err(error) => {
+                    // The answer may be lost: the lease must not be revoked under an entry that may stand.
+                    if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) {
+                        self.discard(granted);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        self.discard(granted);
+        Err(failure(ErrorKind::Unavailable, Operation::Register, "others kept changing the entry"))
+    }
+
+    /// The entry is there with our token: the same attempt again.
+    async fn write_again(
+        &self,
+        guard: &str,
+        present: &Found,
+        stored: &Stored,
+        instance: &Instance,
+    ) -> Result<Again> {
+        let lease = present.lease;
+        let ttl = match self.heartbeats().beat(lease).await {
+            Ok(ttl) => granted_ttl(ttl)?,
+            Err(error) if error.kind() == ErrorKind::LeaseLost => return Ok(Again::Over),
+            Err(error) => return Err(error.with_operation(Operation::Register)),
+        };
+        let registered = stored.registered.unwrap_or(revision(present.modified));
+        let next =
+            Stored::new(instance.clone(), stored.incarnation, stored.token).with_registered(registered);
+        let whole = match self.codec().beside(stored, lease) {
+            None => true,
+            Some((key, _)) => self.fences().hold(vec![Held { key, lease, modified: None }]).await?,
+        };
+        if stored.instance == *instance && whole {
+            return Ok(Again::Registered(self.registered(&next, lease, present.modified, ttl)));
+        }
+        let before = self.before(Some(present));
+        Ok(match self.put(Operation::Register, guard, &before, &next, lease).await {
+            Ok(Outcome::Done(modified)) => Again::Registered(self.registered(&next, lease, modified, ttl)),
+            Ok(Outcome::Otherwise(now)) => Again::Otherwise(now),
+            Err(error) if error.kind() == ErrorKind::LeaseLost => Again::Over,
+            Err(error) => return Err(error),
+        })
+    }
+
+    /// Remembers what was written, and tells it.
+    fn registered(&self, stored: &Stored, lease: i64, modified: i64, ttl: Ttl) -> Registration {
+        let registered = stored.registered.unwrap_or(revision(modified));
+        self.held().put(
+            lease,
+            Written {
+                modified: Some(modified),
+                incarnation: stored.incarnation,
+                token: stored.token,
+                registered,
+                beside: self.codec().beside(stored, lease).map(|(key, _)| key),
+                ttl,
+                used: Instant::now(),
+            },
+        );
+        let (service, id) = (stored.instance.service().clone(), stored.instance.id().clone());
+        Registration::new(
+            Lease::new(service, id, stored.incarnation, lease_key(lease)),
+            revision(modified),
+            ttl,
+        )
+    }
+
+    pub(crate) async fn renew(&self, lease: &Lease) -> Result<()> {
+        let id = lease_id(lease);
+        let written = self.held().get(id);
+        let guard = self.codec().guard(lease.service(), lease.id());
+        let modified = written.as_ref().and_then(|written| written.modified);
+        let mut keys = vec![Held { key: guard, lease: id, modified }];
+        if let Some(key) = written.and_then(|written| written.beside) {
+            keys.push(Held { key, lease: id, modified: None });
+        }
+        let (beat, held) = tokio::join!(self.heartbeats().beat(id), self.fences().hold(keys));
+        if matches!(&beat, Err(error) if error.kind() == ErrorKind::LeaseLost) || matches!(held, Ok(false)) {
+            self.held().forget(id);
+            return Err(lease_lost(lease, Operation::Keepalive));
+        }
+        held?;
+        beat.map(drop)
+    }
+
+    pub(crate) async fn rewrite(&self, lease: &Lease, instance: &Instance) -> Result<Revision> {
+        let id = lease_id(lease);
+        let guard = self.codec().guard(lease.service(), lease.id());
+        let lost = || {
+            self.held().forget(id);
+            Err(lease_lost(lease, Operation::Update))
+        };
+        let mut written = self.held().get(id).filter(|written| written.modified.is_some());
+        for _ in 0..ATTEMPTS {
+            let base = match written.take() {
+                Some(written) => written,
+                None => {
+                    let found = self.find(&guard, Operation::Update).await?;
+                    let Some(base) = found.and_then(|found| self.as_written(&found, id)) else {
+                        return lost();
+                    };
+                    base
+                }
+            };
+            let stored = base.owner_of(instance);
+            let before = Before {
+                modified: base.modified.unwrap_or_default(),
+                lease: Some(id),
+                beside: base.beside.clone(),
+            };
+            self.held().doubt(id);
+            let outcome = self.put(Operation::Update, &guard, &before, &stored, id).await;
+            let (modified, stored) = match outcome? {
+                Outcome::Done(modified) => (modified, stored),
+                Outcome::Otherwise(Some(found)) if found.lease == id => match &found.stored {
+                    // Our own write, whose first answer was slower than the second's.
+                    Some(present) if *present == stored => (found.modified, stored),
+                    // An earlier update whose answer was lost; whoever holds the lease may go on from there.
+                    Some(present) if present.token == base.token && found.modified != before.modified => {
+                        continue;
+                    }
+                    _ => return lost(),
+                },
+                Outcome::Otherwise(_) => return lost(),
+            };
+            self.held().put(
+                id,
+                Written {
+                    modified: Some(modified),
+                    beside: self.codec().beside(&stored, id).map(|(key, _)| key),
+                    used: Instant::now(),
+                    ..base
+                },
+            );
+            return Ok(revision(modified));
+        }
+        Err(failure(ErrorKind::Unavailable, Operation::Update, "others kept changing the entry"))
+    }
+
+    /// What `lease` holds, as if we had just written it; `None` when it holds nothing that can be read.
+    fn as_written(&self, found: &Found, lease: i64) -> Option<Written> {
+        let stored = found.stored.as_ref().filter(|_| found.lease == lease)?;
+        Some(Written {
+            modified: Some(found.modified),
+            incarnation: stored.incarnation,
+            token: stored.token,
+            registered: stored.registered.unwrap_or(revision(found.modified)),
+            beside: self.codec().beside(stored, lease).map(|(key, _)| key),
+            ttl: Ttl::default(),
+            used: Instant::now(),
+        })
+    }
+
+    /// Ends the lease, and with it, in one revision, all that it holds and nothing else.
+    pub(crate) async fn remove(&self, lease: &Lease) -> Result<()> {
+        let id = lease_id(lease);
+        match self.revoke(Operation::Deregister, id).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::LeaseLost => {}
+            Err(error) => return Err(error),
+        }
+        self.held().forget(id);
+        Ok(())
+    }
+
+    async fn find(&self, guard: &str, operation: Operation) -> Result<Option<Found>> {
+        let read = |mut client: Client| async move { client.get(guard, None).await };
+        let answer = self.connection().call(operation, read).await?;
+        Ok(answer.kvs().first().map(Found::new))
+    }
+
+    fn before(&self, found: Option<&Found>) -> Before {
+        let Some(found) = found else { return Before::default() };
+        let beside = found.stored.as_ref().and_then(|stored| self.codec().beside(stored, found.lease));
+        Before { modified: found.modified, lease: None, beside: beside.map(|(key, _)| key) }
+    }
+
+    /// Puts `stored` under `lease` in place of `before`, with what belongs beside it.
+    async fn put(
+        &self,
+        operation: Operation,
+        guard: &str,
+        before: &Before,
+        stored: &Stored,
+        lease: i64,
+    ) -> Result<Outcome> {
+        let mut when = vec![Compare::mod_revision(guard, CompareOp::Equal, before.modified)];
+        if let Some(held_by) = before.lease {
+            when.push(Compare::lease(guard, CompareOp::Equal, held_by));
+            let beside = before.beside.as_ref();
+            when.extend(beside.map(|key| Compare::lease(key.clone(), CompareOp::Equal, held_by)));
+        }
+        let put =
+            |key: &str, value: Vec<u8>| TxnOp::put(key, value, Some(PutOptions::new().with_lease(lease)));
+        let mut then = vec![put(guard, stored.encode())];
+        let beside = self.codec().beside(stored, lease);
+        if let Some((key, value)) = &beside {
+            then.push(put(key, value.clone().into_bytes()));
+        }
+        if let Some(old) = &before.beside
+            && beside.as_ref().is_none_or(|(key, _)| key != old)
+        {
+            then.push(TxnOp::delete(old.clone(), None));
+        }
+        let txn = Txn::new().when(when).and_then(then).or_else([TxnOp::get(guard, None)]);
+        let write = |mut client: Client| {
+            let txn = txn.clone();
+            async move { client.txn(txn).await }
+        };
+        let answer = self.connection().call(operation, write).await?;
+        if answer.succeeded() {
+            return Ok(Outcome::Done(i64::try_from(header_revision(answer.header())).unwrap_or(i64::MAX)));
+        }
+        let found = answer.op_responses().into_iter().find_map(|part| match part {
+            TxnOpResponse::Get(found) => found.kvs().first().map(Found::new),
+            _ => None,
+        });
+        Ok(Outcome::Otherwise(found))
+    }
+
+    /// A new lease, and its TTL. The id is drawn here, so that asking twice grants one.
+    async fn grant(&self, ttl: Ttl) -> Result<(i64, Ttl)> {
+        let id = ((OwnerToken::random().as_u128() as u64 >> 1).max(1)) as i64;
+        let secs = whole_secs(ttl);
+        let grant = |mut client: Client| async move {
+            client.lease_grant(secs, Some(LeaseGrantOptions::new().with_id(id))).await
+        };
+        let granted = match self.connection().call(Operation::Register, grant).await {
+            Ok(granted) => granted.ttl(),
+            Err(error) if is_granted_already(&error) => {
+                let ask = |mut client: Client| async move { client.lease_time_to_live(id, None).await };
+                self.connection().call(Operation::Register, ask).await?.granted_ttl()
+            }
+            Err(error) => return Err(error),
+        };
+        Ok((id, granted_ttl(granted)?))
+    }
+
+    async fn revoke(&self, operation: Operation, lease: i64) -> Result<()> {
+        let revoke = |mut client: Client| async move { client.lease_revoke(lease).await };
+        self.connection().call(operation, revoke).await.map(drop)
+    }
+
+    /// Ends a lease that is not needed, in the background. When that fails it ends by itself.
+    fn discard(&self, granted: Option<(i64, Ttl)>) {
+        let Some((lease, _)) = granted else { return };
+        let this = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = this.revoke(Operation::Register, lease).await {
+                tracing::debug!(%error, "a lease was left to run out");
+            }
+        });
+    }
+}
+
+/// What became of the same attempt again.
+enum Again {
+    Registered(Registration),
+    /// The guard is like this now.
+    Otherwise(Option<Found>),
+    /// The lease is over.
+    Over,
+}
+
+/// etcd counts in whole seconds.
+fn whole_secs(ttl: Ttl) -> i64 {
+    let secs = ttl.get().as_secs() + u64::from(ttl.get().subsec_nanos() > 0);
+    i64::try_from(secs.max(MIN_TTL_SECS)).unwrap_or(i64::MAX)
+}
+
+fn granted_ttl(secs: i64) -> Result<Ttl> {
+    let ttl = Ttl::from_secs(u64::try_from(secs).unwrap_or_default());
+    ttl.map_err(|error: Error| error.with_operation(Operation::Register).with_backend(BACKEND))
+}
+
+fn lease_key(lease: i64) -> u128 {
+    u128::from(lease as u64)
+}
+
+fn lease_id(lease: &Lease) -> i64 {
+    lease.key() as u64 as i64
+}
+
+fn lease_lost(lease: &Lease, operation: Operation) -> Error {
+    let message = format!("{} {}: the lease does not hold it", lease.service(), lease.id());
+    failure(ErrorKind::LeaseLost, operation, message)
+}

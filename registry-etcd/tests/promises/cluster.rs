@@ -1,0 +1,166 @@
+//! A cluster of three loses a member: what was registered stays, watches go on, all within two election timeouts + 1 s of there being a quorum.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use registry_core::{RegistrarState, Registry, Revision};
+use registry_etcd::EtcdRegistry;
+use registry_testing::servers::etcd::EtcdCluster;
+use registry_testing::servers::ports::Port;
+use registry_testing::servers::proxy::{Faults, Proxy};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::support::{
+    PATIENCE, Record, eventually, instance, lasting, registrar, registry, server, user, weighing,
+};
+
+/// etcd's own timing.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+const ELECTION: Duration = Duration::from_secs(1);
+/// Two election timeouts + 1 s.
+const RECOVERY: Duration = Duration::from_secs(3);
+
+async fn cluster() -> EtcdCluster {
+    let options = server().with_timing(HEARTBEAT, ELECTION).with_peer_proxies();
+    EtcdCluster::start(3, options).await.unwrap()
+}
+
+/// Changes instance 0 all the time; gives what was acknowledged.
+struct Writer {
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<Vec<Revision>>,
+}
+
+impl Writer {
+    fn start(registry: EtcdRegistry) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let task = tokio::spawn(async move {
+            let registration = registry.register(&instance(0), &lasting()).await.unwrap();
+            let mut acknowledged = vec![registration.revision];
+            let mut weight = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                weight = (weight + 1) % 10_000;
+                if let Ok(revision) = registry.update(&registration.lease, &weighing(0, weight)).await {
+                    acknowledged.push(revision);
+                }
+                // The pace of the load.
+                sleep(Duration::from_millis(20)).await;
+            }
+            acknowledged
+        });
+        Self { stop, task }
+    }
+
+    async fn end(self) -> Vec<Revision> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.unwrap()
+    }
+}
+
+/// Runs registrars, a writer and a watch; breaks the leader; requires that all goes on. `mend` is called when it does.
+async fn survive(
+    cluster: EtcdCluster,
+    break_leader: impl AsyncFn(&EtcdCluster, usize),
+    mend: impl AsyncFn(&EtcdCluster, usize),
+) {
+    let leader = cluster.leader().await.unwrap();
+    // The leader first, so that every client is connected to it.
+    let mut endpoints = cluster.endpoints();
+    endpoints.swap(0, leader);
+    let client = || registry(endpoints.clone());
+
+    let watching = client();
+    let record = Record::start(&watching).await;
+    let writer = Writer::start(client());
+    let serving = client();
+    let registrars: Vec<_> = (1..=3).map(|n| registrar(&serving, n, 5)).collect();
+    for registrar in &registrars {
+        timeout(PATIENCE, registrar.registered()).await.unwrap().unwrap();
+    }
+    let all_four = async || record.told(|told| (told.view.as_ref()?.len() == 4).then_some(()));
+    eventually("four instances", PATIENCE, all_four).await;
+
+    let broken = Instant::now();
+    break_leader(&cluster, leader).await;
+    cluster.wait_new_leader(leader).await.unwrap();
+    let quorum = Instant::now();
+    let probing = client();
+    let registration = timeout(RECOVERY, async {
+        loop {
+            if let Ok(registration) = probing.register(&instance(9), &lasting()).await {
+                return registration;
+            }
+        }
+    });
+    let registration = registration.await.expect("a registration within the time of recovery");
+    record.until_revision(registration.revision, RECOVERY - quorum.elapsed()).await;
+    eprintln!(
+        "quorum after {:?}, a registration seen by the watch {:?} later",
+        quorum - broken,
+        quorum.elapsed()
+    );
+
+    // Longer than the TTL of those that beat: none was lost on the way.
+    sleep(Duration::from_secs(6)).await;
+    for registrar in &registrars {
+        assert!(matches!(*registrar.state(), RegistrarState::Registered { .. }), "{:?}", registrar.state());
+    }
+    mend(&cluster, leader).await;
+    let acknowledged = writer.end().await;
+    assert!(acknowledged.len() > 50, "{} updates were acknowledged", acknowledged.len());
+    let listed = watching.lookup(&user()).await.unwrap();
+    assert_eq!(listed.len(), 5);
+    record.until_revision(*acknowledged.last().unwrap(), PATIENCE).await;
+    record.require_whole(&acknowledged);
+    record.told(|told| assert_eq!(told.deletions, 0, "a registration was lost"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_leader_costs_no_registration_and_no_event() {
+    let kill = async |cluster: &EtcdCluster, leader: usize| cluster.member(leader).kill().await.unwrap();
+    let start = async |cluster: &EtcdCluster, leader: usize| cluster.member(leader).restart().await.unwrap();
+    survive(cluster().await, kill, start).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_leader_costs_no_registration_and_no_event() {
+    let pause = async |cluster: &EtcdCluster, leader: usize| cluster.member(leader).pause().await.unwrap();
+    let resume = async |cluster: &EtcdCluster, leader: usize| cluster.member(leader).resume().await.unwrap();
+    survive(cluster().await, pause, resume).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_cut_off_from_the_others_costs_no_registration_and_no_event() {
+    let cut = async |cluster: &EtcdCluster, leader: usize| assert!(cluster.isolate(leader));
+    let heal = async |cluster: &EtcdCluster, _: usize| {
+        assert!(cluster.swallowed() > 0, "the partition did not bite");
+        cluster.heal();
+    };
+    survive(cluster().await, cut, heal).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starting_works_with_one_dead_host_of_three_wherever_it_stands() {
+    let cluster = EtcdCluster::start(3, server()).await.unwrap();
+    let nobody = Port::free().unwrap();
+    let silent = Proxy::start(cluster.member(0).client_address()).unwrap();
+    silent.set(Faults::black_hole()).await;
+    let refusing = format!("http://{}", nobody.address());
+    let swallowing = format!("http://{}", silent.address());
+    for (n, dead) in [refusing, swallowing].into_iter().enumerate() {
+        for at in 0..3 {
+            let mut endpoints = cluster.endpoints();
+            endpoints[at] = dead.clone();
+            let begun = Instant::now();
+            let client = registry(endpoints);
+            let serving = registrar(&client, n * 3 + at, 5);
+            timeout(RECOVERY, serving.registered()).await.expect("registered in time").unwrap();
+            let record = Record::start(&client).await;
+            record.told(|told| assert_eq!(told.view.as_ref().unwrap().len(), 1, "{dead} at {at}"));
+            assert!(begun.elapsed() < RECOVERY, "{dead} at {at}: {:?}", begun.elapsed());
+            serving.shutdown().await.unwrap();
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! What the backend promises beyond the conformance suite, on real etcd: clusters that lose members, outages, sizes, users and certificates,
+//! go-zero's layout.
+//!
+//! `REGISTRY_TEST_ETCD` names another etcd than the one in `PATH`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+mod cluster;
+mod lives;
+mod outage;
+mod scale;
+mod security;
+mod support;
+mod takeover;
