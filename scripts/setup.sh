@@ -17,6 +17,8 @@ need protoc protobuf-compiler
 need etcd etcd-server
 need etcdctl etcd-client
 need redis-server redis-server
+need mkfs.ext4 e2fsprogs
+need mount mount
 # protoc alone does not bring the protos of the well-known types.
 [ -e /usr/include/google/protobuf/timestamp.proto ] || [ -e /usr/local/include/google/protobuf/timestamp.proto ] ||
     packages+=(libprotobuf-dev)

@@ -19,13 +19,14 @@ use crate::registry::EtcdRegistry;
 use crate::source::same;
 use crate::store::header_revision;
 
-/// How long to wait before asking again a stream that lags behind its member.
-const LAG: Duration = Duration::from_millis(100);
+/// How long to wait before asking again where a stream is: etcd from 3.5.8 on does not answer for a stream that is still catching up, and those before
+/// answer where the member is.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a stream may take to say where it is, while nothing else comes, on a member that answers.
 const SILENCE: Duration = Duration::from_secs(3);
-/// How often a stream may say that it is current without having delivered the change to resume from, before that counts as gone:
-/// etcd before 3.4.25 and 3.5.8 may say so too early.
-const TOO_EARLY: u32 = 4;
+/// How often a stream may say that it is current without having delivered the change to resume from, before that is looked for in the history: etcd
+/// before 3.4.25 and 3.5.8 may say so too early.
+const TOO_EARLY: u32 = 10;
 
 /// Where a stream begins.
 pub(crate) struct Start {
@@ -49,7 +50,14 @@ enum Proof {
     /// To be begun with what the member says after this moment.
     Due(Instant),
     /// The stream must say that it is at this revision. It is asked anew at the first moment, and counts as silent at the second.
-    Awaited { revision: u64, again: Option<Instant>, silent: Instant },
+    Awaited { revision: u64, again: Instant, silent: Instant },
+}
+
+impl Proof {
+    fn awaited(revision: u64) -> Self {
+        let now = Instant::now();
+        Self::Awaited { revision, again: now + ASK_AGAIN, silent: now + SILENCE }
+    }
 }
 
 pub(crate) struct Reader {
@@ -94,7 +102,6 @@ impl Reader {
         stream: WatchStream,
         start: Start,
     ) -> Self {
-        let silent = Instant::now() + SILENCE;
         Self {
             registry,
             service,
@@ -104,7 +111,7 @@ impl Reader {
             cursor: start.cursor,
             moved: Instant::now(),
             anchor: start.anchor,
-            proof: Proof::Awaited { revision: start.head, again: None, silent },
+            proof: Proof::awaited(start.head),
             early: 0,
             rest: Vec::new(),
         }
@@ -135,7 +142,7 @@ impl Reader {
         loop {
             let wake = match self.proof {
                 Proof::Due(_) => None,
-                Proof::Awaited { again, silent, .. } => Some(again.map_or(silent, |again| again.min(silent))),
+                Proof::Awaited { again, silent, .. } => Some(again.min(silent)),
             };
             tokio::select! {
                 biased;
@@ -157,12 +164,16 @@ impl Reader {
     /// The member says where the store is.
     async fn compare(&mut self, head: Head) -> Result<()> {
         if head.asked >= self.moved {
-            same(head, self.cursor)?;
+            match same(head, self.cursor) {
+                Err(error) if error.reset_cause() == Some(ResetCause::Diverged) => {
+                    return Err(self.diverged(error).await);
+                }
+                outcome => outcome?,
+            }
         }
         match self.proof {
             Proof::Due(at) if at <= Instant::now() => {
-                let silent = Instant::now() + SILENCE;
-                self.proof = Proof::Awaited { revision: head.revision, again: None, silent };
+                self.proof = Proof::awaited(head.revision);
                 self.ask().await
             }
             _ => Ok(()),
@@ -175,9 +186,15 @@ impl Reader {
                 let message = format!("{} says nothing on a watch", self.member.url());
                 return Err(failure(ErrorKind::Timeout, Operation::Watch, message));
             }
-            *again = None;
+            *again = Instant::now() + ASK_AGAIN;
         }
         self.ask().await
+    }
+
+    /// The history is another one for certain: whoever reads it next must not compare it with what was before.
+    async fn diverged(&self, error: Error) -> Error {
+        self.registry.store().begin_epoch(self.cursor.epoch()).await;
+        error
     }
 
     /// Asks the stream to say where it is.
@@ -222,7 +239,7 @@ impl Reader {
             && (anchor.revision != at || !hashes().any(|hash| hash == anchor.hash))
         {
             let message = "the change at the cursor is not the one that was delivered";
-            return Err(End::Failed(lost(ResetCause::Diverged, message)));
+            return Err(End::Failed(self.diverged(lost(ResetCause::Diverged, message)).await));
         }
         // etcd before 3.4.25 may send what it has sent before.
         if at <= self.cursor.revision().get() {
@@ -250,16 +267,18 @@ impl Reader {
 
     /// The stream says that it has delivered everything up to `at`.
     async fn progressed(&mut self, at: u64, sender: &FeedSender) -> Result<(), End> {
-        let Proof::Awaited { revision, silent, .. } = self.proof else { return Ok(()) };
-        let behind = at < revision;
-        if behind || self.anchor.is_some() {
-            self.early += u32::from(!behind);
-            if self.early >= TOO_EARLY {
-                let message = "the change at the cursor is not in the history";
-                return Err(End::Failed(lost(ResetCause::Diverged, message)));
-            }
-            self.proof = Proof::Awaited { revision, again: Some(Instant::now() + LAG), silent };
+        let Proof::Awaited { revision, .. } = self.proof else { return Ok(()) };
+        if at < revision {
             return Ok(());
+        }
+        if let Some(anchor) = self.anchor {
+            self.early += 1;
+            if self.early < TOO_EARLY || self.registry.shows(&self.service, anchor).await? {
+                return Ok(());
+            }
+            // Perhaps: a deletion cannot be looked for. So no new epoch for everybody.
+            let message = "the change at the cursor is not in the history";
+            return Err(End::Failed(lost(ResetCause::Diverged, message)));
         }
         self.proof = Proof::Due(Instant::now() + PROGRESS_INTERVAL);
         sender.send(FeedItem::Progress(self.cursor)).await?;

@@ -71,54 +71,11 @@ impl Fences {
         };
         if start {
             // A task of its own: whoever gives up waiting must not leave the others without an answer.
-            let this = self.clone();
-            tokio::spawn(async move { this.rounds().await });
+            let round = Round { fences: self.clone(), counted: true };
+            tokio::spawn(round.run());
         }
         let ended = |_| failure(ErrorKind::Closed, Operation::Keepalive, "the runtime shuts down");
         asked.await.map_err(ended)?
-    }
-
-    async fn rounds(&self) {
-        while let Some(round) = self.next_round() {
-            let keys: Vec<_> = round.iter().flat_map(|question| question.keys.iter().cloned()).collect();
-            match self.ask(&keys).await {
-                Ok(held) => {
-                    let mut held = held.into_iter();
-                    for question in round {
-                        // All are taken, also after the first that is not held.
-                        let answers: Vec<bool> = held.by_ref().take(question.keys.len()).collect();
-                        let whole = answers.len() == question.keys.len() && answers.iter().all(|held| *held);
-                        let _ = question.answer.send(Ok(whole));
-                    }
-                }
-                Err(error) => {
-                    for question in round {
-                        let _ = question.answer.send(Err(error.clone()));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Those that wait, as many as fit; none left means that this round-robin ends.
-    fn next_round(&self) -> Option<Vec<Question>> {
-        let mut queue = self.lock();
-        let (mut round, mut reads) = (Vec::new(), 0);
-        while let Some(question) = queue.questions.pop_front() {
-            if question.answer.is_closed() {
-                continue;
-            }
-            reads += question.keys.len();
-            round.push(question);
-            if reads >= READS {
-                break;
-            }
-        }
-        if round.is_empty() {
-            queue.rounds -= 1;
-            return None;
-        }
-        Some(round)
     }
 
     async fn ask(&self, keys: &[Held]) -> Result<Vec<bool>> {
@@ -157,6 +114,66 @@ impl Fences {
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A task that asks until nobody waits.
+struct Round {
+    fences: Fences,
+    /// Whether it counts among those under way.
+    counted: bool,
+}
+
+impl Round {
+    async fn run(mut self) {
+        while let Some(questions) = self.next() {
+            let keys: Vec<_> = questions.iter().flat_map(|question| question.keys.iter().cloned()).collect();
+            match self.fences.ask(&keys).await {
+                Ok(held) => {
+                    let mut held = held.into_iter();
+                    for question in questions {
+                        // All are taken, also after the first that is not held.
+                        let answers: Vec<bool> = held.by_ref().take(question.keys.len()).collect();
+                        let whole = answers.len() == question.keys.len() && answers.iter().all(|held| *held);
+                        let _ = question.answer.send(Ok(whole));
+                    }
+                }
+                Err(error) => {
+                    for question in questions {
+                        let _ = question.answer.send(Err(error.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Those that wait, as many as fit. Where there are none it ends, under the lock, so that whoever asks next starts another.
+    fn next(&mut self) -> Option<Vec<Question>> {
+        let mut queue = self.fences.lock();
+        let (mut questions, mut reads) = (Vec::new(), 0);
+        while reads < READS
+            && let Some(question) = queue.questions.pop_front()
+        {
+            if !question.answer.is_closed() {
+                reads += question.keys.len();
+                questions.push(question);
+            }
+        }
+        if questions.is_empty() {
+            queue.rounds -= 1;
+            self.counted = false;
+            return None;
+        }
+        Some(questions)
+    }
+}
+
+impl Drop for Round {
+    fn drop(&mut self) {
+        // The runtime ended under it: another one must be able to start.
+        if self.counted {
+            self.fences.lock().rounds -= 1;
+        }
     }
 }
 

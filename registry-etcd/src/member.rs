@@ -86,7 +86,7 @@ impl Member {
         &self.pulse
     }
 
-    /// Makes one request. Logs in again, once, when etcd no longer knows who we are.
+    /// Makes one request; makes the client anew, once, when etcd no longer knows who we are, or when the runtime that it was made on has ended.
     pub(crate) async fn request<T, F>(
         &self,
         operation: Operation,
@@ -109,7 +109,8 @@ impl Member {
                 "etcd hung up after the TLS handshake: it does not accept our certificate, or demands one";
             return Err(failure(ErrorKind::Unauthenticated, operation, message).with_source(error));
         }
-        if !(self.login.can_change() && is_unknown_to_etcd(&error)) {
+        let again = self.login.can_change() && is_unknown_to_etcd(&error) || has_lost_its_runtime(&error);
+        if !again {
             return Err(classify(operation, error));
         }
         self.forget(&made);
@@ -218,6 +219,13 @@ fn is_hang_up(error: &etcd_client::Error) -> bool {
     let etcd_client::Error::GRpcStatus(status) = error else { return false };
     let text = status.source().map(chain).unwrap_or_default();
     ["connection closed", "broken pipe", "reset by peer"].iter().any(|known| text.contains(known))
+}
+
+/// What a channel says whose worker is gone.
+fn has_lost_its_runtime(error: &etcd_client::Error) -> bool {
+    let etcd_client::Error::GRpcStatus(status) = error else { return false };
+    status.message().starts_with("Service was not ready")
+        || status.source().is_some_and(|cause| chain(cause).contains("buffer's worker closed"))
 }
 
 fn is_without_users(error: &etcd_client::Error) -> bool {

@@ -102,6 +102,13 @@ impl EtcdRegistry {
         Err(compacted)
     }
 
+    /// Whether a change can be seen in the present history; not if it was a deletion.
+    pub(crate) async fn shows(&self, service: &ServiceName, anchor: Anchor) -> Result<bool> {
+        let least = i64::try_from(anchor.revision).unwrap_or(i64::MAX);
+        let found = self.latest_at(service, anchor.revision, 0, least).await?;
+        Ok(found.kvs().iter().any(|kv| hash(anchor.revision, kv.key(), kv.value()) == anchor.hash))
+    }
+
     /// The keys of a service as they were at a revision, those that were changed at `least` or later.
     async fn latest_at(&self, service: &ServiceName, at: u64, limit: i64, least: i64) -> Result<GetResponse> {
         let (start, end) = self.codec().range(service);

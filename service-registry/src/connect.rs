@@ -12,22 +12,45 @@ use crate::address::{Address, Backend};
 /// | --- | --- |
 /// | `memory://` | a new, empty store in this process |
 /// | `memory://name` | the store of that name in this process: each call gives another client of it, and it lives as long as the process |
-/// | `etcd://`, `etcds://` (TLS) | not in this version |
+/// | `etcd://host`, `etcds://host` (TLS) | an etcd, with the feature `etcd`; see below |
 /// | `redis://`, `rediss://` (TLS), `redis+sentinel://`, `redis+cluster://` | not in this version |
 ///
+/// # etcd
+/// `etcd://[user:password@]host[:port],…[/prefix][?name=value&…]`, such as `etcd://10.0.0.1,10.0.0.2,10.0.0.3` or
+/// `etcds://root@etcd.internal/registry?password-file=/run/secrets/etcd&ca=/etc/ssl/etcd-ca.pem`.
+///
+/// - Hosts are the members of one etcd. The port is 2379 unless given; an IPv6 address is written in brackets: `[::1]:2379`.
+/// - The prefix is what all keys begin with. Without one it is `/registry`, and nothing in the layout of go-zero. A prefix keeps its leading
+///   slash, except in the layout of go-zero: there `etcd://host/team?layout=go-zero` has the service `user.rpc` where go-zero has the
+///   `Key` `team/user.rpc`.
+/// - In user, password, prefix and values, what has a meaning in URLs is percent-encoded (`@` as `%40`, `/` as `%2F`); `+` is a plus sign.
+/// - A duration is a whole number with its unit, from `1ms` to `60m`: `500ms`, `2s`, `1m`.
+///
+/// | parameter | value | without it |
+/// | --- | --- | --- |
+/// | `layout` | `json`, or `go-zero` to find and be found by services of go-zero | `json` |
+/// | `password-file` | a file with the password, instead of a password in the URL; read anew for each login | |
+/// | `ca` | a PEM file with the certificate authorities to trust (`etcds://` only, as are the next three) | the system's |
+/// | `cert`, `key` | PEM files with our own certificate and its key, both or none | none |
+/// | `server-name` | the name that the servers' certificates must be for | the host |
+/// | `connect-timeout` | how long one member may take to accept a connection | `1s` |
+/// | `request-timeout` | how long a request may take, all members that are asked taken together | `5s` |
+/// | `hedge-after` | after how long without an answer the next member is asked as well | `500ms` |
+/// | `probe-interval` | how often a member in use is asked whether it is there | `1s` |
+/// | `page` | how many keys a lookup asks for at a time | `1000` |
+///
+/// Files are read when they are needed, so they may be replaced; one that cannot be read shows in what the operations return.
+///
 /// # Errors
-/// [`InvalidInput`](ErrorKind::InvalidInput) for what is not such a URL; [`Unsupported`](ErrorKind::Unsupported) for a backend that
-/// this build does not have, with what to do about it.
+/// [`InvalidInput`](ErrorKind::InvalidInput), with the field `url`, for what is not such a URL: it says what is wrong and never repeats a
+/// password. [`Unsupported`](ErrorKind::Unsupported) for a backend that this build does not have, with what to do about it.
 // Async because other backends need a runtime when they are made, even though none of them waits.
 #[allow(clippy::unused_async)]
 pub async fn connect(url: &str) -> Result<Arc<dyn Registry>> {
     let address = Address::parse(url)?;
     match address.backend {
         Backend::Memory => memory(&address),
-        Backend::Etcd => Err(unsupported(
-            &address,
-            "this build has no etcd backend: there is none in this version yet; use memory:// meanwhile",
-        )),
+        Backend::Etcd => etcd(&address),
         Backend::Redis => Err(unsupported(
             &address,
             "this build has no Redis backend: there is none in this version yet; use memory:// meanwhile",
@@ -60,5 +83,32 @@ fn memory(address: &Address<'_>) -> Result<Arc<dyn Registry>> {
     Err(unsupported(
         address,
         "this build has no memory backend: enable the feature `memory` of the crate service-registry",
+    ))
+}
+
+#[cfg(feature = "etcd")]
+fn etcd(address: &Address<'_>) -> Result<Arc<dyn Registry>> {
+    use registry_etcd::EtcdRegistry;
+
+    use crate::etcd_url::EtcdUrl;
+    use crate::url::invalid;
+
+    let options = EtcdUrl::parse(address.rest, address.scheme == "etcds")?.into_options();
+    match EtcdRegistry::new(options) {
+        Ok(registry) => Ok(Arc::new(registry)),
+        // Who wrote a URL knows nothing of options.
+        Err(error) if error.kind() == ErrorKind::InvalidInput => {
+            let field = error.field().unwrap_or("part");
+            Err(invalid(format!("has an impossible {field}: {}", error.message())))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(not(feature = "etcd"))]
+fn etcd(address: &Address<'_>) -> Result<Arc<dyn Registry>> {
+    Err(unsupported(
+        address,
+        "this build has no etcd backend: enable the feature `etcd` of the crate service-registry",
     ))
 }

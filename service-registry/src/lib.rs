@@ -24,13 +24,20 @@
 //!
 //! | feature | what it adds |
 //! | --- | --- |
+//! | `etcd` | `etcd://` and `etcds://`, and the crate as `etcd`; building it needs `protoc` and its well-known types |
 //! | `memory` (default) | `memory://`, and the crate as `memory` |
 //! | `tonic` | gRPC: the crate as `tonic` |
 
 mod address;
 mod connect;
+#[cfg(feature = "etcd")]
+mod etcd_url;
+#[cfg(feature = "etcd")]
+mod url;
 
 pub use registry_core as core;
+#[cfg(feature = "etcd")]
+pub use registry_etcd as etcd;
 #[cfg(feature = "memory")]
 pub use registry_memory as memory;
 #[cfg(feature = "tonic")]

@@ -1,27 +1,32 @@
 //! Discovery at work: servers come, drain, die; the registry goes away and comes back; a client goes on calling.
 //!
-//! `cargo run --example quickstart`
+//! `cargo run --example quickstart`, or on an etcd:
+//! `cargo run --features etcd --example quickstart -- --registry etcd://127.0.0.1:2379`
 #![allow(clippy::print_stdout, clippy::print_stderr)] // Its output is what it is for.
 
 mod orders;
+mod place;
+#[cfg(all(test, feature = "etcd"))]
+mod tests;
 mod timeline;
 mod users;
 mod verdict;
+#[cfg(feature = "etcd")]
+mod wires;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
 use service_registry::core::{Freshness, Status, ViewState};
-use service_registry::memory::{Controls, MemoryRegistry};
 use service_registry::tonic::Channel;
-use service_registry::{Directory, Registry, ServiceName, Ttl, View};
+use service_registry::{Directory, Ttl, View};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::orders::Orders;
+use crate::place::Place;
 use crate::timeline::{Summary, Timeline};
-use crate::users::{Process, SERVICE};
+use crate::users::Process;
 use crate::verdict::Verdict;
 
 /// Watch discovery at work, for about fifteen seconds.
@@ -30,16 +35,25 @@ use crate::verdict::Verdict;
 /// server joins, one is drained, one is killed without a goodbye, and the registry is taken away for a while.
 ///
 /// Every line says what happened, and who answered how many calls since the line before. Only calls that were in flight on the
-/// killed server may fail; if any other does, the exit code is 1.
+/// killed server may fail; if any other does, the exit code is 1. When the story cannot be told, it is 2, and an error says why.
 #[derive(Parser)]
 #[command(
     name = "quickstart",
-    after_help = "Where to look next: the code is in examples/examples/quickstart, and starts in main.rs."
+    after_help = "Registries:
+  memory://                 a store in this process; needs no server
+  etcd://127.0.0.1:2379     an etcd, such as `etcd` starts; needs a build with etcd:
+                              cargo run --features etcd --example quickstart -- --registry etcd://127.0.0.1:2379
+  etcds://h1,h2,h3?ca=PATH  one with several members and TLS; `connect` documents all of a URL
+
+Where to look next: the code is in examples/examples/quickstart, and starts in main.rs."
 )]
 struct Arguments {
-    /// The registry: memory:// is a store in this process and needs no server.
+    /// The registry.
     ///
-    /// Only memory:// can be taken away by this program; with a registry on a server of its own that step is left out.
+    /// On one that others use too, this run's service gets a name of its own, `user.rpc-` and a random number. What it registers is removed at
+    /// the end, or, when the run is cut short, as its leases end. To take the registry away, the program stands between
+    /// itself and the servers and cuts its own wires; others notice nothing. (It cannot where several servers have TLS certificates for
+    /// different names; then that step is left out.)
     #[arg(long, value_name = "URL", default_value = "memory://")]
     registry: String,
 
@@ -58,8 +72,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
-        Ok(code) => code,
+    match run(&Arguments::parse()).await {
+        Ok(verdict) if verdict.is_good() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(1),
         Err(error) => {
             eprintln!("quickstart: {error}");
             ExitCode::from(2)
@@ -67,30 +82,20 @@ async fn main() -> ExitCode {
     }
 }
 
-/// The registry, and what can take it away, where that is possible.
-async fn connect(url: &str) -> Result<(Arc<dyn Registry>, Option<Controls>), Failure> {
-    if url == "memory://" {
-        let registry = MemoryRegistry::new();
-        let controls = registry.controls();
-        return Ok((Arc::new(registry), Some(controls)));
-    }
-    Ok((service_registry::connect(url).await?, None))
-}
-
-async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let (registry, controls) = connect(&arguments.registry).await?;
+async fn run(arguments: &Arguments) -> Result<Verdict, Failure> {
     let ttl = Ttl::from_secs(arguments.ttl)?;
-    let service: ServiceName = SERVICE.parse()?;
-    println!("{SERVICE} on {}, TTL {ttl}; the client `order` calls every 5 ms\n", arguments.registry);
+    let place = Place::open(&arguments.registry).await?;
+    println!("{} on {}, TTL {ttl}; the client `order` calls every 5 ms\n", place.service, place.shown);
     let timeline = Timeline::begin();
 
     // Three servers, and a client that finds them.
-    let user1 = Process::start(&registry, ttl, "user-1").await?;
-    let user2 = Process::start(&registry, ttl, "user-2").await?;
-    let user3 = Process::start(&registry, ttl, "user-3").await?;
+    let user1 = Process::start(&place, ttl, "user-1").await?;
+    let user2 = Process::start(&place, ttl, "user-2").await?;
+    let user3 = Process::start(&place, ttl, "user-3").await?;
     timeline.say("user-1, user-2 and user-3 start, on ports of their own");
-    let directory = Directory::new(Arc::clone(&registry));
-    let channel = Channel::new(&directory, &service);
+    let registry = place.connect().await?;
+    let directory = Directory::new(registry.clone());
+    let channel = Channel::new(&directory, &place.service);
     connected(&channel, 3).await?;
     timeline.say("order is connected to all three and starts to call");
     let orders = Orders::start(&channel, PERIOD);
@@ -100,7 +105,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     // One more.
     timeline.tell(&orders, "user-4 joins");
     let joined = Instant::now();
-    let user4 = Process::start(&registry, ttl, "user-4").await?;
+    let user4 = Process::start(&place, ttl, "user-4").await?;
     connected(&channel, 4).await?;
     timeline.tell(&orders, "  order is connected to it");
     let join_to_call = first_answer(&orders, "user-4").await?.saturating_duration_since(joined);
@@ -125,6 +130,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let victim = user3.handle.instance().clone();
     let killed = Instant::now();
     user3.kill();
+    let dead = Instant::now();
     channel
         .wait_until(PATIENCE, |all| all.iter().all(|one| one.id != *victim.id() || !one.is_ready()))
         .await
@@ -137,24 +143,20 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     sleep(Duration::from_millis(1000)).await;
 
     // The registry goes, and comes back.
-    match &controls {
-        Some(controls) => {
-            // Shorter than what is left of a lease after a missed heartbeat: nothing expires meanwhile.
-            let outage = ttl.get() / 2;
-            controls.outage();
-            timeline.tell(&orders, "the registry is taken away");
+    match place.take_away().await {
+        Some(how) => {
+            // Shorter than what is left of a lease after a missed heartbeat, with time to connect again: nothing expires meanwhile.
+            let outage = ttl.get() / 3;
+            timeline.tell(&orders, how);
             seen(view, |state| matches!(state.freshness(), Freshness::Stale { .. })).await?;
             timeline.tell(&orders, "  order knows, and goes on with what it knew");
             sleep(outage).await;
-            controls.heal();
+            place.give_back().await;
             timeline.tell(&orders, "the registry is back");
             seen(view, |state| matches!(state.freshness(), Freshness::Live { .. })).await?;
             timeline.tell(&orders, "  order's view is proven current again");
         }
-        None => {
-            let what = "taking the registry away is left out: not ours to stop";
-            timeline.tell(&orders, what);
-        }
+        None => timeline.tell(&orders, "taking the registry away is left out: see --help"),
     }
     sleep(Duration::from_millis(1500)).await;
 
@@ -170,15 +172,19 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         ("from the death of user-3 to out of the view", milliseconds(kill_to_removed)),
     ];
     Summary { rows }.print(&count);
-    let verdict = Verdict::new(&count, killed, victim.endpoint(), called_for, PERIOD);
-    verdict.print();
+    let verdict = Verdict::new(&count, killed..=dead, victim.endpoint(), called_for, PERIOD);
     for process in [&user1, &user4] {
         process.handle.shutdown();
     }
     for process in [user1, user4] {
         timeout(PATIENCE, process.ended()).await.map_err(|_| "a server did not end")??;
     }
-    Ok(if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    let left = timeout(PATIENCE, registry.lookup(&place.service)).await;
+    if !left.map_err(|_| "the registry does not say what is left in it")??.is_empty() {
+        return Err(format!("entries of {} are left in the registry", place.service).into());
+    }
+    verdict.print();
+    Ok(verdict)
 }
 
 async fn connected(channel: &Channel, servers: usize) -> Result<(), Failure> {

@@ -1,14 +1,16 @@
 //! `user.rpc`: a server that says who it is, in a process of its own as far as anyone can tell.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use registry_examples::user::users_server::{Users, UsersServer};
 use registry_examples::user::{FindReply, FindRequest};
+use service_registry::Ttl;
 use service_registry::tonic::{Server, ServerHandle};
-use service_registry::{Registry, Ttl};
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
+
+use crate::Failure;
+use crate::place::Place;
 
 pub(crate) const SERVICE: &str = "user.rpc";
 
@@ -38,16 +40,10 @@ pub(crate) struct Process {
     thread: std::thread::JoinHandle<Result<(), String>>,
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
 impl Process {
     /// Starts a server. It registers in the background, as soon as it serves.
-    pub(crate) async fn start(
-        registry: &Arc<dyn Registry>,
-        ttl: Ttl,
-        name: &'static str,
-    ) -> Result<Self, Failure> {
-        let server = Server::builder(Arc::clone(registry), SERVICE)
+    pub(crate) async fn start(place: &Place, ttl: Ttl, name: &'static str) -> Result<Self, Failure> {
+        let server = Server::builder(place.connect().await?, place.service.as_str())
             .listen("127.0.0.1:0")
             .metadata("name", name)
             .ttl(ttl)
@@ -76,7 +72,8 @@ impl Process {
                     _ = killed => Ok(()),
                 }
             });
-            runtime.shutdown_background();
+            // What is left of it goes with it: afterwards its sockets are closed.
+            runtime.shutdown_timeout(Duration::from_secs(1));
             outcome
         })?;
         Ok(Self { handle: told.await??, kill, thread })

@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 mod cluster;
+mod full;
+mod go_zero;
 mod lives;
 mod outage;
 mod scale;

@@ -90,3 +90,26 @@ async fn after_a_black_hole_of_30_seconds_entry_and_view_are_right_within_3() {
     record.told(|told| assert_eq!(told.resets, [ResetCause::First], "nothing was lost, so nothing is reset"));
     direct.deregister(&other.lease).await.unwrap();
 }
+
+/// A registrar on a thread of its own, a test with a runtime of its own: clients are shared between runtimes, and those end.
+#[test]
+fn a_client_outlives_the_runtimes_that_it_was_used_on() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let servers = runtime();
+    let etcd = servers.block_on(Etcd::start(server())).unwrap();
+    let client = registry([etcd.endpoint()]);
+    for n in 0..3 {
+        let brief = runtime();
+        brief.block_on(async {
+            let registration = client.register(&instance(n), &lasting()).await.unwrap();
+            client.keepalive(&registration.lease).await.unwrap();
+            let record = Record::start(&client).await;
+            record.told(|told| assert_eq!(told.view.as_ref().unwrap().len(), n + 1));
+            client.update(&registration.lease, &weighing(n, 7)).await.unwrap();
+            client.keepalive(&registration.lease).await.unwrap();
+        });
+        brief.shutdown_background();
+    }
+    let listed = servers.block_on(client.lookup(&user())).unwrap();
+    assert_eq!(listed.len(), 3);
+}

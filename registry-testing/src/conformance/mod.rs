@@ -37,7 +37,8 @@
 //! ```
 //!
 //! - `harness` is made anew for every test, inside its runtime: it may `.await`. Each must have a store, or a prefix, of its own,
-//!   and what it holds is dropped when the test is over.
+//!   and what it holds is dropped when the test is over. Written as `harness |needs|: …`, it is told which controls its test uses: a
+//!   harness can then start a cluster only for a test that loses a minority, and a single server for all others.
 //! - `clock: paused` runs on tokio's paused clock (nothing takes time; for backends in this process), `clock: real`
 //!   on the real one (for servers). With a server the tests are meant to run side by side: most only wait.
 //! - **Skipped is not passed.** A promise that needs a control which is not listed becomes an ignored test that names the control

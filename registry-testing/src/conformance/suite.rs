@@ -18,6 +18,9 @@
 /// # fn main() {}
 /// ```
 ///
+/// Where some controls cost more than others (a cluster, a disk), write `harness |needs|: Harness::prepared_for(needs);`. The name, which is
+/// free, is bound to what the test at hand is going to use: the `&'static [Control]` of [`Promise::needs`](crate::conformance::Promise).
+///
 /// The module's constant `CONTROLS` is for [`left_out`](crate::conformance::left_out).
 ///
 /// The controls are `link`, `pause`, `compact`, `wipe`, `restart`, `power_cut`, `lose_minority`, `restore`, `operator`, `malformed`,
@@ -27,6 +30,13 @@ macro_rules! conformance {
     (
         $(#[$_1:meta])* mod $module:ident;
         $(#[$_2:meta])* harness: $harness:expr;
+        $($rest:tt)*
+    ) => {
+        $crate::conformance! { mod $module; harness |_|: $harness; $($rest)* }
+    };
+    (
+        $(#[$_1:meta])* mod $module:ident;
+        $(#[$_2:meta])* harness |$needs:tt|: $harness:expr;
         $(#[$_3:meta])* clock: $clock:ident;
         $(#[$_4:meta])* controls: [$($control:ident),* $(,)?] $(;)?
     ) => {
@@ -38,7 +48,7 @@ macro_rules! conformance {
             #[allow(dead_code, unreachable_pub)]
             pub const CONTROLS: &[$crate::conformance::Control] = &[$($crate::__conformance_control!($control)),*];
 
-            $crate::__conformance_list! { tests { $clock [$($control)*] { $harness } } }
+            $crate::__conformance_list! { tests { $clock [$($control)*] $needs { $harness } } }
         }
     };
 }
@@ -231,26 +241,29 @@ macro_rules! __conformance_each {
         }),*]
     };
     (tests $args:tt $($topic:ident :: $name:ident $needs:tt;)*) => {
-        $($crate::__conformance_one! { $args $topic $name $needs })*
+        $($crate::__conformance_one! { $args $topic $name $needs $needs })*
     };
 }
 
-/// One test: for real when every control that it needs is there.
+/// One test: for real when every control that it needs is there. The first list is of those not looked for yet, the second of all.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance_one {
-    ({ $clock:ident $have:tt $harness:tt } $topic:ident $name:ident []) => {
+    ({ $clock:ident $have:tt $bound:tt $harness:tt } $topic:ident $name:ident [] [$($need:ident)*]) => {
         #[test]
         fn $name() {
             $crate::conformance::run($crate::__conformance_clock!($clock), async {
+                let $bound: &'static [$crate::conformance::Control] =
+                    &[$($crate::__conformance_control!($need)),*];
                 let backend = $harness;
                 $crate::conformance::$topic::$name(&backend).await;
             });
         }
     };
-    ({ $clock:ident $have:tt $harness:tt } $topic:ident $name:ident [$need:ident $($needs:ident)*]) => {
+    ({ $clock:ident $have:tt $bound:tt $harness:tt } $topic:ident $name:ident
+        [$need:ident $($needs:ident)*] $all:tt) => {
         $crate::__conformance_has! { $need $have
-            { $crate::__conformance_one! { { $clock $have $harness } $topic $name [$($needs)*] } }
+            { $crate::__conformance_one! { { $clock $have $bound $harness } $topic $name [$($needs)*] $all } }
             { $crate::__conformance_left_out! { $need $name } }
         }
     };

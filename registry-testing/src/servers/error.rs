@@ -47,6 +47,11 @@ pub enum ServerError {
         /// The answer.
         answer: String,
     },
+    /// The system does not allow a disk whose power can be cut.
+    NoDisk {
+        /// What it said.
+        why: String,
+    },
     /// The operating system refused.
     Io {
         /// What was tried.
@@ -91,6 +96,10 @@ impl fmt::Display for ServerError {
                 write!(f, "{what}: not within {within:?}; the log:\n{log}")
             }
             Self::Refused { request, answer } => write!(f, "{request}: {answer}"),
+            Self::NoDisk { why } => write!(
+                f,
+                "no disk whose power can be cut; it needs root that may mount ext4 on a loop device (in a container: `--privileged`): {why}"
+            ),
             Self::Io { doing, source } => write!(f, "{doing}: {source}"),
         }
     }

@@ -3,6 +3,7 @@
 //! * [`etcd`]: one node, or a cluster whose members can be killed, paused, wiped, restored and cut off from each other.
 //! * [`redis`]: a stand-alone Redis.
 //! * [`proxy`]: latency, throttle, black holes, cuts and resets in front of any address, with counters that prove that a fault bit.
+//! * [`disk`]: a disk that forgets what was not synced: power cuts, for root on Linux.
 //! * `containers` (feature): etcd and Redis in containers, under the same control.
 //! * [`process`]: what the servers have in common; use it for a server that is not here.
 //!
@@ -12,13 +13,16 @@
 
 #[cfg(feature = "containers")]
 pub mod containers;
+pub mod disk;
 mod error;
 pub mod etcd;
+mod folder;
 mod http;
 pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod redis;
+mod scratch;
 
 use std::time::Duration;
 

@@ -3,16 +3,16 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
-
 use super::{ServerError, until};
+use rustix::process::{Pid, Signal, kill_process};
+
+pub use super::folder::Folder;
 
 /// Becomes the program, keeping its pid, after it has left a watchdog behind that is no child of the program. The watchdog reads a pipe whose
 /// other end only the test process holds. A line means that the program has ended and was waited for; the end of the pipe without one means
@@ -25,8 +25,6 @@ dir=$1; shift; exec 3<&0 </dev/null
 ( { read -r ended <&3 || { kill -KILL $$; rm -rf -- "$dir" || rm -rf -- "$dir"; }; } >/dev/null 2>&1 & )
 exec "$@" 3<&-"#;
 
-/// Room that a server may need; where less is free in memory, the data goes to the usual place for temporary files.
-const ROOM: u64 = 4 << 30;
 const TAIL_LINES: usize = 40;
 const TAIL_BYTES: u64 = 16 << 10;
 /// How long a signal may take to show.
@@ -104,50 +102,6 @@ impl Program {
         }
         let answer = format!("{}: {printed}{}", output.status, String::from_utf8_lossy(&output.stderr));
         Err(ServerError::refused(format!("{} {:?}", self.name, self.args), answer))
-    }
-}
-
-/// The folder of one server: its data and its log. Removed when dropped.
-#[derive(Debug)]
-pub struct Folder {
-    root: TempDir,
-}
-
-impl Folder {
-    /// A new one in `parent`, or in memory (`/dev/shm`) where there is room, or else where temporary files go.
-    ///
-    /// # Errors
-    /// [`ServerError::Io`] when it cannot be made.
-    pub fn new(parent: Option<&Path>) -> Result<Self, ServerError> {
-        let memory = Path::new("/dev/shm");
-        let room =
-            rustix::fs::statvfs(memory).is_ok_and(|shm| shm.f_bavail.saturating_mul(shm.f_frsize) >= ROOM);
-        let parent = match parent {
-            Some(parent) => parent.to_owned(),
-            None if room => memory.to_owned(),
-            None => std::env::temp_dir(),
-        };
-        let doing = format!("making a folder in {}", parent.display());
-        let root = tempfile::Builder::new().prefix("registry-server-").tempdir_in(parent);
-        Ok(Self { root: root.map_err(ServerError::io(doing))? })
-    }
-
-    /// The whole folder.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        self.root.path()
-    }
-
-    /// Where the server keeps its data. It need not exist.
-    #[must_use]
-    pub fn data(&self) -> PathBuf {
-        self.path().join("data")
-    }
-
-    /// What the server printed, over all its lives.
-    #[must_use]
-    pub fn log(&self) -> PathBuf {
-        self.path().join("log")
     }
 }
 
@@ -327,6 +281,28 @@ impl Process {
         self.signal(Signal::CONT)?;
         let what = format!("{} goes on", self.name());
         until(&what, SOON, || async { self.threads_are_stopped(false).then_some(()) }).await
+    }
+
+    /// Cuts the power of a server with a [`Disk`](super::disk::Disk) of its own: it stands still, what its disk holds at that moment is copied, it
+    /// is killed, and the copy takes the place of the disk. What it had not synced is lost. It does not run afterwards.
+    ///
+    /// Its connections are reset, while those of a machine without power are silent; where that matters, black-hole them first by a
+    /// [`Proxy`](super::proxy::Proxy). If the future is dropped, the server may be left paused, or without its disk.
+    ///
+    /// # Errors
+    /// [`ServerError::Refused`] if it has no disk of its own; what [`pause`](Self::pause), [`kill`](Self::kill),
+    /// [`capture`](super::disk::Disk::capture) and [`revert`](super::disk::Disk::revert) give.
+    pub async fn power_cut(&self) -> Result<(), ServerError> {
+        let Some(disk) = self.folder.disk() else {
+            let request = format!("cutting the power of {}", self.name());
+            return Err(ServerError::refused(request, "its data are not on a disk of their own"));
+        };
+        if self.is_running() {
+            self.pause().await?;
+        }
+        let captured = disk.capture().await?;
+        self.kill().await?;
+        disk.revert(captured).await
     }
 
     /// Removes the data, not the log. Only for a server that does not run.

@@ -58,6 +58,38 @@ async fn a_paused_leader_is_replaced_and_learns_of_it() {
 }
 
 #[tokio::test]
+async fn a_lost_leader_takes_nothing_with_it_and_stays_lost() {
+    let cluster = start().await;
+    let lost = cluster.leader().await.unwrap();
+    for n in 0..50 {
+        cluster.member(lost).put(format!("key{n}"), "acknowledged").await.unwrap();
+    }
+    cluster.lose(lost).await.unwrap();
+    assert!(!cluster.member(lost).process().folder().data().exists());
+    let leader = cluster.wait_new_leader(lost).await.unwrap();
+    for n in 0..50 {
+        assert_eq!(cluster.member(leader).get(format!("key{n}")).await.unwrap(), value("acknowledged"));
+    }
+    cluster.restart().await.unwrap();
+    assert!(!cluster.member(lost).process().is_running());
+    let error = cluster.member(lost).restart().await.unwrap_err();
+    assert!(error.to_string().contains("its data are lost"), "{error}");
+    assert_eq!(cluster.member(leader).get("key1").await.unwrap(), value("acknowledged"));
+    cluster.wipe().await.unwrap();
+    assert!(cluster.member(lost).serves().await, "a new cluster has all its members");
+}
+
+#[tokio::test]
+async fn a_lost_member_returns_with_a_restored_backup() {
+    let cluster = start().await;
+    cluster.member(0).put("key", "old").await.unwrap();
+    let snapshot = cluster.save().await.unwrap();
+    cluster.lose(0).await.unwrap();
+    cluster.restore(&snapshot).await.unwrap();
+    assert_eq!(cluster.member(0).get("key").await.unwrap(), value("old"));
+}
+
+#[tokio::test]
 async fn without_a_quorum_nothing_is_served() {
     let cluster = start().await;
     cluster.member(0).kill().await.unwrap();

@@ -2,9 +2,11 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod cluster;
+mod disk;
 mod node;
 mod process;
 mod proxy;
 mod redis;
+mod space;
 mod support;
 mod versions;

@@ -38,7 +38,7 @@ impl EtcdCluster {
     pub async fn start(size: usize, options: EtcdOptions) -> Result<Self, ServerError> {
         let flags = options.common_flags(size).await?;
         for last in (0..TRIES).map(|tried| tried + 1 == TRIES) {
-            let cluster = Self::new(size, &options, &flags)?;
+            let cluster = Self::new(size, &options, &flags).await?;
             match cluster.each(Etcd::start_process).await {
                 Err(ServerError::AddressInUse { .. }) if !last => {}
                 Err(error) => return Err(error),
@@ -48,7 +48,7 @@ impl EtcdCluster {
         unreachable!("the last try returns")
     }
 
-    fn new(size: usize, options: &EtcdOptions, flags: &[String]) -> Result<Self, ServerError> {
+    async fn new(size: usize, options: &EtcdOptions, flags: &[String]) -> Result<Self, ServerError> {
         let ports = (0..size).map(|_| Ports::free()).collect::<Result<Vec<_>, _>>()?;
         let peer_addresses: Vec<_> = ports.iter().map(|ports| ports.peer.address()).collect();
         let network = options.peer_proxies.then(|| PeerNetwork::start(&peer_addresses)).transpose()?;
@@ -58,9 +58,9 @@ impl EtcdCluster {
         let initial_cluster = initial.collect::<Vec<_>>().join(",");
         let members = ports.into_iter().zip(advertised).enumerate().map(|(index, (ports, advertised))| {
             let peers = Peers { advertised, initial_cluster: initial_cluster.clone() };
-            Etcd::new(&format!("m{index}"), options, flags, ports, peers)
+            async move { Etcd::new(&format!("m{index}"), options, flags, ports, peers).await }
         });
-        let members = members.collect::<Result<Vec<_>, _>>()?;
+        let members = try_join_all(members).await?;
         if let Some(network) = &network {
             network.introduce(members.iter().map(|member| member.process().pid_cell()).collect());
         }
@@ -131,7 +131,20 @@ impl EtcdCluster {
         self.each(Etcd::kill).await
     }
 
-    /// Starts every member again with its data, on the same ports, after a SIGKILL for those that run, and waits until each serves.
+    /// Destroys a member for good: kills it and removes its data, without a word to the others, which go on if they are a quorum. No restart brings
+    /// it back; a [`wipe`](Self::wipe) or a [`restore`](Self::restore) of the cluster does. Does not wait for the others to elect another leader:
+    /// [`wait_new_leader`](Self::wait_new_leader) does.
+    ///
+    /// # Errors
+    /// See [`Process::kill`](super::super::process::Process::kill) and [`Process::remove_data`](super::super::process::Process::remove_data).
+    ///
+    /// # Panics
+    /// If there is none of that number.
+    pub async fn lose(&self, member: usize) -> Result<(), ServerError> {
+        self.members[member].lose().await
+    }
+
+    /// Starts every member that is not lost again with its data, on the same ports, after a SIGKILL for those that run, and waits until each serves.
     ///
     /// # Errors
     /// See [`Process::start`](super::super::process::Process::start).
@@ -221,7 +234,8 @@ impl EtcdCluster {
 
     /// Starts all at once, since none serves before there is a quorum.
     async fn start_all(&self) -> Result<(), ServerError> {
-        self.each(Etcd::start_again).await
+        let there = self.members.iter().filter(|member| !member.is_lost());
+        try_join_all(there.map(Etcd::start_again)).await.map(drop)
     }
 
     async fn each<'a, F>(&'a self, act: impl Fn(&'a Etcd) -> F) -> Result<(), ServerError>

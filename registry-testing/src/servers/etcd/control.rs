@@ -31,7 +31,7 @@ pub struct EtcdStatus {
 /// For one request: long enough for a busy machine, short enough to ask around.
 const REQUEST: Duration = Duration::from_secs(1);
 /// For requests that need agreement or much work.
-const SLOW_REQUEST: Duration = Duration::from_secs(10);
+pub(super) const SLOW_REQUEST: Duration = Duration::from_secs(10);
 
 /// A test's own requests to one etcd, on connections of their own.
 ///
@@ -155,6 +155,6 @@ impl EtcdControl {
 }
 
 /// The gateway writes 64-bit numbers as strings, and leaves zeros out.
-fn number(value: &Value) -> u64 {
+pub(super) fn number(value: &Value) -> u64 {
     value.as_str().and_then(|text| text.parse().ok()).or(value.as_u64()).unwrap_or_default()
 }

@@ -9,6 +9,7 @@ mod installation;
 mod network;
 mod options;
 mod server;
+mod space;
 
 pub use cluster::EtcdCluster;
 pub use control::{EtcdControl, EtcdStatus};

@@ -9,6 +9,8 @@ use super::super::process::Program;
 /// Heartbeat and election timeout of several, and of one.
 const TOGETHER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 const ALONE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+/// etcd alone reserves two files of 64 MiB for its log.
+const DISK: u64 = 512 << 20;
 
 /// Flags of every member, and what stands in front of its ports.
 #[derive(Clone, Debug)]
@@ -18,6 +20,9 @@ pub struct EtcdOptions {
     pub program: PathBuf,
     /// Where data folders are made; by default in memory if there is room.
     pub data_in: Option<PathBuf>,
+    /// Put the data of each member on a [`Disk`](super::super::disk::Disk) of its own, of so many bytes, for
+    /// [`Etcd::power_cut`](super::Etcd::power_cut). Then fsync is never skipped. Needs root.
+    pub disk: Option<u64>,
     /// Between heartbeats of the leader, and without one until an election. By default 50 and 500 ms, half of etcd's own, and a fifth of that for
     /// a node that is alone and would otherwise wait before it elects itself.
     ///
@@ -36,7 +41,7 @@ pub struct EtcdOptions {
     pub client_proxies: bool,
     /// Put proxies between members, one for each ordered pair. Linux only.
     pub peer_proxies: bool,
-    /// Skip fsync where etcd can (3.5 and later); on by default. A SIGKILL loses nothing by it, a power cut would.
+    /// Skip fsync where etcd can (3.5 and later), unless there is a `disk`; on by default. A SIGKILL loses nothing by it, a power cut would.
     pub no_fsync: bool,
     /// More arguments, last, so that they win.
     pub args: Vec<String>,
@@ -60,6 +65,7 @@ impl Default for EtcdOptions {
         Self {
             program: "etcd".into(),
             data_in: None,
+            disk: None,
             timing: None,
             pre_vote: true,
             auto_compaction: None,
@@ -138,6 +144,13 @@ impl EtcdOptions {
         self
     }
 
+    /// With data on disks whose power can be cut, large enough for etcd's files and a store of 100 MiB.
+    #[must_use]
+    pub fn with_disk(mut self) -> Self {
+        self.disk = Some(DISK);
+        self
+    }
+
     /// With more arguments.
     #[must_use]
     pub fn with_args(mut self, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
@@ -183,7 +196,8 @@ impl EtcdOptions {
                 flags.push("--client-cert-auth".to_owned());
             }
         }
-        if self.no_fsync && can_skip_fsync(&self.server().with_args(["--version"]).run().await?) {
+        let skips_fsync = self.no_fsync && self.disk.is_none();
+        if skips_fsync && can_skip_fsync(&self.server().with_args(["--version"]).run().await?) {
             flags.push("--unsafe-no-fsync".to_owned());
         }
         Ok(flags)
@@ -199,7 +213,22 @@ fn can_skip_fsync(printed: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::can_skip_fsync;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::{EtcdOptions, can_skip_fsync};
+
+    #[tokio::test]
+    async fn with_a_disk_fsync_is_never_skipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("etcd");
+        fs::write(&program, "#!/bin/sh\necho 'etcd Version: 3.5.16'\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+        let options = EtcdOptions { program, ..EtcdOptions::default() };
+        let skip = "--unsafe-no-fsync".to_owned();
+        assert!(options.common_flags(1).await.unwrap().contains(&skip));
+        assert!(!options.with_disk().common_flags(1).await.unwrap().contains(&skip));
+    }
 
     #[test]
     fn only_newer_servers_are_told_to_skip_fsync() {

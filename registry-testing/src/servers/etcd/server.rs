@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -37,7 +38,9 @@ pub struct Etcd {
     ports: Ports,
     client_proxy: Option<Proxy>,
     peers: Peers,
-    control: EtcdControl,
+    pub(super) control: EtcdControl,
+    /// Its data were destroyed for good: it must not come back and vote as if it had never seen any.
+    lost: AtomicBool,
 }
 
 /// The ports of one member. They stay held while it is down.
@@ -86,7 +89,7 @@ impl Etcd {
             let ports = Ports::free()?;
             let advertised = ports.peer.address();
             let peers = Peers { advertised, initial_cluster: format!("one=http://{advertised}") };
-            let etcd = Self::new("one", &options, &flags, ports, peers)?;
+            let etcd = Self::new("one", &options, &flags, ports, peers).await?;
             match etcd.start_process().await {
                 Err(ServerError::AddressInUse { .. }) if !last => {}
                 outcome => return outcome.map(|()| etcd),
@@ -96,14 +99,18 @@ impl Etcd {
     }
 
     /// A member that does not run yet.
-    pub(super) fn new(
+    pub(super) async fn new(
         name: &str,
         options: &EtcdOptions,
         common_flags: &[String],
         ports: Ports,
         peers: Peers,
     ) -> Result<Self, ServerError> {
-        let folder = Folder::new(options.data_in.as_deref())?;
+        let parent = options.data_in.as_deref();
+        let folder = match options.disk {
+            Some(bytes) => Folder::with_disk(parent, bytes).await?,
+            None => Folder::new(parent)?,
+        };
         let client_proxy =
             options.client_proxies.then(|| Proxy::start(ports.client.address())).transpose()?;
         let clients = client_proxy.as_ref().map_or(ports.client.address(), Proxy::address);
@@ -131,6 +138,7 @@ impl Etcd {
             ports,
             client_proxy,
             peers,
+            lost: AtomicBool::new(false),
         })
     }
 
@@ -220,7 +228,16 @@ impl Etcd {
         self.start_again().await
     }
 
-    /// The same with no data. A member of a cluster of several must not come back like this alone: wipe the cluster.
+    /// Cuts its power and starts it again, on the same ports, with what was on its disk, and waits until it serves. See [`Process::power_cut`].
+    ///
+    /// # Errors
+    /// [`ServerError::Refused`] without [`EtcdOptions::disk`]; see [`Process::power_cut`] and [`Process::start`].
+    pub async fn power_cut(&self) -> Result<(), ServerError> {
+        self.process.power_cut().await?;
+        self.start_again().await
+    }
+
+    /// The same as [`restart`](Self::restart) with no data. A member of a cluster of several must not come back like this alone: wipe the cluster.
     ///
     /// # Errors
     /// See [`Process::start`].
@@ -234,7 +251,19 @@ impl Etcd {
         self.kill().await?;
         self.process.remove_data()?;
         self.control.set_root(None);
+        self.lost.store(false, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// Kills it and removes its data; only a wipe or a restore of the whole cluster brings it back.
+    pub(super) async fn lose(&self) -> Result<(), ServerError> {
+        self.lost.store(true, Ordering::SeqCst);
+        self.kill().await?;
+        self.process.remove_data()
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
     }
 
     /// The store of this member as a file, by `etcdctl snapshot save`.
@@ -275,7 +304,9 @@ impl Etcd {
             format!("--initial-cluster={}", self.peers.initial_cluster),
             format!("--initial-advertise-peer-urls=http://{}", self.peers.advertised),
         ]);
-        tool.run().await.map(drop)
+        tool.run().await?;
+        self.lost.store(false, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Compacts history up to the present, not waiting for the space to be freed; gives the oldest revision that can still be read.
@@ -366,6 +397,10 @@ impl Etcd {
 
     /// Starts the process and waits until it serves.
     pub(super) async fn start_process(&self) -> Result<(), ServerError> {
+        if self.is_lost() {
+            let request = format!("starting {}", self.process.name());
+            return Err(ServerError::refused(request, "its data are lost; wipe or restore the cluster"));
+        }
         self.process.start(self.options.patience, || self.control.serves()).await
     }
 
