@@ -32,6 +32,11 @@ fn key(service: &ServiceName, id: &InstanceId) -> String {
 
 #[async_trait]
 impl Backend for Harness {
+    /// 4,096 are held, and the rest must take the second that a full queue waits.
+    fn overflow(&self) -> usize {
+        12_288
+    }
+
     async fn client(&self) -> Arc<dyn Registry> {
         client(self.0.endpoint())
     }
