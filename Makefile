@@ -22,8 +22,8 @@ quickstart: ## Watch discovery at work, about 15 s
 simulate: ## Play one seed of the simulation: make simulate SEED=42
 	$(CARGO) run --release -p registry-testing --example simulate -- $(SEED)
 
-conformance-etcd: setup ## The conformance suite on a real etcd (in progress: two promises are open), about 45 s; needs root
-	$(CARGO) test -p registry-etcd --test conformance -- --test-threads=12
+conformance-etcd: setup ## The conformance suite on a real etcd (in progress: one promise is open), about 45 s; needs root
+	$(CARGO) test -p registry-etcd --test conformance -- --test-threads=8
 
 images: setup ## Build images for tests in containers, out of the installed programs
 	@scripts/images.sh

@@ -190,8 +190,14 @@ pub async fn many_leases_that_fall_due_together_all_end(backend: &dyn Backend) {
     // How much the bound grows with their number is the backend's own matter; that all of them go is not.
     let deadline = Instant::now() + ttl + client.guarantees().expiry_bound + PATIENCE;
     watcher.until("the instances", |view| !view.is_empty()).await;
-    watcher.until_by(deadline, "the end of all leases", |view| view.is_empty()).await;
-    assert!(lookup(&*client, &user()).await.is_empty());
+    loop {
+        watcher.until_by(deadline, "the end of all leases", |view| view.is_empty()).await;
+        if lookup(&*client, &user()).await.is_empty() {
+            return;
+        }
+        // On a machine so busy that the first ended before the last were registered, these are still to come.
+        watcher.until_by(deadline, "those that were registered late", |view| !view.is_empty()).await;
+    }
 }
 
 /// After the end there is nothing to renew: the heartbeat says so, and brings nothing back.
