@@ -87,7 +87,8 @@ impl Connection {
                 match waiting.next() {
                     Some(at) => {
                         if at != first {
-                            self.move_from((at + self.members.len() - 1) % self.members.len());
+                            // Whoever asks next need not wait as long.
+                            self.move_from(first);
                         }
                         let member = &self.members[at];
                         let attempt = member.request(operation, &request);
@@ -95,7 +96,6 @@ impl Connection {
                         hedge_at = now + self.hedge_after;
                     }
                     None if attempts.is_empty() => {
-                        self.move_from((first + self.members.len() - 1) % self.members.len());
                         let unknown = || failure(ErrorKind::Unavailable, operation, "no member");
                         return Err(failed.unwrap_or_else(unknown));
                     }

@@ -29,6 +29,7 @@ const SILENCE: Duration = Duration::from_secs(3);
 const TOO_EARLY: u32 = 10;
 
 /// Where a stream begins.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Start {
     /// Everything up to there is known.
     pub(crate) cursor: Cursor,
@@ -256,7 +257,7 @@ impl Reader {
             let message = "somebody changed an address without what belongs to it";
             return Err(End::Failed(lost(ResetCause::Unknown, message)));
         };
-        let anchor = Anchor { revision: at, hash: hashes().last().unwrap_or_default() };
+        let anchor = Anchor { revision: at, hash: hashes().next_back().unwrap_or_default() };
         self.cursor = Cursor::new(self.cursor.epoch(), Revision::new(at), anchor.proof(at));
         self.moved = Instant::now();
         if !changes.is_empty() {

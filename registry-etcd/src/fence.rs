@@ -86,30 +86,13 @@ impl Fences {
             let txn = txn.clone();
             async move { client.txn(txn).await }
         };
-        let answer = match self.shared.connection.call(Operation::Keepalive, ask).await {
-            // etcd before 3.5 refuses every transaction when it is full; plain reads it answers.
-            Err(error) if error.kind() == ErrorKind::StoreFull => return self.ask_singly(keys).await,
-            answer => answer?,
-        };
+        let answer = self.shared.connection.call(Operation::Keepalive, ask).await?;
         let parts = answer.op_responses();
         let held = parts.iter().zip(keys).map(|(part, held)| match part {
             TxnOpResponse::Get(found) => held.by(found.kvs().first()),
             _ => false,
         });
         Ok(held.collect())
-    }
-
-    async fn ask_singly(&self, keys: &[Held]) -> Result<Vec<bool>> {
-        let mut answers = Vec::with_capacity(keys.len());
-        for held in keys {
-            let ask = |mut client: Client| {
-                let key = held.key.clone();
-                async move { client.get(key, None).await }
-            };
-            let found = self.shared.connection.call(Operation::Keepalive, ask).await?;
-            answers.push(held.by(found.kvs().first()));
-        }
-        Ok(answers)
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {

@@ -1,7 +1,5 @@
 //! All instances of a service at one revision, page by page, with the identity of the store that they are of.
 
-use std::sync::Arc;
-
 use etcd_client::{GetOptions, GetResponse, Txn, TxnOp, TxnOpResponse};
 use registry_core::{Cursor, Epoch, ErrorKind, Operation, Result, Revision, ServiceName, Snapshot};
 
@@ -13,7 +11,6 @@ use crate::store::{Store, header_revision, identity};
 
 /// How often a load begins anew because the store was given an identity meanwhile, or another one.
 const TRIES: usize = 8;
-/// Half of what the client library takes in one message; instances larger than that are read in smaller pages.
 const LEAST_PAGE: usize = 1;
 
 /// Reads services.
@@ -103,12 +100,7 @@ impl Loader<'_> {
             let txn = txn.clone();
             async move { client.txn(txn).await }
         };
-        let answer = match self.connection.call(operation, ask).await {
-            Err(error) if error.kind() == ErrorKind::StoreFull => {
-                return self.page_of_a_full_store(start, options, operation).await;
-            }
-            answer => answer?,
-        };
+        let answer = self.connection.call(operation, ask).await?;
         let mut parts = answer.op_responses().into_iter().filter_map(|part| match part {
             TxnOpResponse::Get(part) => Some(part),
             _ => None,
@@ -122,25 +114,5 @@ impl Loader<'_> {
         };
         let epoch = store.kvs().first().and_then(|kv| identity(kv.value()));
         Ok(Page { epoch, revision: header_revision(answer.header()), range })
-    }
-
-    /// etcd before 3.5 refuses every transaction when it is full, those that only read too; plain reads it answers. A store that has the same
-    /// identity before and after is the one that was read.
-    async fn page_of_a_full_store(
-        &self,
-        start: &[u8],
-        options: GetOptions,
-        operation: Operation,
-    ) -> Result<Page> {
-        let before = self.store.head(operation).await?;
-        let start: Arc<[u8]> = start.into();
-        let ask = |mut client: etcd_client::Client| {
-            let (start, options) = (Arc::clone(&start), options.clone());
-            async move { client.get(&*start, Some(options)).await }
-        };
-        let range = self.connection.call(operation, ask).await?;
-        let after = self.store.head(operation).await?;
-        let epoch = before.epoch.filter(|_| before.epoch == after.epoch);
-        Ok(Page { epoch, revision: header_revision(range.header()), range })
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Harness {
 
 #[derive(Debug)]
 enum Servers {
-    One(Etcd),
+    One(Box<Etcd>),
     Three(EtcdCluster),
 }
 
@@ -50,7 +50,7 @@ impl Harness {
         let servers = if needs.contains(&Control::LoseMinority) {
             Servers::Three(EtcdCluster::start(3, options).await.unwrap())
         } else {
-            Servers::One(Etcd::start(options).await.unwrap())
+            Servers::One(Box::new(Etcd::start(options).await.unwrap()))
         };
         Self { layout, servers, backup: Mutex::default() }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use registry_core::{RegistrarState, Registry, Revision};
+use registry_core::{ErrorKind, RegistrarState, Registry, Revision};
 use registry_etcd::EtcdRegistry;
 use registry_testing::servers::etcd::EtcdCluster;
 use registry_testing::servers::ports::Port;
@@ -12,7 +12,7 @@ use registry_testing::servers::proxy::{Faults, Proxy};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{
-    PATIENCE, Record, eventually, instance, lasting, registrar, registry, server, user, weighing,
+    ALONE, PATIENCE, Record, eventually, instance, lasting, registrar, registry, server, user, weighing,
 };
 
 /// etcd's own timing.
@@ -42,8 +42,13 @@ impl Writer {
             let mut weight = 0;
             while !stopped.load(Ordering::Relaxed) {
                 weight = (weight + 1) % 10_000;
-                if let Ok(revision) = registry.update(&registration.lease, &weighing(0, weight)).await {
-                    acknowledged.push(revision);
+                match registry.update(&registration.lease, &weighing(0, weight)).await {
+                    Ok(revision) => acknowledged.push(revision),
+                    // Unanswered while there is no quorum; that is all that may happen.
+                    Err(error) => assert!(
+                        matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
+                        "{error:?}"
+                    ),
                 }
                 // The pace of the load.
                 sleep(Duration::from_millis(20)).await;
@@ -60,11 +65,9 @@ impl Writer {
 }
 
 /// Runs registrars, a writer and a watch; breaks the leader; requires that all goes on. `mend` is called when it does.
-async fn survive(
-    cluster: EtcdCluster,
-    break_leader: impl AsyncFn(&EtcdCluster, usize),
-    mend: impl AsyncFn(&EtcdCluster, usize),
-) {
+async fn survive(break_leader: impl AsyncFn(&EtcdCluster, usize), mend: impl AsyncFn(&EtcdCluster, usize)) {
+    let _alone = ALONE.lock().await;
+    let cluster = cluster().await;
     let leader = cluster.leader().await.unwrap();
     // The leader first, so that every client is connected to it.
     let mut endpoints = cluster.endpoints();
@@ -109,7 +112,9 @@ async fn survive(
     }
     mend(&cluster, leader).await;
     let acknowledged = writer.end().await;
-    assert!(acknowledged.len() > 50, "{} updates were acknowledged", acknowledged.len());
+    let later = acknowledged.iter().filter(|at| **at > registration.revision).count();
+    eprintln!("{} updates acknowledged, {later} of them after the fail-over", acknowledged.len());
+    assert!(later > 20, "{later} updates after the fail-over");
     let listed = watching.lookup(&user()).await.unwrap();
     assert_eq!(listed.len(), 5);
     record.until_revision(*acknowledged.last().unwrap(), PATIENCE).await;
@@ -121,14 +126,14 @@ async fn survive(
 async fn a_killed_leader_costs_no_registration_and_no_event() {
     let kill = async |cluster: &EtcdCluster, leader: usize| cluster.member(leader).kill().await.unwrap();
     let start = async |cluster: &EtcdCluster, leader: usize| cluster.member(leader).restart().await.unwrap();
-    survive(cluster().await, kill, start).await;
+    survive(kill, start).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_leader_costs_no_registration_and_no_event() {
     let pause = async |cluster: &EtcdCluster, leader: usize| cluster.member(leader).pause().await.unwrap();
     let resume = async |cluster: &EtcdCluster, leader: usize| cluster.member(leader).resume().await.unwrap();
-    survive(cluster().await, pause, resume).await;
+    survive(pause, resume).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,11 +143,12 @@ async fn a_leader_cut_off_from_the_others_costs_no_registration_and_no_event() {
         assert!(cluster.swallowed() > 0, "the partition did not bite");
         cluster.heal();
     };
-    survive(cluster().await, cut, heal).await;
+    survive(cut, heal).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn starting_works_with_one_dead_host_of_three_wherever_it_stands() {
+    let _alone = ALONE.lock().await;
     let cluster = EtcdCluster::start(3, server()).await.unwrap();
     let nobody = Port::free().unwrap();
     let silent = Proxy::start(cluster.member(0).client_address()).unwrap();

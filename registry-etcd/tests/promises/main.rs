@@ -3,7 +3,7 @@
 //!
 //! `REGISTRY_TEST_ETCD` names another etcd than the one in `PATH`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a test")]
 
 mod cluster;
 mod full;

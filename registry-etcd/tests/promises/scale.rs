@@ -12,7 +12,9 @@ use registry_etcd::{EtcdOptions, EtcdRegistry};
 use registry_testing::servers::etcd::Etcd;
 use tokio::time::Instant;
 
-use crate::support::{PATIENCE, Record, instance, lasting, metric, registry, server, ttl, user, weighing};
+use crate::support::{
+    ALONE, PATIENCE, Record, instance, lasting, metric, registry, server, ttl, user, weighing,
+};
 
 /// In one transaction; etcd takes 128.
 const TXN: usize = 100;
@@ -45,6 +47,7 @@ async fn fill(client: &Client, count: usize, lease: i64) {
 async fn a_service_of_100_000_is_listed_whole_and_its_watch_survives_a_burst_of_10_000_changes() {
     const INSTANCES: usize = 100_000;
     const CHANGES: usize = 10_000;
+    let _alone = ALONE.lock().await;
     let etcd = Etcd::start(server()).await.unwrap();
     let (client, lease) = raw(&etcd).await;
     fill(&client, INSTANCES, lease).await;
@@ -83,6 +86,7 @@ async fn a_service_of_100_000_is_listed_whole_and_its_watch_survives_a_burst_of_
 /// Two instances, the first and the last of the pages, are changed in one transaction only: no lookup may see them differ.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pages_of_a_lookup_are_of_one_revision() {
+    let _alone = ALONE.lock().await;
     let etcd = Etcd::start(server()).await.unwrap();
     let (mut client, lease) = raw(&etcd).await;
     fill(&client, 250, lease).await;
@@ -109,6 +113,7 @@ async fn the_pages_of_a_lookup_are_of_one_revision() {
 /// More than a message holds, however the pages are cut.
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_of_the_greatest_size_are_listed_in_smaller_pages() {
+    let _alone = ALONE.lock().await;
     let etcd = Etcd::start(server()).await.unwrap();
     let registry = registry([etcd.endpoint()]);
     for n in 0..100 {
@@ -126,6 +131,7 @@ async fn instances_of_the_greatest_size_are_listed_in_smaller_pages() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_heartbeats_of_10_000_registrations_share_streams_and_requests() {
     const REGISTRATIONS: usize = 10_000;
+    let _alone = ALONE.lock().await;
     let etcd = Etcd::start(server()).await.unwrap();
     let registry = Arc::new(registry([etcd.endpoint()]));
     let options = || RegisterOptions::new().with_ttl(ttl(600));

@@ -42,6 +42,9 @@ pub(crate) fn lasting() -> RegisterOptions {
     RegisterOptions::new().with_ttl(ttl(3600))
 }
 
+/// Held by tests that need much of the machine, or measure time: one at a time.
+pub(crate) static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// How the servers of these tests are started.
 pub(crate) fn server() -> ServerOptions {
     let mut options = ServerOptions::default();
