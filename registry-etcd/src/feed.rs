@@ -246,14 +246,15 @@ impl Reader {
         if at <= self.cursor.revision().get() {
             return Ok(());
         }
+        let (codec, malformed) = (self.registry.codec(), self.registry.malformed());
         let seen = events.iter().filter_map(|event| {
             let kv = event.kv()?;
             Some(match event.event_type() {
-                EventType::Put => Seen::Put(kv),
+                EventType::Put => Seen::Put(malformed.read(codec, &self.service, kv)),
                 EventType::Delete => Seen::Delete(kv.key()),
             })
         });
-        let Some(changes) = changes(self.registry.codec(), &self.service, &seen.collect::<Vec<_>>()) else {
+        let Some(changes) = changes(codec, &self.service, seen.collect()) else {
             let message = "somebody changed an address without what belongs to it";
             return Err(End::Failed(lost(ResetCause::Unknown, message)));
         };

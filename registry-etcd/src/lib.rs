@@ -1,32 +1,69 @@
-//! etcd backend of the service registry.
+//! etcd backend of the service registry. Tested on etcd 3.4 and 3.5.
 //!
 //! ```no_run
 //! # async fn example() -> registry_core::Result<()> {
-//! use registry_etcd::{EtcdOptions, EtcdRegistry};
+//! use registry_etcd::{EtcdOptions, EtcdRegistry, Material, Tls};
 //!
-//! let registry = EtcdRegistry::new(EtcdOptions::new(["http://127.0.0.1:2379"]))?;
+//! let members = ["https://etcd-1:2379", "https://etcd-2:2379", "https://etcd-3:2379"];
+//! let options = EtcdOptions::new(members)
+//!     .with_user("service", Material::file("/run/secrets/etcd-password"))
+//!     .with_tls(Tls::new().with_ca(Material::file("/etc/etcd/ca.pem")));
+//! let registry = EtcdRegistry::new(options)?;
 //! # let _ = registry;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # Layout
-//! Everything lies under one prefix (`/registry` by default):
+//! Nothing waits for a server: what cannot be reached shows in what operations return, and in what watches tell.
+//!
+//! # Layouts
+//! [`Layout::Json`], under one prefix (`/registry` by default):
 //!
 //! | key | value | lease |
 //! | --- | --- | --- |
 //! | `<prefix>/<service>/<id>` | the entry, as [`registry_core::codec`] writes it | of its owner |
 //! | `<prefix>/~store` | a random number, written once: the identity of this stretch of history | none |
 //!
-//! Service names have no `/` and no `~`, so no service can be the prefix of another, nor reach the second key.
+//! [`Layout::GoZero`], for finding and being found by services of go-zero; a service is what go-zero calls `Key`:
+//!
+//! | key | value | lease |
+//! | --- | --- | --- |
+//! | `<Key>/<number>` | `host:port` of the first endpoint, which is all that go-zero reads; absent while draining | of its owner |
+//! | `<Key>.~meta/<id>` | the entry, as [`registry_core::codec`] writes it | the same |
+//! | `~registry/store` | the identity of this stretch of history | none |
+//!
+//! Both keys of an entry are written and removed in one transaction. What go-zero servers publish is listed with the number as its id and nothing
+//! but its address; two keys with one address are two instances. An entry whose address was deleted by hand is not listed, and its owner puts it back
+//! within one heartbeat.
+//!
+//! # Users and TLS
+//! A user needs to read and write what lies under the prefix (`/registry/` up to, not including, `/registry0`); with go-zero's layout, under
+//! `<Key>.~meta/` up to `<Key>0`, and `~registry/store`. Passwords, certificates and keys are a [`Material`]: given, in a file, or fetched, and read
+//! anew while in use, so that they can be replaced without a restart. What etcd refuses is
+//! [`Unauthenticated`](registry_core::ErrorKind::Unauthenticated) and not shown again for 1 s, later up to 30 s, until it changes.
 //!
 //! # How the promises are kept
-//! - Registering, updating and deregistering are transactions that compare the entry's modification revision or its lease. So they are
-//!   atomic and fenced.
-//! - A heartbeat renews the lease and reads the entry's lease and modification revision: etcd renews a lease whether or not its key still belongs
-//!   to it.
-//! - A watch resumes at the last change it delivered, and requires that it comes back identical. The store's identity is read in
-//!   every transaction of a lookup, because a store that was wiped answers a watch from an old revision with silence.
+//! - Registering and updating are transactions that compare the modification revision of what they replace; deregistering ends the lease, and with it
+//!   exactly what that lease holds. So all of them are atomic and fenced.
+//! - A heartbeat renews the lease and reads the lease and modification revision of its keys, because etcd renews a lease whether or not its keys still
+//!   belong to it. Heartbeats of all leases of a client share one stream, and their reads share transactions.
+//! - A request goes to the member that answered last, and to the next one as well when that is silent for
+//!   [`hedge_after`](EtcdOptions::hedge_after). Every request may therefore be made twice, and none does harm when it is.
+//! - While a member serves watches it is asked once in [`probe_interval`](EtcdOptions::probe_interval) for the store's identity, linearizably: one
+//!   request for all watches. One that does not answer is left.
+//! - A watch resumes at the last change it delivered, and requires that it comes back identical; of a service that was empty, that it was empty then.
+//!   The store's identity is read in every transaction of a lookup, because a store that was wiped answers a watch from an old revision
+//!   with silence, and its cluster id may be the same. When the history turns out to be another one, the identity is replaced, so that revisions of
+//!   the two are never compared.
+//! - What a consumer does not read is held up to 4,096 changes, and becomes one `Reset` when it is still not read a second later.
+//!
+//! # Limits
+//! - etcd ends at most 1,000 leases in a second: of more that fall due together, the last are gone later than
+//!   [`expiry_bound`](registry_core::Guarantees::expiry_bound) says.
+//! - Durability is claimed by the number of endpoints: of three or more, that an acknowledged write survives the loss of a minority. Whether so many
+//!   members stand behind them, and that they run without `--unsafe-no-fsync`, is for whoever deploys them.
+//! - When a quota is exceeded, heartbeats, lookups and leaving go on, and new instances are refused as `StoreFull`. Releases before 3.4.20 and
+//!   3.5.7 refuse reads in transactions then (etcd-io/etcd#13435), and with them lookups.
 
 mod connection;
 mod credentials;
@@ -38,6 +75,7 @@ mod held;
 mod layout;
 mod load;
 mod login;
+mod malformed;
 mod member;
 mod names;
 mod options;

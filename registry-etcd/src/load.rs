@@ -5,7 +5,8 @@ use registry_core::{Cursor, Epoch, ErrorKind, Operation, Result, Revision, Servi
 
 use crate::connection::Connection;
 use crate::error::{failure, is_too_large};
-use crate::layout::{Codec, Item, assemble, read};
+use crate::layout::{Codec, Item, assemble};
+use crate::malformed::Malformed;
 use crate::proof::{Anchor, hash};
 use crate::store::{Store, header_revision, identity};
 
@@ -18,6 +19,7 @@ pub(crate) struct Loader<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) codec: &'a dyn Codec,
     pub(crate) store: &'a Store,
+    pub(crate) malformed: &'a Malformed,
     pub(crate) page: usize,
 }
 
@@ -72,7 +74,7 @@ impl Loader<'_> {
                 if newest.is_none_or(|newest| newest.revision < modified) {
                     newest = Some(Anchor { revision: modified, hash: hash(modified, kv.key(), kv.value()) });
                 }
-                match read(self.codec, service, kv) {
+                match self.malformed.read(self.codec, service, kv) {
                     Item::Other => {}
                     item => items.push(item),
                 }

@@ -3,7 +3,7 @@
 use etcd_client::{Client, GetOptions};
 use registry_core::{Operation, Result, ServiceName};
 
-use crate::layout::{Item, read};
+use crate::layout::Item;
 use crate::registry::EtcdRegistry;
 
 /// Keys in one answer: enough for a store full of keys of others, few enough for instances of the greatest size.
@@ -46,7 +46,7 @@ impl EtcdRegistry {
 
     /// Whether a key stands for an instance that a lookup would list.
     async fn lists(&self, service: &ServiceName, kv: &etcd_client::KeyValue) -> Result<bool> {
-        match read(self.codec(), service, kv) {
+        match self.malformed().read(self.codec(), service, kv) {
             Item::Entry(_, None) => Ok(true),
             Item::Entry(_, Some(beside)) => {
                 let ask = |mut client: Client| {

@@ -18,6 +18,7 @@ use crate::heartbeat::Heartbeats;
 use crate::held::HeldLeases;
 use crate::layout::{Codec, codec};
 use crate::load::Loader;
+use crate::malformed::Malformed;
 use crate::options::EtcdOptions;
 use crate::store::Store;
 use crate::write::MIN_TTL_SECS;
@@ -42,6 +43,7 @@ struct Shared {
     heartbeats: Heartbeats,
     fences: Fences,
     held: HeldLeases,
+    malformed: Malformed,
 }
 
 impl EtcdRegistry {
@@ -57,6 +59,7 @@ impl EtcdRegistry {
             heartbeats: Heartbeats::new(Arc::clone(&connection), &options),
             fences: Fences::new(Arc::clone(&connection)),
             held: HeldLeases::default(),
+            malformed: Malformed::default(),
             options,
             connection,
             codec,
@@ -88,11 +91,16 @@ impl EtcdRegistry {
         &self.shared.held
     }
 
+    pub(crate) fn malformed(&self) -> &Malformed {
+        &self.shared.malformed
+    }
+
     pub(crate) async fn load(&self, service: &ServiceName, operation: Operation) -> Result<Snapshot> {
         let loader = Loader {
             connection: self.connection(),
             codec: self.codec(),
             store: self.store(),
+            malformed: self.malformed(),
             page: self.shared.options.page,
         };
         loader.load(service, operation).await

@@ -79,8 +79,8 @@ pub(crate) enum Item {
     Entry(Arc<Entry>, Option<Beside>),
     /// A key that belongs beside an entry.
     Beside(Beside),
-    /// What cannot be read, where the entry of this instance is or would be.
-    Malformed(InstanceId),
+    /// What cannot be read, where the entry of this instance is or would be, and why.
+    Malformed(InstanceId, Error),
     /// Nothing of this service.
     Other,
 }
@@ -104,16 +104,16 @@ impl Beside {
     }
 }
 
-/// Reads one key. What cannot be read is told in the log.
+/// Reads one key.
 pub(crate) fn read(codec: &dyn Codec, service: &ServiceName, kv: &KeyValue) -> Item {
     match codec.parse(kv.key()) {
         Some(Key::Guard(of, id)) if of == *service => match entry(codec, service, &id, kv) {
             Ok((entry, beside)) => Item::Entry(Arc::new(entry), beside),
-            Err(error) => malformed(service, id, &error),
+            Err(error) => Item::Malformed(id, error),
         },
         Some(Key::Foreign(of, id)) if of == *service => match codec.foreign(service, &id, kv) {
             Ok(entry) => Item::Entry(Arc::new(entry), None),
-            Err(error) => malformed(service, id, &error),
+            Err(error) => Item::Malformed(id, error),
         },
         Some(Key::Beside(of)) if of == *service => {
             Item::Beside(Beside { key: kv.key().to_vec(), value: kv.value().to_vec(), lease: kv.lease() })
@@ -141,11 +141,6 @@ fn entry(
     Ok((Entry::new(stored.instance, stored.incarnation, created, modified), beside))
 }
 
-fn malformed(service: &ServiceName, id: InstanceId, error: &Error) -> Item {
-    tracing::warn!(%service, %id, %error, "skipped a malformed entry");
-    Item::Malformed(id)
-}
-
 /// The entries of a service, from everything in its range at one revision, and how many could not be read. An entry without what must be beside it
 /// was taken off by a hand that knows only the other layout's keys: it is not listed.
 pub(crate) fn assemble(items: Vec<Item>) -> (Vec<Arc<Entry>>, usize) {
@@ -158,7 +153,7 @@ pub(crate) fn assemble(items: Vec<Item>) -> (Vec<Arc<Entry>>, usize) {
             Item::Beside(beside) => {
                 besides.insert(beside);
             }
-            Item::Malformed(_) => skipped += 1,
+            Item::Malformed(..) => skipped += 1,
             Item::Other => {}
         }
     }
@@ -168,28 +163,32 @@ pub(crate) fn assemble(items: Vec<Item>) -> (Vec<Arc<Entry>>, usize) {
     (found.into_iter().filter_map(whole).collect(), skipped)
 }
 
-/// One event of a watch.
+/// One event of a watch: what was put, or which key was deleted.
 pub(crate) enum Seen<'a> {
-    Put(&'a KeyValue),
+    Put(Item),
     Delete(&'a [u8]),
 }
 
 /// The changes that the events of one revision are. `None`: somebody who knows only the keys beside the guards put or deleted one of them, and what
 /// that means for which entry only a look at all of them tells.
-pub(crate) fn changes(codec: &dyn Codec, service: &ServiceName, events: &[Seen<'_>]) -> Option<Vec<Change>> {
+pub(crate) fn changes(
+    codec: &dyn Codec,
+    service: &ServiceName,
+    events: Vec<Seen<'_>>,
+) -> Option<Vec<Change>> {
     let mut changes = Vec::new();
     let mut guards = 0;
     let mut besides = 0;
     let gone = |id| Change::Delete { id, cause: DeleteCause::Unknown };
     for event in events {
         match event {
-            Seen::Put(kv) => match read(codec, service, kv) {
+            Seen::Put(item) => match item {
                 Item::Entry(entry, _) => {
                     guards += 1;
                     changes.push(Change::Put(entry));
                 }
                 // What was listed there cannot be read any more.
-                Item::Malformed(id) => {
+                Item::Malformed(id, _) => {
                     guards += 1;
                     changes.push(gone(id));
                 }

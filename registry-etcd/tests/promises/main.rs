@@ -9,6 +9,7 @@ mod cluster;
 mod full;
 mod go_zero;
 mod lives;
+mod malformed;
 mod outage;
 mod scale;
 mod security;
