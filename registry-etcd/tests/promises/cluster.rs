@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use registry_core::{ErrorKind, RegistrarState, Registry, Revision};
 use registry_etcd::EtcdRegistry;
-use registry_testing::servers::etcd::EtcdCluster;
+use registry_testing::servers::etcd::{EtcdCluster, EtcdOptions};
 use registry_testing::servers::ports::Port;
 use registry_testing::servers::proxy::{Faults, Proxy};
 use tokio::time::{Instant, sleep, timeout};
@@ -21,9 +21,15 @@ const ELECTION: Duration = Duration::from_secs(1);
 /// Two election timeouts + 1 s.
 const RECOVERY: Duration = Duration::from_secs(3);
 
-async fn cluster() -> EtcdCluster {
-    let options = server().with_timing(HEARTBEAT, ELECTION).with_peer_proxies();
-    EtcdCluster::start(3, options).await.unwrap()
+fn timed() -> EtcdOptions {
+    server().with_timing(HEARTBEAT, ELECTION).with_peer_proxies()
+}
+
+/// Which member is broken; all clients use it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Victim {
+    Leader,
+    Follower,
 }
 
 /// Changes instance 0 all the time; gives what was acknowledged.
@@ -64,14 +70,23 @@ impl Writer {
     }
 }
 
-/// Runs registrars, a writer and a watch; breaks the leader; requires that all goes on. `mend` is called when it does.
-async fn survive(break_leader: impl AsyncFn(&EtcdCluster, usize), mend: impl AsyncFn(&EtcdCluster, usize)) {
+/// Runs registrars, a writer and a watch; breaks a member; requires that all goes on. `mend` is called when it does.
+async fn survive(
+    options: EtcdOptions,
+    victim: Victim,
+    break_it: impl AsyncFn(&EtcdCluster, usize),
+    mend: impl AsyncFn(&EtcdCluster, usize),
+) {
     let _alone = ALONE.lock().await;
-    let cluster = cluster().await;
+    let cluster = EtcdCluster::start(3, options).await.unwrap();
     let leader = cluster.leader().await.unwrap();
-    // The leader first, so that every client is connected to it.
+    let broken_one = match victim {
+        Victim::Leader => leader,
+        Victim::Follower => (leader + 1) % 3,
+    };
+    // The victim first, so that every client is connected to it.
     let mut endpoints = cluster.endpoints();
-    endpoints.swap(0, leader);
+    endpoints.swap(0, broken_one);
     let client = || registry(endpoints.clone());
 
     let watching = client();
@@ -86,8 +101,10 @@ async fn survive(break_leader: impl AsyncFn(&EtcdCluster, usize), mend: impl Asy
     eventually("four instances", PATIENCE, all_four).await;
 
     let broken = Instant::now();
-    break_leader(&cluster, leader).await;
-    cluster.wait_new_leader(leader).await.unwrap();
+    break_it(&cluster, broken_one).await;
+    if victim == Victim::Leader {
+        cluster.wait_new_leader(leader).await.unwrap();
+    }
     let quorum = Instant::now();
     let probing = client();
     let registration = timeout(RECOVERY, async {
@@ -110,7 +127,7 @@ async fn survive(break_leader: impl AsyncFn(&EtcdCluster, usize), mend: impl Asy
     for registrar in &registrars {
         assert!(matches!(*registrar.state(), RegistrarState::Registered { .. }), "{:?}", registrar.state());
     }
-    mend(&cluster, leader).await;
+    mend(&cluster, broken_one).await;
     let acknowledged = writer.end().await;
     let later = acknowledged.iter().filter(|at| **at > registration.revision).count();
     eprintln!("{} updates acknowledged, {later} of them after the fail-over", acknowledged.len());
@@ -122,28 +139,55 @@ async fn survive(break_leader: impl AsyncFn(&EtcdCluster, usize), mend: impl Asy
     record.told(|told| assert_eq!(told.deletions, 0, "a registration was lost"));
 }
 
+async fn kill(cluster: &EtcdCluster, member: usize) {
+    cluster.member(member).kill().await.unwrap();
+}
+
+async fn start(cluster: &EtcdCluster, member: usize) {
+    cluster.member(member).restart().await.unwrap();
+}
+
+async fn pause(cluster: &EtcdCluster, member: usize) {
+    cluster.member(member).pause().await.unwrap();
+}
+
+async fn resume(cluster: &EtcdCluster, member: usize) {
+    cluster.member(member).resume().await.unwrap();
+}
+
+async fn cut_off(cluster: &EtcdCluster, member: usize) {
+    assert!(cluster.isolate(member));
+}
+
+async fn heal(cluster: &EtcdCluster, _: usize) {
+    assert!(cluster.swallowed() > 0, "the partition did not bite");
+    cluster.heal();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_leader_costs_no_registration_and_no_event() {
-    let kill = async |cluster: &EtcdCluster, leader: usize| cluster.member(leader).kill().await.unwrap();
-    let start = async |cluster: &EtcdCluster, leader: usize| cluster.member(leader).restart().await.unwrap();
-    survive(kill, start).await;
+    survive(timed(), Victim::Leader, kill, start).await;
+}
+
+/// As etcd 3.4 does by default.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_leader_costs_no_registration_and_no_event_without_pre_vote() {
+    survive(timed().with_pre_vote(false), Victim::Leader, kill, start).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_leader_costs_no_registration_and_no_event() {
-    let pause = async |cluster: &EtcdCluster, leader: usize| cluster.member(leader).pause().await.unwrap();
-    let resume = async |cluster: &EtcdCluster, leader: usize| cluster.member(leader).resume().await.unwrap();
-    survive(pause, resume).await;
+    survive(timed(), Victim::Leader, pause, resume).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_cut_off_from_the_others_costs_no_registration_and_no_event() {
-    let cut = async |cluster: &EtcdCluster, leader: usize| assert!(cluster.isolate(leader));
-    let heal = async |cluster: &EtcdCluster, _: usize| {
-        assert!(cluster.swallowed() > 0, "the partition did not bite");
-        cluster.heal();
-    };
-    survive(cut, heal).await;
+    survive(timed(), Victim::Leader, cut_off, heal).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_cut_off_from_the_others_costs_its_clients_no_registration_and_no_event() {
+    survive(timed(), Victim::Follower, cut_off, heal).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
