@@ -138,7 +138,7 @@ impl Tls {
 }
 
 /// Everything as it was read at one time.
-#[derive(Clone, Default, Hash)]
+#[derive(Default, Hash)]
 pub(crate) struct Shown {
     pub(crate) login: Option<(String, String)>,
     ca: Option<Vec<u8>>,

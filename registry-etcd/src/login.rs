@@ -25,8 +25,16 @@ pub(crate) struct Login {
 
 #[derive(Default)]
 struct State {
-    shown: Option<(Instant, Arc<Shown>)>,
+    shown: Option<Latest>,
     refused: Option<Refused>,
+}
+
+/// What was read last, when, and its fingerprint.
+#[derive(Clone)]
+struct Latest {
+    read: Instant,
+    shown: Arc<Shown>,
+    fingerprint: u64,
 }
 
 /// What was refused, and until when it is not worth showing again.
@@ -53,13 +61,13 @@ impl Login {
         }
     }
 
-    /// What to show now.
-    pub(crate) async fn shown(&self) -> Result<Arc<Shown>> {
+    /// What to show now, and its fingerprint.
+    pub(crate) async fn shown(&self) -> Result<(Arc<Shown>, u64)> {
         let before = self.with(|state| state.shown.clone());
-        if let Some((read, shown)) = &before
-            && (read.elapsed() < self.keep || !self.can_change())
+        if let Some(latest) = &before
+            && (latest.read.elapsed() < self.keep || !self.can_change())
         {
-            return Ok(Arc::clone(shown));
+            return Ok((Arc::clone(&latest.shown), latest.fingerprint));
         }
         let (user, tls) = (self.user.clone(), self.tls.clone());
         let reading = tokio::task::spawn_blocking(move || Shown::read(user.as_ref(), tls.as_ref()));
@@ -69,14 +77,16 @@ impl Login {
         let shown = match (read, before) {
             (Ok(shown), _) => Arc::new(shown),
             // Files that are being replaced are not there for a moment.
-            (Err(error), Some((_, before))) => {
+            (Err(error), Some(before)) => {
                 tracing::warn!(%error, "the credentials read before stay in use");
-                before
+                before.shown
             }
             (Err(error), None) => return Err(error),
         };
-        self.with(|state| state.shown = Some((Instant::now(), Arc::clone(&shown))));
-        Ok(shown)
+        let fingerprint = shown.fingerprint();
+        let latest = Latest { read: Instant::now(), shown: Arc::clone(&shown), fingerprint };
+        self.with(|state| state.shown = Some(latest));
+        Ok((shown, fingerprint))
     }
 
     /// Whether what is shown can differ the next time.

@@ -124,8 +124,7 @@ impl Member {
     }
 
     async fn client(&self) -> Result<Arc<Made>> {
-        let shown = self.login.shown().await?;
-        let fingerprint = shown.fingerprint();
+        let (shown, fingerprint) = self.login.shown().await?;
         if let Some(made) = self.made_with(fingerprint) {
             return Ok(made);
         }

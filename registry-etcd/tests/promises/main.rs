@@ -8,6 +8,7 @@
 mod cluster;
 mod full;
 mod go_zero;
+mod idle;
 mod lives;
 mod malformed;
 mod outage;
