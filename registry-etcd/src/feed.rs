@@ -70,8 +70,12 @@ pub(crate) struct Reader {
     cursor: Cursor,
     /// When the cursor last moved.
     moved: Instant,
+    /// The last change known; none of a service that was empty.
+    latest: Option<Anchor>,
     anchor: Option<Anchor>,
     proof: Proof,
+    /// Whether the member's word on where the stream is moves the cursor.
+    orderly: bool,
     early: u32,
     /// Events of the revision that the last response broke off in.
     rest: Vec<Event>,
@@ -111,7 +115,9 @@ impl Reader {
             stream,
             cursor: start.cursor,
             moved: Instant::now(),
+            latest: Anchor::of(start.cursor),
             anchor: start.anchor,
+            orderly: false,
             proof: Proof::awaited(start.head),
             early: 0,
             rest: Vec::new(),
@@ -174,6 +180,7 @@ impl Reader {
         }
         match self.proof {
             Proof::Due(at) if at <= Instant::now() => {
+                self.orderly = head.orderly;
                 self.proof = Proof::awaited(head.revision);
                 self.ask().await
             }
@@ -259,12 +266,18 @@ impl Reader {
             return Err(End::Failed(lost(ResetCause::Unknown, message)));
         };
         let anchor = Anchor { revision: at, hash: hashes().next_back().unwrap_or_default() };
-        self.cursor = Cursor::new(self.cursor.epoch(), Revision::new(at), anchor.proof(at));
-        self.moved = Instant::now();
+        self.latest = Some(anchor);
+        self.advance(at);
         if !changes.is_empty() {
             sender.send(FeedItem::Changes(Batch { cursor: self.cursor, changes })).await?;
         }
         Ok(())
+    }
+
+    fn advance(&mut self, at: u64) {
+        let proof = self.latest.map_or(0, |latest| latest.proof(at));
+        self.cursor = Cursor::new(self.cursor.epoch(), Revision::new(at), proof);
+        self.moved = Instant::now();
     }
 
     /// The stream says that it has delivered everything up to `at`.
@@ -283,6 +296,10 @@ impl Reader {
             return Err(End::Failed(lost(ResetCause::Diverged, message)));
         }
         self.proof = Proof::Due(Instant::now() + PROGRESS_INTERVAL);
+        if self.orderly && revision > self.cursor.revision().get() {
+            // What is compacted up to there is not needed any more.
+            self.advance(revision);
+        }
         sender.send(FeedItem::Progress(self.cursor)).await?;
         Ok(())
     }

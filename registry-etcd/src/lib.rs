@@ -64,6 +64,9 @@
 //!   members stand behind them, and that they run without `--unsafe-no-fsync`, is for whoever deploys them.
 //! - When a quota is exceeded, heartbeats, lookups and leaving go on, and new instances are refused as `StoreFull`. Releases before 3.4.20 and
 //!   3.5.7 refuse reads in transactions then (etcd-io/etcd#13435), and with them lookups.
+//! - Releases before 3.4.25 and 3.5.8 say too early that a watch has had everything (etcd-io/etcd#15220). There the cursor of a quiet service stays at its
+//!   last change, and a reconnect after that was compacted is a `Reset`. Releases from these on to 3.4.30 and 3.5.12 say nothing of a watch that
+//!   has had no event yet (etcd-io/etcd#17507): it may show as stale until its first. Use 3.5.13 or later where you can.
 
 mod connection;
 mod credentials;

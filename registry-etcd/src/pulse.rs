@@ -20,6 +20,8 @@ pub(crate) struct Head {
     pub(crate) revision: u64,
     /// When it was asked for: what was delivered later may be newer.
     pub(crate) asked: Instant,
+    /// Whether the member says where a stream is only when it has sent everything up to there. Not known of a head that did not come from a pulse.
+    pub(crate) orderly: bool,
 }
 
 /// The latest that is known of a member.
@@ -110,13 +112,17 @@ async fn run(member: Arc<Member>, beats: watch::Sender<Beat>) {
         let store = Arc::clone(&pulse.store);
         async move { client.get(&*store, None).await }
     };
+    let status = |mut client: etcd_client::Client| async move { client.status().await };
+    let status = member.request_within(pulse.interval, Operation::Watch, &status).await;
+    // A user may not be allowed to ask: then nothing is assumed.
+    let orderly = status.is_ok_and(|status| is_orderly(status.version()));
     while !pulse.ends_unheard(&beats) {
         let begun = Instant::now();
         match member.request_within(pulse.interval, Operation::Watch, &read).await {
             Ok(answer) => {
                 let epoch = answer.kvs().first().and_then(|kv| identity(kv.value()));
                 let revision = header_revision(answer.header());
-                beats.send_replace(Beat::Head(Head { epoch, revision, asked: begun }));
+                beats.send_replace(Beat::Head(Head { epoch, revision, asked: begun, orderly }));
             }
             Err(error) => {
                 tracing::debug!(member = %member.url(), %error, "member lost");
@@ -126,5 +132,38 @@ async fn run(member: Arc<Member>, beats: watch::Sender<Beat>) {
             }
         }
         sleep_until(begun + pulse.interval).await;
+    }
+}
+
+/// Progress of a stream overtakes its events in releases before 3.4.25 and 3.5.8 (etcd-io/etcd#15220).
+fn is_orderly(version: &str) -> bool {
+    let mut numbers = version.split(['.', '-']).map_while(|number| number.parse::<u64>().ok());
+    let mut next = || numbers.next().unwrap_or_default();
+    match (next(), next(), next()) {
+        (3, 4, patch) => patch >= 25,
+        (3, 5, patch) => patch >= 8,
+        (major, minor, _) => (major, minor) > (3, 5),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_releases_without_the_defect_are_trusted() {
+        for (version, orderly) in [
+            ("3.4.23", false),
+            ("3.4.25", true),
+            ("3.5.7", false),
+            ("3.5.16", true),
+            ("3.6.0-rc.1", true),
+            ("4.0.0", true),
+            ("3.3.27", false),
+            ("", false),
+            ("unknown", false),
+        ] {
+            assert_eq!(is_orderly(version), orderly, "{version}");
+        }
     }
 }

@@ -31,7 +31,7 @@ impl Store {
         let asked = Instant::now();
         let answer = self.connection.call(operation, read).await?;
         let epoch = answer.kvs().first().and_then(|kv| identity(kv.value()));
-        Ok(Head { epoch, revision: header_revision(answer.header()), asked })
+        Ok(Head { epoch, revision: header_revision(answer.header()), asked, orderly: false })
     }
 
     /// Writes the identity, unless another client was quicker.

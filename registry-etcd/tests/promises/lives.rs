@@ -125,6 +125,36 @@ async fn restored_and_written_more(layout: Layout) {
     survive(layout, restore, &[ResetCause::First, ResetCause::Diverged]).await;
 }
 
+/// Where etcd's word on how far a watch is can be trusted (3.4.25, 3.5.8), what is compacted of the time before it is not missed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_service_survives_compaction_and_a_cut_without_a_reset() {
+    let etcd = Etcd::start(server()).await.unwrap();
+    let trusted = !etcd.status().await.unwrap().version.starts_with("3.4.2");
+    let proxy = Proxy::start(etcd.client_address()).unwrap();
+    let client = registry_in(Layout::Json, [format!("http://{}", proxy.address())]);
+    let direct = registry_in(Layout::Json, [etcd.endpoint()]);
+    direct.register(&instance(1), &lasting()).await.unwrap();
+    let record = Record::start(&client).await;
+    write_much(&etcd).await;
+    let quiet_since = etcd.status().await.unwrap().revision;
+    if trusted {
+        let moved = async || record.told(|told| (told.cursor?.revision().get() >= quiet_since).then_some(()));
+        eventually("the cursor moves on although nothing changes", PATIENCE, moved).await;
+    }
+    proxy.set(Faults::refusing()).await;
+    proxy.cut().await;
+    etcd.compact().await.unwrap();
+    let other = direct.register(&instance(2), &lasting()).await.unwrap();
+    proxy.heal().await;
+    record.until_revision(other.revision, PATIENCE).await;
+    record.told(|told| {
+        let causes: &[_] =
+            if trusted { &[ResetCause::First] } else { &[ResetCause::First, ResetCause::Compacted] };
+        assert_eq!(told.resets, causes);
+        assert_eq!(told.view.as_ref().unwrap().len(), 2);
+    });
+}
+
 macro_rules! in_both_layouts {
     ($($name:ident: $act:expr;)*) => {
         mod json {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use registry_core::{
-    Change, Instance, RegisterOptions, Registrar, RegistrarOptions, Registry, ResetCause, Revision,
+    Change, Cursor, Instance, RegisterOptions, Registrar, RegistrarOptions, Registry, ResetCause, Revision,
     ServiceName, Snapshot, Ttl, WatchEvent, fold,
 };
 use registry_etcd::{EtcdOptions, EtcdRegistry, Layout};
@@ -137,6 +137,7 @@ pub(crate) struct Told {
     /// How many were deletions.
     pub(crate) deletions: usize,
     pub(crate) view: Option<Snapshot>,
+    pub(crate) cursor: Option<Cursor>,
     pub(crate) stale: bool,
 }
 
@@ -175,6 +176,7 @@ impl Record {
                     WatchEvent::Live { .. } => told.stale = false,
                     _ => {}
                 }
+                told.cursor = event.cursor().or(told.cursor);
                 fold(&mut told.view, &event);
             }
         });
