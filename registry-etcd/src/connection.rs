@@ -8,7 +8,8 @@ use std::time::Duration;
 use etcd_client::Client;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use registry_core::{Error, ErrorKind, Operation, Result};
+use registry_core::time::later;
+use registry_core::{Error, ErrorKind, Operation, OwnerToken, Result};
 use tokio::time::{Instant, sleep_until};
 
 use crate::error::failure;
@@ -23,7 +24,12 @@ pub(crate) struct Connection {
     current: AtomicUsize,
     request_timeout: Duration,
     hedge_after: Duration,
+    /// Further members that are asked although the first has not failed.
+    hedges: AtomicUsize,
 }
+
+/// So many may be under way: a store that is slow as a whole must not get every request several times.
+const HEDGES: usize = 16;
 
 impl Connection {
     /// `store` is the key that members are asked for to see whether they are there.
@@ -31,13 +37,25 @@ impl Connection {
         if options.endpoints.is_empty() {
             return Err(Error::invalid("endpoints", "is empty; etcd has at least one member"));
         }
+        for (field, duration) in [
+            ("connect timeout", options.connect_timeout),
+            ("request timeout", options.request_timeout),
+            ("probe interval", options.probe_interval),
+        ] {
+            if duration < Duration::from_millis(1) {
+                return Err(Error::invalid(field, format!("is {duration:?}, at least 1 ms is needed")));
+            }
+        }
+        let drawn = || OwnerToken::random().as_u128() as usize;
+        let first = options.first_member.unwrap_or_else(drawn) % options.endpoints.len();
         let login = Arc::new(Login::new(options));
         let member = |url: &String| Member::new(url, options, store, &login).map(Arc::new);
         Ok(Self {
             members: options.endpoints.iter().map(member).collect::<Result<_>>()?,
-            current: AtomicUsize::new(0),
+            current: AtomicUsize::new(first),
             request_timeout: options.request_timeout,
             hedge_after: options.hedge_after,
+            hedges: AtomicUsize::new(0),
         })
     }
 
@@ -83,17 +101,24 @@ impl Connection {
         let mut hedge_at = begun;
         loop {
             let now = Instant::now();
-            if attempts.is_empty() || now >= hedge_at {
+            let hedging = !attempts.is_empty();
+            if !hedging || now >= hedge_at {
                 match waiting.next() {
                     Some(at) => {
                         if at != first {
                             // Whoever asks next need not wait as long.
                             self.move_from(first);
+                            self.members[first].went_unanswered();
                         }
                         let member = &self.members[at];
+                        let hedge = hedging.then(|| Hedge::count(&self.hedges));
                         let attempt = member.request(operation, &request);
-                        attempts.push(async move { (at, attempt.await) });
-                        hedge_at = now + self.hedge_after;
+                        attempts.push(async move {
+                            let answer = (at, attempt.await);
+                            drop(hedge);
+                            answer
+                        });
+                        hedge_at = later(now, self.hedge_after);
                     }
                     None if attempts.is_empty() => {
                         let unknown = || failure(ErrorKind::Unavailable, operation, "no member");
@@ -117,8 +142,14 @@ impl Connection {
                     }
                     Err(error) => return Err(error),
                 },
-                () = sleep_until(hedge_at), if waiting.len() > 0 => {}
-                () = sleep_until(begun + self.request_timeout) => {
+                () = sleep_until(hedge_at), if waiting.len() > 0 => {
+                    if self.hedges.load(Ordering::Relaxed) >= HEDGES {
+                        hedge_at = later(Instant::now(), self.hedge_after);
+                    }
+                }
+                () = sleep_until(later(begun, self.request_timeout)) => {
+                    let asked = self.members.len() - waiting.len();
+                    self.turn(first).into_iter().take(asked).for_each(|at| self.members[at].went_unanswered());
                     let message = format!("no member of {} answered within {:?}", self.members.len(), self.request_timeout);
                     let error = failure(ErrorKind::Timeout, operation, message);
                     return Err(match failed {
@@ -134,6 +165,22 @@ impl Connection {
     fn turn(&self, first: usize) -> Vec<usize> {
         let count = self.members.len();
         (first..first + count).map(|at| at % count).collect()
+    }
+}
+
+/// Counts while it lives.
+struct Hedge<'a>(&'a AtomicUsize);
+
+impl<'a> Hedge<'a> {
+    fn count(hedges: &'a AtomicUsize) -> Self {
+        hedges.fetch_add(1, Ordering::Relaxed);
+        Self(hedges)
+    }
+}
+
+impl Drop for Hedge<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::member::Member;
 use crate::proof::{Anchor, hash};
 use crate::pulse::{Head, PulseReceiver};
 use crate::registry::EtcdRegistry;
-use crate::source::same;
+use crate::source::{Missing, same};
 use crate::store::header_revision;
 
 /// How long to wait before asking again where a stream is: etcd from 3.5.8 on does not answer for a stream that is still catching up, and those before
@@ -24,9 +24,10 @@ use crate::store::header_revision;
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a stream may take to say where it is, while nothing else comes, on a member that answers.
 const SILENCE: Duration = Duration::from_secs(3);
-/// How often a stream may say that it is current without having delivered the change to resume from, before that is looked for in the history: etcd
-/// before 3.4.25 and 3.5.8 may say so too early.
-const TOO_EARLY: u32 = 10;
+/// How often in a row a stream must say that it is current, and nothing else, where etcd says so too early.
+const QUIET: u32 = 4;
+/// And how often without having delivered the change to resume from, before that is looked for in the history.
+const MISSING: u32 = 10;
 
 /// Where a stream begins.
 #[derive(Clone, Copy, Debug)]
@@ -74,9 +75,8 @@ pub(crate) struct Reader {
     latest: Option<Anchor>,
     anchor: Option<Anchor>,
     proof: Proof,
-    /// Whether the member's word on where the stream is moves the cursor.
-    orderly: bool,
-    early: u32,
+    /// How often in a row the stream said that it is current, and nothing else.
+    quiet: u32,
     /// Events of the revision that the last response broke off in.
     rest: Vec<Event>,
 }
@@ -117,9 +117,8 @@ impl Reader {
             moved: Instant::now(),
             latest: Anchor::of(start.cursor),
             anchor: start.anchor,
-            orderly: false,
             proof: Proof::awaited(start.head),
-            early: 0,
+            quiet: 0,
             rest: Vec::new(),
         }
     }
@@ -180,7 +179,6 @@ impl Reader {
         }
         match self.proof {
             Proof::Due(at) if at <= Instant::now() => {
-                self.orderly = head.orderly;
                 self.proof = Proof::awaited(head.revision);
                 self.ask().await
             }
@@ -240,6 +238,19 @@ impl Reader {
         Ok(())
     }
 
+    /// The change to resume from does not come. Only when the history has something else in its place is that history another one for certain.
+    async fn look_for(&self, anchor: Anchor) -> Result<()> {
+        let message = "the change at the cursor is not in the history";
+        match self.registry.missing(&self.service, anchor).await? {
+            None => Ok(()),
+            Some(Missing::Compacted) => {
+                Err(lost(ResetCause::Compacted, "the change at the cursor is compacted"))
+            }
+            Some(Missing::Replaced) => Err(self.diverged(lost(ResetCause::Diverged, message)).await),
+            Some(Missing::Unknown) => Err(lost(ResetCause::Unknown, message)),
+        }
+    }
+
     /// All events of one revision.
     async fn deliver(&mut self, at: u64, events: &[Event], sender: &FeedSender) -> Result<(), End> {
         let hashes = || events.iter().filter_map(Event::kv).map(|kv| hash(at, kv.key(), kv.value()));
@@ -249,6 +260,7 @@ impl Reader {
             let message = "the change at the cursor is not the one that was delivered";
             return Err(End::Failed(self.diverged(lost(ResetCause::Diverged, message)).await));
         }
+        self.quiet = 0;
         // etcd before 3.4.25 may send what it has sent before.
         if at <= self.cursor.revision().get() {
             return Ok(());
@@ -265,7 +277,8 @@ impl Reader {
             let message = "somebody changed an address without what belongs to it";
             return Err(End::Failed(lost(ResetCause::Unknown, message)));
         };
-        let anchor = Anchor { revision: at, hash: hashes().next_back().unwrap_or_default() };
+        let deletion = events.last().is_some_and(|event| event.event_type() == EventType::Delete);
+        let anchor = Anchor { revision: at, hash: hashes().next_back().unwrap_or_default(), deletion };
         self.latest = Some(anchor);
         self.advance(at);
         if !changes.is_empty() {
@@ -278,6 +291,7 @@ impl Reader {
         let proof = self.latest.map_or(0, |latest| latest.proof(at));
         self.cursor = Cursor::new(self.cursor.epoch(), Revision::new(at), proof);
         self.moved = Instant::now();
+        self.registry.store().saw(self.cursor.epoch(), at);
     }
 
     /// The stream says that it has delivered everything up to `at`.
@@ -286,17 +300,19 @@ impl Reader {
         if at < revision {
             return Ok(());
         }
+        self.quiet += 1;
+        let orderly = self.member.pulse().is_orderly();
         if let Some(anchor) = self.anchor {
-            self.early += 1;
-            if self.early < TOO_EARLY || self.registry.shows(&self.service, anchor).await? {
-                return Ok(());
+            if self.quiet % MISSING == 0 || orderly {
+                return self.look_for(anchor).await.map_err(End::Failed);
             }
-            // Perhaps: a deletion cannot be looked for. So no new epoch for everybody.
-            let message = "the change at the cursor is not in the history";
-            return Err(End::Failed(lost(ResetCause::Diverged, message)));
+            return Ok(());
+        }
+        if !orderly && self.quiet < QUIET {
+            return Ok(());
         }
         self.proof = Proof::Due(Instant::now() + PROGRESS_INTERVAL);
-        if self.orderly && revision > self.cursor.revision().get() {
+        if orderly && revision > self.cursor.revision().get() {
             // What is compacted up to there is not needed any more.
             self.advance(revision);
         }

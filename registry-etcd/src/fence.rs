@@ -3,10 +3,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use etcd_client::{Client, KeyValue, Txn, TxnOp, TxnOpResponse};
 use registry_core::{ErrorKind, Operation, Result};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::connection::Connection;
 use crate::error::failure;
@@ -45,6 +47,7 @@ pub(crate) struct Fences {
 
 struct Shared {
     connection: Arc<Connection>,
+    deadline: Duration,
     queue: Mutex<Queue>,
 }
 
@@ -55,8 +58,9 @@ struct Queue {
 }
 
 impl Fences {
-    pub(crate) fn new(connection: Arc<Connection>) -> Self {
-        Self { shared: Arc::new(Shared { connection, queue: Mutex::default() }) }
+    /// `deadline`: how long an answer may take, waiting in line included.
+    pub(crate) fn new(connection: Arc<Connection>, deadline: Duration) -> Self {
+        Self { shared: Arc::new(Shared { connection, deadline, queue: Mutex::default() }) }
     }
 
     /// Whether all of it is true. Linearizable. Asked for at once while few requests are under way, together with others otherwise.
@@ -74,8 +78,18 @@ impl Fences {
             let round = Round { fences: self.clone(), counted: true };
             tokio::spawn(round.run());
         }
-        let ended = |_| failure(ErrorKind::Closed, Operation::Keepalive, "the runtime shuts down");
-        asked.await.map_err(ended)?
+        match timeout(self.shared.deadline, asked).await {
+            Ok(Ok(held)) => held,
+            // The task that asked ended with its runtime; the next one asks again.
+            Ok(Err(_)) => {
+                Err(failure(ErrorKind::Unavailable, Operation::Keepalive, "the question was not put"))
+            }
+            Err(_) => Err(failure(
+                ErrorKind::Timeout,
+                Operation::Keepalive,
+                "the owner of the entry was not told in time",
+            )),
+        }
     }
 
     async fn ask(&self, keys: &[Held]) -> Result<Vec<bool>> {

@@ -1,10 +1,11 @@
 //! Heartbeats of all leases of a client over one stream.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use etcd_client::{LeaseKeepAliveStream, LeaseKeeper};
+use registry_core::time::later;
 use registry_core::{Error, ErrorKind, Operation, Result};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -35,6 +36,14 @@ pub(crate) struct Heartbeats {
 struct Stream {
     requests: mpsc::UnboundedSender<(i64, Waiter)>,
     member: Arc<Member>,
+    /// When etcd last answered on it.
+    answered: Mutex<Instant>,
+}
+
+impl Stream {
+    fn answered(&self) -> MutexGuard<'_, Instant> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Heartbeats {
@@ -51,7 +60,7 @@ impl Heartbeats {
 
     /// Renews `lease`; gives its TTL in seconds.
     pub(crate) async fn beat(&self, lease: i64) -> Result<i64> {
-        let deadline = Instant::now() + self.request_timeout;
+        let deadline = later(Instant::now(), self.request_timeout);
         let mut failed = None;
         loop {
             match timeout_at(deadline, self.try_beat(lease)).await {
@@ -91,22 +100,28 @@ impl Heartbeats {
             self.leave(&stream);
             return Err(ended());
         }
-        match timeout(self.patience, answer).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => {
-                self.leave(&stream);
-                Err(ended())
-            }
-            Err(_) => {
-                self.leave(&stream);
-                self.connection.leave(&stream.member);
-                Err(failure(ErrorKind::Timeout, Operation::Keepalive, "a heartbeat was not answered in time"))
+        let sent = Instant::now();
+        let mut answer = std::pin::pin!(answer);
+        loop {
+            // One that answers others is slow, not gone.
+            let since = sent.max(*stream.answered());
+            match timeout_at(later(since, self.patience), answer.as_mut()).await {
+                Ok(Ok(result)) => return result,
+                Ok(Err(_)) => {
+                    self.leave(&stream);
+                    return Err(ended());
+                }
+                Err(_) if *stream.answered() > since => {}
+                Err(_) => break,
             }
         }
+        self.leave(&stream);
+        self.connection.leave(&stream.member);
+        Err(failure(ErrorKind::Timeout, Operation::Keepalive, "a heartbeat was not answered in time"))
     }
 
     async fn open(&self, lease: i64) -> Result<Opened> {
-        let _opening = self.opening.lock().await;
+        let opening = self.opening.lock().await;
         if let Some(stream) = self.present() {
             return Ok(Opened::By(stream));
         }
@@ -116,9 +131,10 @@ impl Heartbeats {
         let (waiter, answer) = oneshot::channel();
         // The library keeps the first answer's TTL to itself; the second one tells it.
         let _ = requests.send((lease, waiter));
-        let stream = Arc::new(Stream { requests, member });
+        let stream = Arc::new(Stream { requests, member, answered: Mutex::new(Instant::now()) });
         self.slot(|slot| *slot = Some(Arc::clone(&stream)));
-        tokio::spawn(pump(keeper, responses, receiver));
+        tokio::spawn(pump(Arc::downgrade(&stream), keeper, responses, receiver));
+        drop(opening);
         match answer.await {
             Ok(ttl) => ttl.map(Opened::Now),
             Err(_) => Ok(Opened::By(stream)),
@@ -153,6 +169,7 @@ enum Opened {
 
 /// Sends heartbeats and hands out the answers, until the stream breaks or nobody needs it.
 async fn pump(
+    stream: Weak<Stream>,
     mut keeper: LeaseKeeper,
     mut responses: LeaseKeepAliveStream,
     mut requests: mpsc::UnboundedReceiver<(i64, Waiter)>,
@@ -165,6 +182,9 @@ async fn pump(
             response = responses.message() => {
                 let error = match response {
                     Ok(Some(response)) => {
+                        if let Some(stream) = stream.upgrade() {
+                            *stream.answered() = Instant::now();
+                        }
                         let answer = renewed(response.ttl());
                         for waiter in waiting.remove(&response.id()).unwrap_or_default() {
                             let _ = waiter.send(answer.clone());

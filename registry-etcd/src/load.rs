@@ -1,7 +1,9 @@
 //! All instances of a service at one revision, page by page, with the identity of the store that they are of.
 
 use etcd_client::{GetOptions, GetResponse, Txn, TxnOp, TxnOpResponse};
-use registry_core::{Cursor, Epoch, ErrorKind, Operation, Result, Revision, ServiceName, Snapshot};
+use registry_core::{
+    Cursor, Epoch, ErrorKind, Operation, ResetCause, Result, Revision, ServiceName, Snapshot,
+};
 
 use crate::connection::Connection;
 use crate::error::{failure, is_too_large};
@@ -34,11 +36,19 @@ impl Loader<'_> {
     /// Linearizable.
     pub(crate) async fn load(&self, service: &ServiceName, operation: Operation) -> Result<Snapshot> {
         for _ in 0..TRIES {
-            if let Some(snapshot) = self.try_load(service, operation).await? {
-                return Ok(snapshot);
+            match self.try_load(service, operation).await {
+                Ok(Some(snapshot)) => return Ok(snapshot),
+                Ok(None) => {}
+                // The revision that was being read.
+                Err(error) if error.reset_cause() == Some(ResetCause::Compacted) => {}
+                Err(error) => return Err(error),
             }
         }
-        Err(failure(ErrorKind::Unavailable, operation, "the store was replaced while it was read"))
+        Err(failure(
+            ErrorKind::Unavailable,
+            operation,
+            "the store was replaced or compacted, again and again, while it was read",
+        ))
     }
 
     async fn try_load(&self, service: &ServiceName, operation: Operation) -> Result<Option<Snapshot>> {
@@ -72,7 +82,11 @@ impl Loader<'_> {
             for kv in page.range.kvs() {
                 let modified = u64::try_from(kv.mod_revision()).unwrap_or_default();
                 if newest.is_none_or(|newest| newest.revision < modified) {
-                    newest = Some(Anchor { revision: modified, hash: hash(modified, kv.key(), kv.value()) });
+                    newest = Some(Anchor {
+                        revision: modified,
+                        hash: hash(modified, kv.key(), kv.value()),
+                        deletion: false,
+                    });
                 }
                 match self.malformed.read(self.codec, service, kv) {
                     Item::Other => {}
@@ -89,7 +103,9 @@ impl Loader<'_> {
             }
         }
         let proof = newest.map_or(0, |newest| newest.proof(at));
-        let cursor = Cursor::new(epoch.unwrap_or_default(), Revision::new(at), proof);
+        let epoch = epoch.unwrap_or_default();
+        self.store.saw(epoch, at);
+        let cursor = Cursor::new(epoch, Revision::new(at), proof);
         let (entries, skipped) = assemble(items);
         Ok(Some(Snapshot::new(service.clone(), cursor, entries).with_skipped(skipped)))
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use registry_core::backoff::Backoff;
-use registry_core::{Error, ErrorKind, Operation, Result};
+use registry_core::{Error, ErrorKind, Operation, OwnerToken, Result};
 use tokio::time::Instant;
 
 use crate::credentials::{Shown, Tls, User};
@@ -12,7 +12,7 @@ use crate::error::failure;
 use crate::options::EtcdOptions;
 
 /// The waits before what was refused is shown again: checking a password costs the server a tenth of a second of computing.
-const AFTER_REFUSAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const AFTER_REFUSAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 
 /// Shared by all members.
 #[derive(Debug)]
@@ -23,10 +23,10 @@ pub(crate) struct Login {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     shown: Option<Latest>,
     refused: Option<Refused>,
+    dice: fastrand::Rng,
 }
 
 /// What was read last, when, and its fingerprint.
@@ -57,7 +57,11 @@ impl Login {
             user: options.user.clone(),
             tls: options.tls.clone(),
             keep: options.probe_interval,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                shown: None,
+                refused: None,
+                dice: fastrand::Rng::with_seed(OwnerToken::random().as_u128() as u64),
+            }),
         }
     }
 
@@ -108,7 +112,7 @@ impl Login {
             let same = state.refused.as_ref().filter(|refused| refused.fingerprint == fingerprint);
             let times = same.map_or(0, |refused| refused.times.saturating_add(1));
             let (base, cap) = AFTER_REFUSAL;
-            let until = Instant::now() + Backoff::new(base, cap).delay(times, 1.0);
+            let until = Instant::now() + Backoff::new(base, cap).delay(times, state.dice.f64());
             state.refused = Some(Refused { fingerprint, error: error.clone(), times, until });
         });
     }

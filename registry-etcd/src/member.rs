@@ -2,14 +2,15 @@
 
 use std::error::Error as _;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions};
 use registry_core::{Error, ErrorKind, Operation, Result};
+use tokio::time::{Instant, timeout};
 use tonic::Code;
 
+use crate::credentials::Shown;
 use crate::error::{chain, classify, failure};
 use crate::login::Login;
 use crate::options::EtcdOptions;
@@ -19,6 +20,10 @@ use crate::pulse::{Pulse, PulseReceiver};
 /// (`--grpc-keepalive-min-time`, and `PermitWithoutStream` of gRPC). The pulse notices sooner; these are for idle connections.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may leave everything unanswered before it is given up.
+const SILENT: Duration = Duration::from_secs(5);
+/// How long logging in may take. An etcd that has many to check takes its time, and checks whether or not somebody still waits.
+const LOGIN: Duration = Duration::from_secs(30);
 
 pub(crate) struct Member {
     url: String,
@@ -34,8 +39,19 @@ pub(crate) struct Member {
 struct Made {
     client: Client,
     fingerprint: u64,
-    /// Whether etcd ever answered it.
-    answered: AtomicBool,
+    made: Instant,
+    /// When etcd last answered it; `None` before it ever did.
+    answered: Mutex<Option<Instant>>,
+}
+
+impl Made {
+    fn answered(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_silent(&self) -> bool {
+        self.answered().unwrap_or(self.made).elapsed() >= SILENT
+    }
 }
 
 impl std::fmt::Debug for Member {
@@ -88,7 +104,7 @@ impl Member {
 
     /// Makes one request; makes the client anew, once, when etcd no longer knows who we are, or when the runtime that it was made on has ended.
     pub(crate) async fn request<T, F>(
-        &self,
+        self: &Arc<Self>,
         operation: Operation,
         request: &impl Fn(Client) -> F,
     ) -> Result<T>
@@ -98,12 +114,15 @@ impl Member {
         let made = self.client().await.map_err(|error| error.with_operation(operation))?;
         let error = match request(made.client.clone()).await {
             Ok(answer) => {
-                made.answered.store(true, Ordering::Relaxed);
+                *made.answered() = Some(Instant::now());
                 return Ok(answer);
             }
             Err(error) => error,
         };
-        if self.url.starts_with("https://") && !made.answered.load(Ordering::Relaxed) && is_hang_up(&error) {
+        if is_an_answer(&error) {
+            *made.answered() = Some(Instant::now());
+        }
+        if self.url.starts_with("https://") && made.answered().is_none() && is_hang_up(&error) {
             // TLS 1.3 tells a client that its certificate is not accepted only after the handshake, and the library drops what it is told.
             let message =
                 "etcd hung up after the TLS handshake: it does not accept our certificate, or demands one";
@@ -118,23 +137,36 @@ impl Member {
         request(made.client.clone()).await.map_err(|error| classify(operation, error))
     }
 
-    /// The connection is no good: the next request makes another.
-    pub(crate) fn drop_client(&self) {
-        self.slot(|slot| *slot = None);
+    /// A request had no answer in time. A connection that has been silent for long is given up, because what hangs in it may hang for minutes after the
+    /// network is back; not sooner, because a new one may have to log in, and an etcd that is slow must not be asked to check passwords.
+    pub(crate) fn went_unanswered(&self) {
+        self.slot(|slot| {
+            slot.take_if(|made| made.is_silent());
+        });
     }
 
-    async fn client(&self) -> Result<Arc<Made>> {
+    /// The client to use now. One that must be made is made once for all who ask, in a task of its own: who gives up waiting does not stop a login.
+    async fn client(self: &Arc<Self>) -> Result<Arc<Made>> {
         let (shown, fingerprint) = self.login.shown().await?;
         if let Some(made) = self.made_with(fingerprint) {
             return Ok(made);
         }
-        let _making = self.making.lock().await;
-        if let Some(made) = self.made_with(fingerprint) {
-            return Ok(made);
-        }
-        if let Some(refusal) = self.login.standing_refusal(fingerprint) {
-            return Err(refusal);
-        }
+        let this = Arc::clone(self);
+        let making = tokio::spawn(async move {
+            let _making = this.making.lock().await;
+            if let Some(made) = this.made_with(fingerprint) {
+                return Ok(made);
+            }
+            match this.login.standing_refusal(fingerprint) {
+                Some(refusal) => Err(refusal),
+                None => this.make(&shown, fingerprint).await,
+            }
+        });
+        let ended = |_| Err(failure(ErrorKind::Closed, Operation::Connect, "the runtime shuts down"));
+        making.await.unwrap_or_else(ended)
+    }
+
+    async fn make(&self, shown: &Shown, fingerprint: u64) -> Result<Arc<Made>> {
         let mut options = ConnectOptions::new()
             .with_connect_timeout(self.connect_timeout)
             .with_keep_alive(PING_INTERVAL, PING_TIMEOUT)
@@ -147,23 +179,31 @@ impl Member {
         if let Some((name, password)) = &shown.login {
             options = options.with_user(name, password);
         }
-        let client = match Client::connect([&self.url], Some(options)).await {
-            // Users are configured before they are demanded.
-            Err(error) if is_without_users(&error) => {
-                tracing::warn!(member = %self.url, "etcd demands no users; connecting as nobody");
-                Client::connect([&self.url], Some(plain)).await
+        let connecting = async {
+            match Client::connect([&self.url], Some(options)).await {
+                // Users are configured before they are demanded.
+                Err(error) if is_without_users(&error) => {
+                    tracing::warn!(member = %self.url, "etcd demands no users; connecting as nobody");
+                    Client::connect([&self.url], Some(plain)).await
+                }
+                connected => connected,
             }
-            connected => connected,
         };
-        let client = client.map_err(|error| {
-            let error = classify(Operation::Connect, error);
-            if error.kind() == ErrorKind::Unauthenticated {
-                self.login.was_refused(fingerprint, &error);
+        let client = match timeout(LOGIN, connecting).await {
+            Ok(client) => client.map_err(|error| classify(Operation::Connect, error)),
+            Err(_) => {
+                let message = format!("{} did not answer a login within {LOGIN:?}", self.url);
+                Err(failure(ErrorKind::Timeout, Operation::Connect, message))
             }
-            error
+        };
+        let client = client.inspect_err(|error| {
+            if matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::Timeout) {
+                self.login.was_refused(fingerprint, error);
+            }
         })?;
         self.login.was_accepted();
-        let made = Arc::new(Made { client, fingerprint, answered: AtomicBool::new(false) });
+        let made = Made { client, fingerprint, made: Instant::now(), answered: Mutex::default() };
+        let made = Arc::new(made);
         self.slot(|slot| *slot = Some(Arc::clone(&made)));
         Ok(made)
     }
@@ -184,7 +224,7 @@ impl Member {
 
     /// A request of this member alone, within `limit`.
     pub(crate) async fn request_within<T, F>(
-        &self,
+        self: &Arc<Self>,
         limit: Duration,
         operation: Operation,
         request: &impl Fn(Client) -> F,
@@ -192,7 +232,7 @@ impl Member {
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
-        let answer = tokio::time::timeout(limit, self.request(operation, request)).await;
+        let answer = timeout(limit, self.request(operation, request)).await;
         answer.unwrap_or_else(|_| {
             let message = format!("{} gave no answer within {limit:?}", self.url);
             Err(failure(ErrorKind::Timeout, operation, message))
@@ -211,6 +251,11 @@ fn is_unknown_to_etcd(error: &etcd_client::Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether etcd itself said so.
+fn is_an_answer(error: &etcd_client::Error) -> bool {
+    matches!(error, etcd_client::Error::GRpcStatus(status) if status.source().is_none())
 }
 
 /// The connection was there and was closed before an answer came.

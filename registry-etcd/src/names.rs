@@ -1,13 +1,13 @@
 //! Which services have instances: one look at each, however many instances it has.
 
-use etcd_client::{Client, GetOptions};
+use etcd_client::{Client, GetOptions, GetResponse};
 use registry_core::{Operation, Result, ServiceName};
 
 use crate::layout::Item;
 use crate::registry::EtcdRegistry;
 
-/// Keys in one answer: enough for a store full of keys of others, few enough for instances of the greatest size.
-const PAGE: i64 = 32;
+/// Keys in one answer, without their values: there may be many of others.
+const PAGE: i64 = 1_000;
 
 impl EtcdRegistry {
     pub(crate) async fn names(&self, prefix: &str) -> Result<Vec<ServiceName>> {
@@ -15,7 +15,7 @@ impl EtcdRegistry {
         let (mut start, end) = (start.into_bytes(), end.into_bytes());
         let mut names = Vec::new();
         while start < end {
-            let options = GetOptions::new().with_range(end.clone()).with_limit(PAGE);
+            let options = GetOptions::new().with_range(end.clone()).with_limit(PAGE).with_keys_only();
             let ask = |mut client: Client| {
                 let (from, options) = (start.clone(), options.clone());
                 async move { client.get(from, Some(options)).await }
@@ -32,7 +32,7 @@ impl EtcdRegistry {
                 let Some(name) = self.codec().parse(kv.key()).map(|key| key.service().clone()) else {
                     continue;
                 };
-                if name.as_str().starts_with(prefix) && self.lists(&name, kv).await? {
+                if name.as_str().starts_with(prefix) && self.lists(&name, kv.key()).await? {
                     behind = self.codec().range(&name).1.into_bytes();
                     names.push(name);
                 }
@@ -45,18 +45,21 @@ impl EtcdRegistry {
     }
 
     /// Whether a key stands for an instance that a lookup would list.
-    async fn lists(&self, service: &ServiceName, kv: &etcd_client::KeyValue) -> Result<bool> {
+    async fn lists(&self, service: &ServiceName, key: &[u8]) -> Result<bool> {
+        let found = self.get(key).await?;
+        let Some(kv) = found.kvs().first() else { return Ok(false) };
         match self.malformed().read(self.codec(), service, kv) {
             Item::Entry(_, None) => Ok(true),
             Item::Entry(_, Some(beside)) => {
-                let ask = |mut client: Client| {
-                    let key = beside.key().to_vec();
-                    async move { client.get(key, None).await }
-                };
-                let found = self.connection().call(Operation::Services, ask).await?;
+                let found = self.get(beside.key()).await?;
                 Ok(found.kvs().first().is_some_and(|kv| beside.is(kv)))
             }
             _ => Ok(false),
         }
+    }
+
+    async fn get(&self, key: &[u8]) -> Result<GetResponse> {
+        let ask = |mut client: Client| async move { client.get(key, None).await };
+        self.connection().call(Operation::Services, ask).await
     }
 }

@@ -10,9 +10,11 @@ use crate::credentials::{Material, Tls, User};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EtcdOptions {
-    /// URLs of the members, such as `http://127.0.0.1:2379` or `https://etcd-1:2379`; at least one. The first one that answers is used until
+    /// URLs of the members, such as `http://127.0.0.1:2379` or `https://etcd-1:2379`; at least one. One that answers is used until
     /// it fails. Without `http://` or `https://` it is the latter where [`tls`](Self::tls) is set.
     pub endpoints: Vec<String>,
+    /// Which of them is asked first, counted from 0. Default: drawn at random, so that many clients spread over the members.
+    pub first_member: Option<usize>,
     /// How entries lie in etcd. Default: [`Layout::Json`].
     pub layout: Layout,
     /// What all keys begin with, without a trailing `/`. Default: `/registry`; nothing with [`Layout::GoZero`].
@@ -57,6 +59,7 @@ impl EtcdOptions {
     pub fn new<E: Into<String>>(endpoints: impl IntoIterator<Item = E>) -> Self {
         Self {
             endpoints: endpoints.into_iter().map(Into::into).collect(),
+            first_member: None,
             layout: Layout::Json,
             prefix: Layout::Json.default_prefix().into(),
             user: None,
@@ -68,6 +71,13 @@ impl EtcdOptions {
             page: 1_000,
             resume: ResumeOptions::default(),
         }
+    }
+
+    /// Sets which member is asked first, counted from 0.
+    #[must_use]
+    pub fn with_first_member(mut self, at: usize) -> Self {
+        self.first_member = Some(at);
+        self
     }
 
     /// Sets the layout, and the prefix to the layout's default.

@@ -10,20 +10,29 @@ use registry_core::Cursor;
 pub(crate) struct Anchor {
     pub(crate) revision: u64,
     pub(crate) hash: u32,
+    /// Whether it was a deletion, of which only a watch can tell.
+    pub(crate) deletion: bool,
 }
+
+/// In a proof: the change was a deletion. Below it 31 bits of distance and 32 of hash.
+const DELETION: u64 = 1 << 63;
 
 impl Anchor {
     /// Of a cursor's proof.
     pub(crate) fn of(cursor: Cursor) -> Option<Self> {
-        let (back, hash) = (cursor.proof() >> 32, cursor.proof() as u32);
+        let (back, hash) = ((cursor.proof() & !DELETION) >> 32, cursor.proof() as u32);
         let revision = cursor.revision().get().checked_sub(back)?;
-        (hash != 0).then_some(Self { revision, hash })
+        (hash != 0).then_some(Self { revision, hash, deletion: cursor.proof() & DELETION != 0 })
     }
 
     /// The proof of a cursor at `at`; 0 where it would not fit, so that the cursor is not resumed.
     pub(crate) fn proof(self, at: u64) -> u64 {
-        u32::try_from(at.saturating_sub(self.revision))
-            .map_or(0, |back| u64::from(back) << 32 | u64::from(self.hash))
+        let back = at.saturating_sub(self.revision);
+        if back >= 1 << 31 {
+            return 0;
+        }
+        let deletion = if self.deletion { DELETION } else { 0 };
+        deletion | back << 32 | u64::from(self.hash)
     }
 }
 
@@ -47,11 +56,13 @@ mod tests {
 
     #[test]
     fn an_anchor_survives_in_a_cursor() {
-        let anchor = Anchor { revision: 10, hash: 7 };
-        let cursor = |at: u64| Cursor::new(Epoch::new(1), Revision::new(at), anchor.proof(at));
-        assert_eq!(Anchor::of(cursor(10)), Some(anchor));
-        assert_eq!(Anchor::of(cursor(5_000)), Some(anchor));
-        assert_eq!(Anchor::of(cursor(10 + (1 << 33))), None);
+        for deletion in [false, true] {
+            let anchor = Anchor { revision: 10, hash: 7, deletion };
+            let cursor = |at: u64| Cursor::new(Epoch::new(1), Revision::new(at), anchor.proof(at));
+            assert_eq!(Anchor::of(cursor(10)), Some(anchor));
+            assert_eq!(Anchor::of(cursor(5_000)), Some(anchor));
+            assert_eq!(Anchor::of(cursor(10 + (1 << 31))), None);
+        }
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Whether a member in use is there, has a quorum, and holds the same store: asked at an interval, once for all who want to know.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use registry_core::{Epoch, Error, ErrorKind, Operation, Result};
+use registry_core::time::later;
+use registry_core::{Epoch, Error, ErrorKind, Operation, OwnerToken, Result};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -20,8 +22,6 @@ pub(crate) struct Head {
     pub(crate) revision: u64,
     /// When it was asked for: what was delivered later may be newer.
     pub(crate) asked: Instant,
-    /// Whether the member says where a stream is only when it has sent everything up to there. Not known of a head that did not come from a pulse.
-    pub(crate) orderly: bool,
 }
 
 /// The latest that is known of a member.
@@ -40,6 +40,7 @@ enum Beat {
 pub(crate) struct Pulse {
     interval: Duration,
     store: Arc<str>,
+    orderly: AtomicBool,
     /// What the task tells; `None` when none runs.
     running: Mutex<Option<watch::Receiver<Beat>>>,
 }
@@ -73,7 +74,12 @@ impl PulseReceiver {
 
 impl Pulse {
     pub(crate) fn new(interval: Duration, store: &str) -> Self {
-        Self { interval, store: store.into(), running: Mutex::default() }
+        Self { interval, store: store.into(), orderly: AtomicBool::new(false), running: Mutex::default() }
+    }
+
+    /// Whether the member says where a stream is only when it has sent everything up to there, as far as is known.
+    pub(crate) fn is_orderly(&self) -> bool {
+        self.orderly.load(Ordering::Relaxed)
     }
 
     pub(crate) fn subscribe(&self, member: &Arc<Member>) -> PulseReceiver {
@@ -108,30 +114,34 @@ impl Pulse {
 
 async fn run(member: Arc<Member>, beats: watch::Sender<Beat>) {
     let pulse = member.pulse();
+    let mut dice = fastrand::Rng::with_seed(OwnerToken::random().as_u128() as u64);
     let read = |mut client: etcd_client::Client| {
         let store = Arc::clone(&pulse.store);
         async move { client.get(&*store, None).await }
     };
     let status = |mut client: etcd_client::Client| async move { client.status().await };
-    let status = member.request_within(pulse.interval, Operation::Watch, &status).await;
     // A user may not be allowed to ask: then nothing is assumed.
-    let orderly = status.is_ok_and(|status| is_orderly(status.version()));
+    if let Ok(status) = member.request_within(pulse.interval, Operation::Watch, &status).await {
+        pulse.orderly.store(is_orderly(status.version()), Ordering::Relaxed);
+    }
     while !pulse.ends_unheard(&beats) {
         let begun = Instant::now();
         match member.request_within(pulse.interval, Operation::Watch, &read).await {
             Ok(answer) => {
                 let epoch = answer.kvs().first().and_then(|kv| identity(kv.value()));
                 let revision = header_revision(answer.header());
-                beats.send_replace(Beat::Head(Head { epoch, revision, asked: begun, orderly }));
+                beats.send_replace(Beat::Head(Head { epoch, revision, asked: begun }));
             }
             Err(error) => {
                 tracing::debug!(member = %member.url(), %error, "member lost");
-                member.drop_client();
+                member.went_unanswered();
                 beats.send_replace(Beat::Lost(error));
                 return;
             }
         }
-        sleep_until(begun + pulse.interval).await;
+        // Less than the interval, by another part each time: clients that were disturbed together must not beat in step.
+        let jitter = 0.8 + 0.2 * dice.f64();
+        sleep_until(later(begun, pulse.interval.mul_f64(jitter))).await;
     }
 }
 

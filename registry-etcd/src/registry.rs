@@ -57,7 +57,7 @@ impl EtcdRegistry {
         let shared = Shared {
             store: Store::new(codec.store(), Arc::clone(&connection)),
             heartbeats: Heartbeats::new(Arc::clone(&connection), &options),
-            fences: Fences::new(Arc::clone(&connection)),
+            fences: Fences::new(Arc::clone(&connection), options.request_timeout),
             held: HeldLeases::default(),
             malformed: Malformed::default(),
             options,
@@ -110,6 +110,11 @@ impl EtcdRegistry {
 #[async_trait]
 impl Registry for EtcdRegistry {
     async fn register(&self, instance: &Instance, options: &RegisterOptions) -> Result<Registration> {
+        if !self.codec().allows(instance.id()) {
+            let error =
+                Error::invalid("instance id", "is one that this layout keeps for what others publish");
+            return Err(error.with_operation(Operation::Register).with_backend(BACKEND));
+        }
         self.write_new(instance, options).await
     }
 

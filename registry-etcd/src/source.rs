@@ -1,9 +1,9 @@
 //! Opening one connection's worth of a watch.
 
 use async_trait::async_trait;
-use etcd_client::{Client, GetOptions, GetResponse, KeyValue, WatchOptions};
+use etcd_client::{Client, GetOptions, GetResponse, WatchOptions};
 use registry_core::{
-    Cursor, Feed, FeedItem, Operation, ResetCause, Result, ServiceName, Snapshot, WatchSource, resume,
+    Cursor, Error, Feed, FeedItem, Operation, ResetCause, Result, ServiceName, Snapshot, WatchSource, resume,
 };
 
 use crate::error::lost;
@@ -60,13 +60,7 @@ impl EtcdRegistry {
     /// Whether the store is the one that `cursor` came from, as far as that can be told before its history is seen.
     async fn same_store(&self, cursor: Cursor) -> Result<Head> {
         let head = self.store().head(Operation::Watch).await?;
-        if let Err(error) = same(head, cursor) {
-            if error.reset_cause() == Some(ResetCause::Diverged) {
-                self.store().begin_epoch(cursor.epoch()).await;
-            }
-            return Err(error);
-        }
-        Ok(head)
+        same(head, cursor).map(|()| head)
     }
 
     /// A cursor without a change to show comes from a service that was empty then; if it was so in the present history, what comes later is all
@@ -87,26 +81,40 @@ impl EtcdRegistry {
         anchor: Anchor,
         cursor: Cursor,
     ) -> Result<Option<Anchor>> {
-        let look = self.latest_at(service, anchor.revision, 1, i64::MAX).await;
-        let compacted = match look {
-            Ok(_) => return Ok(Some(anchor)),
-            Err(error) if error.reset_cause() == Some(ResetCause::Compacted) => error,
-            Err(error) => return Err(error),
-        };
+        let Some(compacted) = self.compacted_at(anchor.revision).await? else { return Ok(Some(anchor)) };
         let modified = i64::try_from(anchor.revision).unwrap_or(i64::MAX);
         let found = self.latest_at(service, cursor.revision().get(), 0, modified).await?;
-        let is_anchor = |kv: &KeyValue| hash(anchor.revision, kv.key(), kv.value()) == anchor.hash;
-        if found.kvs().iter().all(|kv| kv.mod_revision() == modified) && found.kvs().iter().any(is_anchor) {
+        if found.kvs().iter().all(|kv| kv.mod_revision() == modified) && shows(&found, anchor) {
             return Ok(None);
         }
         Err(compacted)
     }
 
-    /// Whether a change can be seen in the present history; not if it was a deletion.
-    pub(crate) async fn shows(&self, service: &ServiceName, anchor: Anchor) -> Result<bool> {
+    /// The error with which etcd says that the state at a revision is compacted; `None` when it is not. Costs a look at one key.
+    async fn compacted_at(&self, revision: u64) -> Result<Option<Error>> {
+        let options =
+            GetOptions::new().with_revision(i64::try_from(revision).unwrap_or(i64::MAX)).with_keys_only();
+        let ask = |mut client: Client| {
+            let options = options.clone();
+            async move { client.get(self.store().key(), Some(options)).await }
+        };
+        match self.connection().call(Operation::Watch, ask).await {
+            Ok(_) => Ok(None),
+            Err(error) if error.reset_cause() == Some(ResetCause::Compacted) => Ok(Some(error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Why a watch that should have delivered `anchor` has not: `None` when the change is in the history, so that it is still to come.
+    pub(crate) async fn missing(&self, service: &ServiceName, anchor: Anchor) -> Result<Option<Missing>> {
+        if anchor.deletion {
+            // etcd does not show a deletion at the very revision up to which it is compacted.
+            let compacted = self.compacted_at(anchor.revision.saturating_sub(1)).await?;
+            return Ok(Some(compacted.map_or(Missing::Unknown, |_| Missing::Compacted)));
+        }
         let least = i64::try_from(anchor.revision).unwrap_or(i64::MAX);
         let found = self.latest_at(service, anchor.revision, 0, least).await?;
-        Ok(found.kvs().iter().any(|kv| hash(anchor.revision, kv.key(), kv.value()) == anchor.hash))
+        Ok((!shows(&found, anchor)).then_some(Missing::Replaced))
     }
 
     /// The keys of a service as they were at a revision, those that were changed at `least` or later.
@@ -123,6 +131,21 @@ impl EtcdRegistry {
         };
         self.connection().call(Operation::Watch, ask).await
     }
+}
+
+/// Why a change is not delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// The history was compacted up to it.
+    Compacted,
+    /// The history has something else there, for certain.
+    Replaced,
+    /// It cannot be looked for.
+    Unknown,
+}
+
+fn shows(found: &GetResponse, anchor: Anchor) -> bool {
+    found.kvs().iter().any(|kv| hash(anchor.revision, kv.key(), kv.value()) == anchor.hash)
 }
 
 /// Whether `head` can be of the history that `cursor` came from.

@@ -1,6 +1,6 @@
 //! The identity of the store: a random number, written once, that tells stretches of history apart.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use etcd_client::{Compare, CompareOp, ResponseHeader, Txn, TxnOp};
 use registry_core::{Epoch, Operation, OwnerToken, Result};
@@ -13,11 +13,13 @@ use crate::pulse::Head;
 pub(crate) struct Store {
     key: String,
     connection: Arc<Connection>,
+    /// The highest revision that etcd has answered with, and in which epoch.
+    seen: Mutex<(Epoch, u64)>,
 }
 
 impl Store {
     pub(crate) fn new(key: String, connection: Arc<Connection>) -> Self {
-        Self { key, connection }
+        Self { key, connection, seen: Mutex::default() }
     }
 
     /// Where the identity lies.
@@ -25,13 +27,27 @@ impl Store {
         &self.key
     }
 
-    /// The identity and the present revision. Linearizable.
+    /// etcd has answered with this revision.
+    pub(crate) fn saw(&self, epoch: Epoch, revision: u64) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        *seen = if seen.0 == epoch { (epoch, seen.1.max(revision)) } else { (epoch, revision) };
+    }
+
+    /// The identity and the present revision. Linearizable; so when it is lower than what was seen before it was asked for, the store went back, and
+    /// gets another identity. (That a cursor is higher proves nothing: anybody may make one up.)
     pub(crate) async fn head(&self, operation: Operation) -> Result<Head> {
         let read = |mut client: etcd_client::Client| async move { client.get(&*self.key, None).await };
         let asked = Instant::now();
+        let before = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = self.connection.call(operation, read).await?;
         let epoch = answer.kvs().first().and_then(|kv| identity(kv.value()));
-        Ok(Head { epoch, revision: header_revision(answer.header()), asked, orderly: false })
+        let revision = header_revision(answer.header());
+        match epoch {
+            Some(epoch) if epoch == before.0 && revision < before.1 => self.begin_epoch(epoch).await,
+            Some(epoch) => self.saw(epoch, revision),
+            None => {}
+        }
+        Ok(Head { epoch, revision, asked })
     }
 
     /// Writes the identity, unless another client was quicker.

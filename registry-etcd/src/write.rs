@@ -8,12 +8,10 @@ use registry_core::{
     Error, ErrorKind, Incarnation, Instance, Lease, OnConflict, Operation, OwnerToken, RegisterOptions,
     Registration, Result, Revision, Ttl,
 };
-use tokio::time::Instant;
 
-use crate::BACKEND;
 use crate::error::{failure, is_granted_already};
 use crate::fence::Held;
-use crate::held::Written;
+use crate::held::{Known, Written};
 use crate::layout::revision;
 use crate::registry::EtcdRegistry;
 use crate::store::header_revision;
@@ -42,9 +40,9 @@ impl Found {
         self.stored.as_ref().map(|stored| stored.incarnation).unwrap_or_default()
     }
 
-    /// When it is ours, and under a lease.
+    /// When it is ours. Somebody else may have put it without our lease.
     fn owned_by(&self, token: OwnerToken) -> Option<&Stored> {
-        self.stored.as_ref().filter(|stored| stored.token == token && self.lease != 0)
+        self.stored.as_ref().filter(|stored| stored.token == token)
     }
 }
 
@@ -92,7 +90,7 @@ impl EtcdRegistry {
                         found = now;
                         continue;
                     }
-                    // The lease is over, and its entry about to go.
+                    // It has no lease, or one that is over: it gets another.
                     Again::Over => {}
                 }
             } else if let Some(found) = &found
@@ -140,6 +138,9 @@ impl EtcdRegistry {
         instance: &Instance,
     ) -> Result<Again> {
         let lease = present.lease;
+        if lease == 0 {
+            return Ok(Again::Over);
+        }
         let ttl = match self.heartbeats().beat(lease).await {
             Ok(ttl) => granted_ttl(ttl)?,
             Err(error) if error.kind() == ErrorKind::LeaseLost => return Ok(Again::Over),
@@ -167,18 +168,9 @@ impl EtcdRegistry {
     /// Remembers what was written, and tells it.
     fn registered(&self, stored: &Stored, lease: i64, modified: i64, ttl: Ttl) -> Registration {
         let registered = stored.registered.unwrap_or(revision(modified));
-        self.held().put(
-            lease,
-            Written {
-                modified: Some(modified),
-                incarnation: stored.incarnation,
-                token: stored.token,
-                registered,
-                beside: self.codec().beside(stored, lease).map(|(key, _)| key),
-                ttl,
-                used: Instant::now(),
-            },
-        );
+        let beside = self.codec().beside(stored, lease).map(|(key, _)| key);
+        let (incarnation, token) = (stored.incarnation, stored.token);
+        self.held().learn(lease, Written { modified, incarnation, token, registered, beside, ttl });
         let (service, id) = (stored.instance.service().clone(), stored.instance.id().clone());
         Registration::new(
             Lease::new(service, id, stored.incarnation, lease_key(lease)),
@@ -189,54 +181,76 @@ impl EtcdRegistry {
 
     pub(crate) async fn renew(&self, lease: &Lease) -> Result<()> {
         let id = lease_id(lease);
-        let written = self.held().get(id);
         let guard = self.codec().guard(lease.service(), lease.id());
-        let modified = written.as_ref().and_then(|written| written.modified);
-        let mut keys = vec![Held { key: guard, lease: id, modified }];
-        if let Some(key) = written.and_then(|written| written.beside) {
-            keys.push(Held { key, lease: id, modified: None });
+        let lost = || {
+            self.held().lose(id);
+            Err(lease_lost(lease, Operation::Keepalive))
+        };
+        for _ in 0..ATTEMPTS {
+            let (mut known, mut version) = self.held().known(id);
+            if matches!(known, Known::Nothing) {
+                let found = self.find(&guard, Operation::Keepalive).await?;
+                let Some(written) = found.and_then(|found| self.as_written(&found, lease)) else {
+                    return lost();
+                };
+                self.held().learn(id, written);
+                (known, version) = self.held().known(id);
+            }
+            let mut keys = Vec::with_capacity(2);
+            match known {
+                Known::Lost => return lost(),
+                Known::Written(written) => {
+                    keys.push(Held { key: guard.clone(), lease: id, modified: Some(written.modified) });
+                    keys.extend(written.beside.map(|key| Held { key, lease: id, modified: None }));
+                }
+                // While we write, only the lease tells.
+                Known::Changing | Known::Nothing => {
+                    keys.push(Held { key: guard.clone(), lease: id, modified: None });
+                }
+            }
+            let (beat, held) = tokio::join!(self.heartbeats().beat(id), self.fences().hold(keys));
+            if matches!(&beat, Err(error) if error.kind() == ErrorKind::LeaseLost) {
+                return lost();
+            }
+            if held? {
+                return beat.map(drop);
+            }
+            if self.held().known(id).1 == version {
+                return lost();
+            }
+            // What was asked for was out of date: a write of our own came between.
         }
-        let (beat, held) = tokio::join!(self.heartbeats().beat(id), self.fences().hold(keys));
-        if matches!(&beat, Err(error) if error.kind() == ErrorKind::LeaseLost) || matches!(held, Ok(false)) {
-            self.held().forget(id);
-            return Err(lease_lost(lease, Operation::Keepalive));
-        }
-        held?;
-        beat.map(drop)
+        Err(failure(ErrorKind::Unavailable, Operation::Keepalive, "the entry is changed all the time"))
     }
 
     pub(crate) async fn rewrite(&self, lease: &Lease, instance: &Instance) -> Result<Revision> {
         let id = lease_id(lease);
         let guard = self.codec().guard(lease.service(), lease.id());
         let lost = || {
-            self.held().forget(id);
+            self.held().lose(id);
             Err(lease_lost(lease, Operation::Update))
         };
-        let mut written = self.held().get(id).filter(|written| written.modified.is_some());
+        let mut known = self.held().known(id).0;
         for _ in 0..ATTEMPTS {
-            let base = match written.take() {
-                Some(written) => written,
-                None => {
+            let base = match std::mem::replace(&mut known, Known::Nothing) {
+                Known::Written(written) => written,
+                Known::Lost => return lost(),
+                Known::Nothing | Known::Changing => {
                     let found = self.find(&guard, Operation::Update).await?;
-                    let Some(base) = found.and_then(|found| self.as_written(&found, id)) else {
+                    let Some(base) = found.and_then(|found| self.as_written(&found, lease)) else {
                         return lost();
                     };
                     base
                 }
             };
-            let stored = base.owner_of(instance);
-            let before = Before {
-                modified: base.modified.unwrap_or_default(),
-                lease: Some(id),
-                beside: base.beside.clone(),
-            };
-            self.held().doubt(id);
-            let outcome = self.put(Operation::Update, &guard, &before, &stored, id).await;
-            let (modified, stored) = match outcome? {
-                Outcome::Done(modified) => (modified, stored),
+            let stored = base.with(instance);
+            let before = Before { modified: base.modified, lease: Some(id), beside: base.beside.clone() };
+            let write = self.held().begin_write(id);
+            let modified = match self.put(Operation::Update, &guard, &before, &stored, id).await? {
+                Outcome::Done(modified) => modified,
                 Outcome::Otherwise(Some(found)) if found.lease == id => match &found.stored {
                     // Our own write, whose first answer was slower than the second's.
-                    Some(present) if *present == stored => (found.modified, stored),
+                    Some(present) if *present == stored => found.modified,
                     // An earlier update whose answer was lost; whoever holds the lease may go on from there.
                     Some(present) if present.token == base.token && found.modified != before.modified => {
                         continue;
@@ -245,31 +259,25 @@ impl EtcdRegistry {
                 },
                 Outcome::Otherwise(_) => return lost(),
             };
-            self.held().put(
-                id,
-                Written {
-                    modified: Some(modified),
-                    beside: self.codec().beside(&stored, id).map(|(key, _)| key),
-                    used: Instant::now(),
-                    ..base
-                },
-            );
+            let beside = self.codec().beside(&stored, id).map(|(key, _)| key);
+            write.acknowledged(Written { modified, beside, ..base });
             return Ok(revision(modified));
         }
         Err(failure(ErrorKind::Unavailable, Operation::Update, "others kept changing the entry"))
     }
 
-    /// What `lease` holds, as if we had just written it; `None` when it holds nothing that can be read.
-    fn as_written(&self, found: &Found, lease: i64) -> Option<Written> {
-        let stored = found.stored.as_ref().filter(|_| found.lease == lease)?;
+    /// What `lease` holds, as if we had just written it; `None` when it holds nothing that can be read, or another incarnation's.
+    fn as_written(&self, found: &Found, lease: &Lease) -> Option<Written> {
+        let id = lease_id(lease);
+        let ours = |stored: &&Stored| found.lease == id && stored.incarnation == lease.incarnation();
+        let stored = found.stored.as_ref().filter(ours)?;
         Some(Written {
-            modified: Some(found.modified),
+            modified: found.modified,
             incarnation: stored.incarnation,
             token: stored.token,
             registered: stored.registered.unwrap_or(revision(found.modified)),
-            beside: self.codec().beside(stored, lease).map(|(key, _)| key),
-            ttl: Ttl::default(),
-            used: Instant::now(),
+            beside: self.codec().beside(stored, id).map(|(key, _)| key),
+            ttl: Ttl::MAX,
         })
     }
 
@@ -396,7 +404,10 @@ fn whole_secs(ttl: Ttl) -> i64 {
 
 fn granted_ttl(secs: i64) -> Result<Ttl> {
     let ttl = Ttl::from_secs(u64::try_from(secs).unwrap_or_default());
-    ttl.map_err(|error: Error| error.with_operation(Operation::Register).with_backend(BACKEND))
+    ttl.map_err(|_| {
+        // Granted, and over before we could ask for how long.
+        failure(ErrorKind::Unavailable, Operation::Register, format!("etcd granted a lease of {secs} s"))
+    })
 }
 
 fn lease_key(lease: i64) -> u128 {

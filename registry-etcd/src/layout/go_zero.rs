@@ -8,7 +8,7 @@
 //!
 //! go-zero writes the lease's id, or a configured one, as `<number>`, and never parses it. Ours has 20 digits, the first of which is 0: a
 //! decimal 64-bit integer like any other, and one that go-zero never writes, so that a key alone tells whose it is. It is derived from lease and
-//! address: another address is another key. What go-zero servers publish is listed with the number as its id.
+//! address: another address is another key. What go-zero servers publish is listed as `go-zero:<number>`, an id that nobody else can have here.
 //!
 //! Nothing but addresses may lie under `<Key>/`, because every go-zero client would call it. Names end before `~`, so
 //! `[<Key>.~meta/, <Key>0)` holds both kinds of keys of one service and none of another.
@@ -22,6 +22,8 @@ use crate::proof::fnv;
 
 /// In front of a guard's id.
 const META: &str = ".~meta/";
+/// In front of the ids of what go-zero servers publish.
+const FOREIGN: &str = "go-zero:";
 
 #[derive(Debug)]
 pub(crate) struct GoZero {
@@ -77,17 +79,22 @@ impl Codec for GoZero {
         Some((format!("{}{}/{}", self.prefix, instance.service(), number(lease, &address)), address))
     }
 
+    fn allows(&self, id: &InstanceId) -> bool {
+        !id.as_str().starts_with(FOREIGN)
+    }
+
     fn parse(&self, key: &[u8]) -> Option<Key> {
         let key = std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?;
         let (service, suffix) = key.rsplit_once('/')?;
         if let Some(service) = service.strip_suffix(META.trim_end_matches('/')) {
-            return Some(Key::Guard(ServiceName::new(service).ok()?, InstanceId::new(suffix).ok()?));
+            let id = InstanceId::new(suffix).ok().filter(|id| self.allows(id))?;
+            return Some(Key::Guard(ServiceName::new(service).ok()?, id));
         }
         let service = ServiceName::new(service).ok()?;
         Some(if is_ours(suffix) {
             Key::Beside(service)
         } else {
-            Key::Foreign(service, InstanceId::new(suffix).ok()?)
+            Key::Foreign(service, InstanceId::new(format!("{FOREIGN}{suffix}")).ok()?)
         })
     }
 
@@ -150,10 +157,15 @@ mod tests {
         let user = || ServiceName::new("user.rpc").unwrap();
         let id = |id: &str| InstanceId::new(id).unwrap();
         for (key, means) in [
-            ("team/user.rpc/7587860139302948609", Some(Key::Foreign(user(), id("7587860139302948609")))),
-            ("team/user.rpc/42", Some(Key::Foreign(user(), id("42")))),
+            (
+                "team/user.rpc/7587860139302948609",
+                Some(Key::Foreign(user(), id("go-zero:7587860139302948609"))),
+            ),
+            ("team/user.rpc/42", Some(Key::Foreign(user(), id("go-zero:42")))),
             ("team/user.rpc/07587860139302948609", Some(Key::Beside(user()))),
             ("team/user.rpc.~meta/10.0.0.7:8080", Some(Key::Guard(user(), id("10.0.0.7:8080")))),
+            ("team/user.rpc.~meta/42", Some(Key::Guard(user(), id("42")))),
+            ("team/user.rpc.~meta/go-zero:42", None),
             ("team/user.rpc/", None),
             ("team/user.rpc", None),
             ("user.rpc/42", None),

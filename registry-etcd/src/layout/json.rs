@@ -42,6 +42,10 @@ impl Codec for Json {
         None
     }
 
+    fn allows(&self, _: &InstanceId) -> bool {
+        true
+    }
+
     fn parse(&self, key: &[u8]) -> Option<Key> {
         let key = std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?.strip_prefix('/')?;
         let (service, id) = key.split_once('/')?;

@@ -33,6 +33,9 @@ pub(crate) trait Codec: fmt::Debug + Send + Sync {
     /// The key and value that an entry keeps beside its guard while `lease` holds it.
     fn beside(&self, stored: &Stored, lease: i64) -> Option<(String, String)>;
 
+    /// Whether an instance of ours may have this id.
+    fn allows(&self, id: &InstanceId) -> bool;
+
     /// What a key stands for.
     fn parse(&self, key: &[u8]) -> Option<Key>;
 
@@ -169,22 +172,23 @@ pub(crate) enum Seen<'a> {
     Delete(&'a [u8]),
 }
 
-/// The changes that the events of one revision are. `None`: somebody who knows only the keys beside the guards put or deleted one of them, and what
-/// that means for which entry only a look at all of them tells.
+/// The changes that the events of one revision are. `None`: somebody who knows only half of an entry's keys put or deleted one, and what
+/// that means only a look at all of them tells.
 pub(crate) fn changes(
     codec: &dyn Codec,
     service: &ServiceName,
     events: Vec<Seen<'_>>,
 ) -> Option<Vec<Change>> {
     let mut changes = Vec::new();
-    let mut guards = 0;
-    let mut besides = 0;
+    let (mut guards, mut besides) = (0, 0);
+    let (mut put, mut wanted) = (BTreeSet::new(), Vec::new());
     let gone = |id| Change::Delete { id, cause: DeleteCause::Unknown };
     for event in events {
         match event {
             Seen::Put(item) => match item {
-                Item::Entry(entry, _) => {
+                Item::Entry(entry, beside) => {
                     guards += 1;
+                    wanted.extend(beside);
                     changes.push(Change::Put(entry));
                 }
                 // What was listed there cannot be read any more.
@@ -192,7 +196,10 @@ pub(crate) fn changes(
                     guards += 1;
                     changes.push(gone(id));
                 }
-                Item::Beside(_) => besides += 1,
+                Item::Beside(beside) => {
+                    besides += 1;
+                    put.insert(beside);
+                }
                 Item::Other => {}
             },
             Seen::Delete(key) => match codec.parse(key) {
@@ -205,7 +212,8 @@ pub(crate) fn changes(
             },
         }
     }
-    (guards > 0 || besides == 0).then_some(changes)
+    let whole = wanted.iter().all(|beside| put.contains(beside));
+    (whole && (guards > 0 || besides == 0)).then_some(changes)
 }
 
 /// etcd's revisions are positive.

@@ -163,7 +163,7 @@ async fn we_follow_go_zero_servers() {
         };
         record.told(of_view).filter(|ids| ids.len() == 2)
     };
-    let mut wanted = vec![lease.to_string(), "42".to_owned()];
+    let mut wanted = vec![format!("go-zero:{lease}"), "go-zero:42".to_owned()];
     wanted.sort();
     assert_eq!(eventually("both", PATIENCE, ids).await, wanted);
     assert_eq!(addresses(&registry.lookup(&user()).await.unwrap()).len(), 2);

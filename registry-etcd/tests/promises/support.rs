@@ -97,8 +97,9 @@ pub(crate) fn registry_in(layout: Layout, endpoints: impl IntoIterator<Item = St
     EtcdRegistry::new(EtcdOptions::new(endpoints).with_layout(layout)).unwrap()
 }
 
+/// A client that asks the first of `endpoints` first.
 pub(crate) fn registry(endpoints: impl IntoIterator<Item = String>) -> EtcdRegistry {
-    EtcdRegistry::new(EtcdOptions::new(endpoints)).unwrap()
+    EtcdRegistry::new(EtcdOptions::new(endpoints).with_first_member(0)).unwrap()
 }
 
 pub(crate) fn registrar(registry: &EtcdRegistry, n: usize, secs: u64) -> Registrar {
