@@ -13,7 +13,8 @@ pub struct Guarantees {
     pub revision_scope: RevisionScope,
     /// Whether every lookup shows all changes acknowledged before it was invoked.
     pub linearizable_reads: bool,
-    /// How long after its deadline an entry may still be listed, in a healthy system.
+    /// How long after its deadline an entry may still be listed, in a healthy system in which few fall due together. The backend's documentation says how it
+    /// grows with many.
     pub expiry_bound: Duration,
     /// What happens to leases when the store restarts, fails over or loses contact to all clients.
     pub after_disruption: AfterDisruption,

@@ -32,29 +32,31 @@
 //! | `<Key>.~meta/<id>` | the entry, as [`registry_core::codec`] writes it | the same |
 //! | `~registry/store` | the identity of this stretch of history | none |
 //!
-//! Both keys of an entry are written and removed in one transaction. What go-zero servers publish is listed with the number as its id and nothing
+//! Both keys of an entry are written and removed in one transaction. What go-zero servers publish is listed as `go-zero:<number>`, with nothing
 //! but its address; two keys with one address are two instances. An entry whose address was deleted by hand is not listed, and its owner puts it back
 //! within one heartbeat.
 //!
 //! # Users and TLS
 //! A user needs to read and write what lies under the prefix (`/registry/` up to, not including, `/registry0`); with go-zero's layout, under
-//! `<Key>.~meta/` up to `<Key>0`, and `~registry/store`. Passwords, certificates and keys are a [`Material`]: given, in a file, or fetched, and read
+//! `<Key>.~meta/` up to `<Key>0`, and `~registry/store`. Who only reads needs only to read that. Passwords, certificates and keys are a [`Material`]: given, in a file, or fetched, and read
 //! anew while in use, so that they can be replaced without a restart. What etcd refuses is
-//! [`Unauthenticated`](registry_core::ErrorKind::Unauthenticated) and not shown again for 1 s, later up to 30 s, until it changes.
+//! [`Unauthenticated`](registry_core::ErrorKind::Unauthenticated) and not shown again for 1 s, later up to 5 s, until it changes.
+//! Every member that a client comes to use costs one login, which costs that member some 100 ms of computing.
 //!
 //! # How the promises are kept
 //! - Registering and updating are transactions that compare the modification revision of what they replace; deregistering ends the lease, and with it
 //!   exactly what that lease holds. So all of them are atomic and fenced.
 //! - A heartbeat renews the lease and reads the lease and modification revision of its keys, because etcd renews a lease whether or not its keys still
-//!   belong to it. Heartbeats of all leases of a client share one stream, and their reads share transactions.
+//!   belong to it. Heartbeats of all leases of a client share one stream, and their reads share transactions. A lease that is lost is said to be lost as often
+//!   as it is used.
 //! - A request goes to the member that answered last, and to the next one as well when that is silent for
-//!   [`hedge_after`](EtcdOptions::hedge_after). Every request may therefore be made twice, and none does harm when it is.
+//!   [`hedge_after`](EtcdOptions::hedge_after), 16 such at a time. Every request may therefore be made twice, and none does harm when it is.
 //! - While a member serves watches it is asked once in [`probe_interval`](EtcdOptions::probe_interval) for the store's identity, linearizably: one
 //!   request for all watches. One that does not answer is left.
 //! - A watch resumes at the last change it delivered, and requires that it comes back identical; of a service that was empty, that it was empty then.
 //!   The store's identity is read in every transaction of a lookup, because a store that was wiped answers a watch from an old revision
-//!   with silence, and its cluster id may be the same. When the history turns out to be another one, the identity is replaced, so that revisions of
-//!   the two are never compared.
+//!   with silence, and its cluster id may be the same. When the history is seen to be another one (etcd answers with a lower revision than before, or
+//!   has another change at a revision that was delivered), the identity is replaced, so that revisions of the two are never compared.
 //! - What a consumer does not read is held up to 4,096 changes, and becomes one `Reset` when it is still not read a second later.
 //!
 //! # Limits

@@ -85,7 +85,7 @@ impl Codec for GoZero {
 
     fn parse(&self, key: &[u8]) -> Option<Key> {
         let key = std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?;
-        let (service, suffix) = key.rsplit_once('/')?;
+        let (service, suffix) = key.rsplit_once('/').filter(|(_, suffix)| !suffix.is_empty())?;
         if let Some(service) = service.strip_suffix(META.trim_end_matches('/')) {
             let id = InstanceId::new(suffix).ok().filter(|id| self.allows(id))?;
             return Some(Key::Guard(ServiceName::new(service).ok()?, id));

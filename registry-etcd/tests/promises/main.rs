@@ -8,10 +8,12 @@
 mod cluster;
 mod full;
 mod go_zero;
+mod history;
 mod idle;
 mod lives;
 mod malformed;
 mod outage;
+mod owner;
 mod scale;
 mod security;
 mod support;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use registry_core::{RegistrarState, Registry, ResetCause};
-use registry_etcd::EtcdRegistry;
+use registry_etcd::{EtcdOptions, EtcdRegistry};
 use registry_testing::servers::etcd::Etcd;
 use registry_testing::servers::proxy::{Faults, Proxy};
 use tokio::time::{Instant, sleep, timeout};
@@ -112,4 +112,25 @@ fn a_client_outlives_the_runtimes_that_it_was_used_on() {
     }
     let listed = servers.block_on(client.lookup(&user())).unwrap();
     assert_eq!(listed.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn durations_without_end_mean_for_ever_and_those_of_nothing_are_refused() {
+    let etcd = Etcd::start(server()).await.unwrap();
+    let options = || EtcdOptions::new([etcd.endpoint()]);
+    let patient = options()
+        .with_hedge_after(Duration::MAX)
+        .with_request_timeout(Duration::MAX)
+        .with_probe_interval(Duration::MAX);
+    let registry = EtcdRegistry::new(patient).unwrap();
+    let registration = registry.register(&instance(1), &lasting()).await.unwrap();
+    registry.keepalive(&registration.lease).await.unwrap();
+    Record::start(&registry).await;
+    for (field, bad) in [
+        ("connect timeout", options().with_connect_timeout(Duration::ZERO)),
+        ("request timeout", options().with_request_timeout(Duration::ZERO)),
+        ("probe interval", options().with_probe_interval(Duration::ZERO)),
+    ] {
+        assert_eq!(EtcdRegistry::new(bad).unwrap_err().field(), Some(field));
+    }
 }

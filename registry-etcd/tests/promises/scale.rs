@@ -8,12 +8,12 @@ use futures_util::{StreamExt, stream};
 use registry_core::codec::Stored;
 use registry_core::resume::ResumeOptions;
 use registry_core::{Incarnation, OwnerToken, RegisterOptions, Registry};
-use registry_etcd::{EtcdOptions, EtcdRegistry};
+use registry_etcd::{EtcdOptions, EtcdRegistry, Layout};
 use registry_testing::servers::etcd::Etcd;
 use tokio::time::Instant;
 
 use crate::support::{
-    ALONE, PATIENCE, Record, instance, lasting, metric, registry, server, ttl, user, weighing,
+    ALONE, PATIENCE, Record, instance, lasting, metric, registry, registry_in, server, ttl, user, weighing,
 };
 
 /// In one transaction; etcd takes 128.
@@ -179,4 +179,30 @@ fn cpu_time() -> Duration {
     // utime and stime, in hundredths of a second (proc(5); USER_HZ is 100 on every Linux that Rust runs on).
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
     Duration::from_millis(ticks * 10)
+}
+
+/// In go-zero's layout the whole store may have to be looked through.
+#[tokio::test(flavor = "multi_thread")]
+async fn services_are_found_beside_large_values_and_many_keys_of_others() {
+    let _alone = ALONE.lock().await;
+    let etcd = Etcd::start(server()).await.unwrap();
+    let registry = registry_in(Layout::GoZero, [etcd.endpoint()]);
+    registry.register(&instance(1), &lasting()).await.unwrap();
+    let large = vec![b'x'; 200_000];
+    for n in 0..100 {
+        etcd.put(format!("config/large-{n}"), &large).await.unwrap();
+    }
+    let (client, _) = raw(&etcd).await;
+    let txn = |n: usize| {
+        let mut client = client.clone();
+        let ops: Vec<_> = (0..TXN).map(|key| TxnOp::put(format!("config/a/{n}-{key}"), "x", None)).collect();
+        async move { client.txn(Txn::new().and_then(ops)).await.unwrap() }
+    };
+    stream::iter(0..200).map(txn).buffer_unordered(8).for_each(|_| async {}).await;
+    let requests = async || metric(&etcd, "grpc_server_started_total{grpc_method=\"Range\"").await;
+    let before = requests().await;
+    assert_eq!(registry.services("").await.unwrap(), [user()]);
+    let asked = requests().await - before;
+    // One for each thousand, and one for each that might be an address of a service `config`.
+    assert!(asked <= 100.0 + 30.0, "{asked} requests for 20,100 keys of others");
 }

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use crate::support::{
-    PATIENCE, Record, eventually, instance, lasting, metric, registrar, server, user, weighing,
+    ALONE, PATIENCE, Record, eventually, instance, lasting, metric, registrar, server, user, weighing,
 };
 
 /// The password of root.
@@ -24,14 +24,18 @@ const ROOT: &str = "root-password";
 /// An etcd that demands users, with one of its own for services, who may use `/registry/` and nothing else.
 async fn guarded(args: &[&str]) -> Etcd {
     let etcd = Etcd::start(server().with_args(args.iter().copied())).await.unwrap();
+    grant(&etcd, "READWRITE").await;
+    etcd.enable_auth(ROOT).await.unwrap();
+    etcd
+}
+
+async fn grant(etcd: &Etcd, permission: &str) {
     etcd.ask("/v3/auth/role/add", json!({ "name": "registry" })).await.unwrap();
     let (start, end) = ("L3JlZ2lzdHJ5Lw==", "L3JlZ2lzdHJ5MA=="); // "/registry/", "/registry0"
-    let permission = json!({ "permType": "READWRITE", "key": start, "range_end": end });
+    let permission = json!({ "permType": permission, "key": start, "range_end": end });
     etcd.ask("/v3/auth/role/grant", json!({ "name": "registry", "perm": permission })).await.unwrap();
     etcd.ask("/v3/auth/user/add", json!({ "name": "service", "password": "first" })).await.unwrap();
     etcd.ask("/v3/auth/user/grant", json!({ "user": "service", "role": "registry" })).await.unwrap();
-    etcd.enable_auth(ROOT).await.unwrap();
-    etcd
 }
 
 async fn change_password(etcd: &Etcd, password: &str) {
@@ -137,6 +141,40 @@ async fn a_password_is_replaced_without_a_restart() {
     record.until_revision(revision, PATIENCE).await;
     assert!(matches!(*serving.state(), RegistrarState::Registered { .. }));
     record.told(|told| assert_eq!((&told.resets[..], told.deletions), (&[ResetCause::First][..], 0)));
+}
+
+/// As after every fail-over: many clients lose sight of etcd together, for longer than a pulse waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etcd_that_was_slow_for_a_while_is_not_asked_to_check_passwords_again() {
+    const CLIENTS: usize = 60;
+    let _alone = ALONE.lock().await;
+    let etcd = guarded(&[]).await;
+    let mut records = Vec::new();
+    for _ in 0..CLIENTS {
+        records.push(Record::start(&as_service(&etcd, "first")).await);
+    }
+    let stale = || records.iter().filter(|record| record.told(|told| told.stale)).count();
+    let before = logins(&etcd).await;
+    etcd.pause().await.unwrap();
+    eventually("it is noticed", PATIENCE, async || (stale() == CLIENTS).then_some(())).await;
+    etcd.resume().await.unwrap();
+    eventually("all are live again", Duration::from_secs(10), async || (stale() == 0).then_some(())).await;
+    let again = logins(&etcd).await - before;
+    assert!(again <= CLIENTS as f64 / 2.0, "{again} logins of {CLIENTS} clients");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_only_read_can_look_and_watch() {
+    let etcd = Etcd::start(server()).await.unwrap();
+    let writer = EtcdRegistry::new(EtcdOptions::new([etcd.endpoint()])).unwrap();
+    writer.register(&instance(1), &lasting()).await.unwrap();
+    grant(&etcd, "READ").await;
+    etcd.enable_auth(ROOT).await.unwrap();
+    let reader = as_service(&etcd, "first");
+    assert_eq!(reader.lookup(&user()).await.unwrap().len(), 1);
+    Record::start(&reader).await.told(|told| assert_eq!(told.view.as_ref().unwrap().len(), 1));
+    let error = reader.register(&instance(2), &lasting()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
