@@ -62,8 +62,11 @@
 //! # Limits
 //! - etcd ends at most 1,000 leases in a second: of more that fall due together, the last are gone later than
 //!   [`expiry_bound`](registry_core::Guarantees::expiry_bound) says.
-//! - Durability is claimed by the number of endpoints: of three or more, that an acknowledged write survives the loss of a minority. Whether so many
-//!   members stand behind them, and that they run without `--unsafe-no-fsync`, is for whoever deploys them.
+//! - A leader that stood still for longer than a TTL may, when it goes on, end leases that its successor has renewed (etcd-io/etcd#12528 and #15247; seen on
+//!   3.5.16 too). Their owners learn it with their next heartbeat and register again. So of several endpoints
+//!   [`after_disruption`](registry_core::Guarantees::after_disruption) is the weakest.
+//! - What is claimed goes by the number of endpoints: one is taken for a single node; of three or more, an acknowledged write survives the loss of a
+//!   minority. Whether so many members stand behind them, and that they run without `--unsafe-no-fsync`, is for whoever deploys them.
 //! - When a quota is exceeded, heartbeats, lookups and leaving go on, and new instances are refused as `StoreFull`. Releases before 3.4.20 and
 //!   3.5.7 refuse reads in transactions then (etcd-io/etcd#13435), and with them lookups.
 //! - Releases before 3.4.25 and 3.5.8 say too early that a watch has had everything (etcd-io/etcd#15220). There the cursor of a quiet service stays at its

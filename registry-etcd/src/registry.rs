@@ -157,16 +157,19 @@ impl Registry for EtcdRegistry {
     }
 
     fn guarantees(&self) -> Guarantees {
-        let durability = if self.connection().size() >= MAJORITY_OF {
-            Durability::MinorityLoss
+        let members = self.connection().size();
+        let durability = if members >= MAJORITY_OF { Durability::MinorityLoss } else { Durability::PowerCut };
+        // A leader that stood still may end leases that its successor has renewed: etcd-io/etcd#12528, #15247.
+        let after_disruption = if members > 1 {
+            AfterDisruption::MayExpireEarly
         } else {
-            Durability::PowerCut
+            AfterDisruption::ExtendedByAtMostOneTtl
         };
         Guarantees::weakest()
             .with_revision_scope(RevisionScope::Store)
             .with_linearizable_reads(true)
             .with_expiry_bound(Duration::from_millis(1_500))
-            .with_after_disruption(AfterDisruption::ExtendedByAtMostOneTtl)
+            .with_after_disruption(after_disruption)
             .with_min_ttl(Ttl::from_secs(MIN_TTL_SECS).unwrap_or(Ttl::MIN))
             .with_durability(durability)
             .with_convergence(Duration::from_secs(4))

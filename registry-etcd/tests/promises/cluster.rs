@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use registry_core::{ErrorKind, RegistrarState, Registry, Revision};
+use registry_core::{AfterDisruption, ErrorKind, RegistrarState, Registry, Revision};
 use registry_etcd::EtcdRegistry;
 use registry_testing::servers::etcd::{EtcdCluster, EtcdOptions};
 use registry_testing::servers::ports::Port;
@@ -18,6 +18,8 @@ use crate::support::{
 /// etcd's own timing.
 const HEARTBEAT: Duration = Duration::from_millis(100);
 const ELECTION: Duration = Duration::from_secs(1);
+/// Of the registrars, in seconds.
+const TTL: u64 = 5;
 /// Two election timeouts + 1 s.
 const RECOVERY: Duration = Duration::from_secs(3);
 
@@ -93,7 +95,7 @@ async fn survive(
     let record = Record::start(&watching).await;
     let writer = Writer::start(client());
     let serving = client();
-    let registrars: Vec<_> = (1..=3).map(|n| registrar(&serving, n, 5)).collect();
+    let registrars: Vec<_> = (1..=3).map(|n| registrar(&serving, n, TTL)).collect();
     for registrar in &registrars {
         timeout(PATIENCE, registrar.registered()).await.unwrap().unwrap();
     }
@@ -123,20 +125,33 @@ async fn survive(
     );
 
     // Longer than the TTL of those that beat: none was lost on the way.
-    sleep(Duration::from_secs(6)).await;
+    sleep(Duration::from_secs(TTL + 1)).await;
     for registrar in &registrars {
         assert!(matches!(*registrar.state(), RegistrarState::Registered { .. }), "{:?}", registrar.state());
     }
+    assert_eq!(watching.lookup(&user()).await.unwrap().len(), 5, "before it is mended");
+    record.told(|told| assert_eq!(told.deletions, 0, "a registration was lost"));
     mend(&cluster, broken_one).await;
+    // etcd-io/etcd#12528, #15247: a leader that stood still for longer than a TTL may, when it goes on, end leases that its successor
+    // has renewed. Their owners put it right with their next heartbeat.
+    let healed = async || (watching.lookup(&user()).await.ok()?.len() == 5).then_some(());
+    sleep(Duration::from_secs(2)).await;
+    eventually("all are registered", Duration::from_secs(TTL), healed).await;
     let acknowledged = writer.end().await;
     let later = acknowledged.iter().filter(|at| **at > registration.revision).count();
     eprintln!("{} updates acknowledged, {later} of them after the fail-over", acknowledged.len());
     assert!(later > 20, "{later} updates after the fail-over");
-    let listed = watching.lookup(&user()).await.unwrap();
-    assert_eq!(listed.len(), 5);
     record.until_revision(*acknowledged.last().unwrap(), PATIENCE).await;
     record.require_whole(&acknowledged);
-    record.told(|told| assert_eq!(told.deletions, 0, "a registration was lost"));
+    let lost = record.told(|told| told.deletions);
+    if lost > 0 {
+        eprintln!("etcd ended {lost} living leases when the member went on");
+    }
+    let may_expire_early = probing.guarantees().after_disruption == AfterDisruption::MayExpireEarly;
+    assert!(
+        lost == 0 || may_expire_early,
+        "{lost} registrations were lost, and guarantees() says that none is"
+    );
 }
 
 async fn kill(cluster: &EtcdCluster, member: usize) {
@@ -205,7 +220,7 @@ async fn starting_works_with_one_dead_host_of_three_wherever_it_stands() {
             endpoints[at] = dead.clone();
             let begun = Instant::now();
             let client = registry(endpoints);
-            let serving = registrar(&client, n * 3 + at, 5);
+            let serving = registrar(&client, n * 3 + at, TTL);
             timeout(RECOVERY, serving.registered()).await.expect("registered in time").unwrap();
             let record = Record::start(&client).await;
             record.told(|told| assert_eq!(told.view.as_ref().unwrap().len(), 1, "{dead} at {at}"));

@@ -169,7 +169,8 @@ async fn the_heartbeats_of_10_000_registrations_share_streams_and_requests() {
     );
     assert!(streams <= 2.0, "{streams} streams");
     assert!(messages >= REGISTRATIONS as f64, "{messages} heartbeats reached etcd");
-    assert!(txns <= REGISTRATIONS as f64 / 25.0, "{txns} transactions");
+    // The quicker the answers, the fewer wait to share the next one.
+    assert!(txns <= REGISTRATIONS as f64 / 10.0, "{txns} transactions");
 }
 
 /// What this process has used. Says something about one test only when that runs alone.
