@@ -303,7 +303,7 @@ impl Reader {
         self.quiet += 1;
         let orderly = self.member.pulse().is_orderly();
         if let Some(anchor) = self.anchor {
-            if self.quiet % MISSING == 0 || orderly {
+            if self.quiet.is_multiple_of(MISSING) || orderly {
                 return self.look_for(anchor).await.map_err(End::Failed);
             }
             return Ok(());
