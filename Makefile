@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SEED ?= 0
 
-.PHONY: help setup test test-etcd quickstart simulate images containers containers-if-docker bench fmt clippy doc ci
+.PHONY: help setup test test-etcd test-etcd-promises quickstart simulate images containers containers-if-docker bench fmt clippy doc ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,11 +19,18 @@ test: setup ## Run all tests (under 15 minutes on 2 cores)
 
 # As `cargo test --workspace --all-features` selects and compiles, so that nothing is compiled twice.
 ETCD_TESTS = $(CARGO) test --workspace --all-features
+ETCD_3_5 = $${ETCD_35:-$(CURDIR)/target/tools/etcd-3.5}/etcd
+# What measures time, or needs much of the machine, has it to itself.
+HEAVY = cluster:: scale:: idle::
 
-test-etcd: setup ## The suite and the further promises on real etcd, 3.4 and 3.5 (6 minutes)
+test-etcd: setup ## The suite and the further promises on real etcd, 3.4 and 3.5 (8 minutes)
 	$(ETCD_TESTS) --test conformance -- --test-threads=8
-	$(ETCD_TESTS) --test promises -- --test-threads=4
-	REGISTRY_TEST_ETCD=$${ETCD_35:-$(CURDIR)/target/tools/etcd-3.5}/etcd $(ETCD_TESTS) --test promises -- --test-threads=4
+	$(MAKE) test-etcd-promises
+	REGISTRY_TEST_ETCD=$(ETCD_3_5) $(MAKE) test-etcd-promises
+
+test-etcd-promises:
+	$(ETCD_TESTS) --test promises -- --test-threads=4 $(HEAVY:%=--skip %)
+	$(ETCD_TESTS) --test promises -- --test-threads=1 $(HEAVY)
 
 quickstart: ## Watch discovery at work, about 15 s
 	$(CARGO) run --example quickstart
