@@ -12,7 +12,7 @@ use registry_core::time::later;
 use registry_core::{Error, ErrorKind, Operation, OwnerToken, Result};
 use tokio::time::{Instant, sleep_until};
 
-use crate::error::failure;
+use crate::error::{failure, is_granted_already};
 use crate::login::Login;
 use crate::member::Member;
 use crate::options::EtcdOptions;
@@ -27,6 +27,9 @@ pub(crate) struct Connection {
     /// Further members that are asked although the first has not failed.
     hedges: AtomicUsize,
 }
+
+/// A watch proves itself with what the probe says, and must not be silent for 10 s.
+const MAX_PROBE: Duration = Duration::from_secs(5);
 
 /// So many may be under way: a store that is slow as a whole must not get every request several times.
 const HEDGES: usize = 16;
@@ -45,6 +48,13 @@ impl Connection {
             if duration < Duration::from_millis(1) {
                 return Err(Error::invalid(field, format!("is {duration:?}, at least 1 ms is needed")));
             }
+        }
+        if options.probe_interval > MAX_PROBE {
+            let reason = format!(
+                "is {:?}, at most {MAX_PROBE:?}: watches tell that they are current more often than every 10 s",
+                options.probe_interval
+            );
+            return Err(Error::invalid("probe interval", reason));
         }
         let drawn = || OwnerToken::random().as_u128() as usize;
         let first = options.first_member.unwrap_or_else(drawn) % options.endpoints.len();
@@ -186,7 +196,8 @@ impl Drop for Hedge<'_> {
 
 /// Whether another member may answer better.
 fn may_be_the_members(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Unauthenticated)
+    let kinds = [ErrorKind::Unavailable, ErrorKind::Timeout, ErrorKind::Unauthenticated];
+    kinds.contains(&error.kind()) && !is_granted_already(error)
 }
 
 /// Of two failures the one that says what to mend.

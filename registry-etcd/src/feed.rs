@@ -257,6 +257,10 @@ impl Reader {
         if let Some(anchor) = self.anchor.take()
             && (anchor.revision != at || !hashes().any(|hash| hash == anchor.hash))
         {
+            if anchor.deletion && at > anchor.revision {
+                // Compaction up to it hides it as well.
+                self.look_for(anchor).await?;
+            }
             let message = "the change at the cursor is not the one that was delivered";
             return Err(End::Failed(self.diverged(lost(ResetCause::Diverged, message)).await));
         }
@@ -283,6 +287,11 @@ impl Reader {
         self.advance(at);
         if !changes.is_empty() {
             sender.send(FeedItem::Changes(Batch { cursor: self.cursor, changes })).await?;
+        }
+        if matches!(self.proof, Proof::Awaited { revision, .. } if revision <= at) {
+            // What was to be proven: everything up to there has come.
+            self.proof = Proof::Due(Instant::now() + PROGRESS_INTERVAL);
+            sender.send(FeedItem::Progress(self.cursor)).await?;
         }
         Ok(())
     }

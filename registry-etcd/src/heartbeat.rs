@@ -1,6 +1,6 @@
 //! Heartbeats of all leases of a client over one stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -36,13 +36,43 @@ pub(crate) struct Heartbeats {
 struct Stream {
     requests: mpsc::UnboundedSender<(i64, Waiter)>,
     member: Arc<Member>,
-    /// When etcd last answered on it.
-    answered: Mutex<Instant>,
+    /// The oldest heartbeat since the last answer.
+    waiting_since: Mutex<Option<Instant>>,
 }
 
 impl Stream {
-    fn answered(&self) -> MutexGuard<'_, Instant> {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    fn asked(&self) {
+        self.lock().get_or_insert_with(Instant::now);
+    }
+
+    /// `more`: whether others still wait.
+    fn answered(&self, more: bool) {
+        *self.lock() = more.then(Instant::now);
+    }
+
+    fn waiting_since(&self) -> Option<Instant> {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.waiting_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a heartbeat has no answer.
+enum Failure {
+    /// The stream says nothing.
+    Slow(Error),
+    /// The stream ended.
+    Ended(Error),
+    /// Asking anew would not help.
+    Refused(Error),
+}
+
+impl Failure {
+    /// What the task of a stream says.
+    fn of_stream(error: Error) -> Self {
+        if error.kind() == ErrorKind::Unavailable { Self::Ended(error) } else { Self::Refused(error) }
     }
 }
 
@@ -61,18 +91,16 @@ impl Heartbeats {
     /// Renews `lease`; gives its TTL in seconds.
     pub(crate) async fn beat(&self, lease: i64) -> Result<i64> {
         let deadline = later(Instant::now(), self.request_timeout);
-        let mut failed = None;
+        let (mut failed, mut ended) = (None, false);
         loop {
             match timeout_at(deadline, self.try_beat(lease)).await {
                 Ok(Ok(ttl)) => return Ok(ttl),
-                Ok(Err(error)) if error.kind() == ErrorKind::Unavailable && failed.is_none() => {
-                    // A stream that was open may have broken long ago; the second one is new.
-                    failed = Some(error);
-                }
-                Ok(Err(error)) if error.kind() == ErrorKind::Timeout => failed = Some(error),
-                Ok(Err(error)) => return Err(error),
+                // It had its time.
+                Ok(Err(Failure::Slow(error))) => failed = Some(error),
+                // A stream that was open may have broken long ago; the second one is new.
+                Ok(Err(Failure::Ended(error))) if !ended => (ended, failed) = (true, Some(error)),
+                Ok(Err(Failure::Ended(error) | Failure::Refused(error))) => return Err(error),
                 Err(_) => {
-                    self.leave_present();
                     let error =
                         failure(ErrorKind::Timeout, Operation::Keepalive, "a heartbeat was not answered");
                     return Err(match failed {
@@ -84,40 +112,40 @@ impl Heartbeats {
         }
     }
 
-    async fn try_beat(&self, lease: i64) -> Result<i64> {
+    async fn try_beat(&self, lease: i64) -> Result<i64, Failure> {
         let stream = match self.present() {
             Some(stream) => stream,
-            None => match self.open(lease).await? {
+            None => match self.open(lease).await.map_err(Failure::Refused)? {
                 Opened::By(stream) => stream,
                 // Opening a stream is a heartbeat already.
                 Opened::Now(ttl) => return Ok(ttl),
             },
         };
         let (waiter, answer) = oneshot::channel();
-        let ended =
-            || failure(ErrorKind::Unavailable, Operation::Keepalive, "the stream of heartbeats ended");
-        if stream.requests.send((lease, waiter)).is_err() {
+        let ended = || {
             self.leave(&stream);
-            return Err(ended());
+            let message = "the stream of heartbeats ended";
+            Err(Failure::Ended(failure(ErrorKind::Unavailable, Operation::Keepalive, message)))
+        };
+        stream.asked();
+        if stream.requests.send((lease, waiter)).is_err() {
+            return ended();
         }
-        let sent = Instant::now();
         let mut answer = std::pin::pin!(answer);
         loop {
             // One that answers others is slow, not gone.
-            let since = sent.max(*stream.answered());
+            let since = stream.waiting_since().unwrap_or_else(Instant::now);
             match timeout_at(later(since, self.patience), answer.as_mut()).await {
-                Ok(Ok(result)) => return result,
-                Ok(Err(_)) => {
-                    self.leave(&stream);
-                    return Err(ended());
-                }
-                Err(_) if *stream.answered() > since => {}
-                Err(_) => break,
+                Ok(Ok(result)) => return result.map_err(Failure::of_stream),
+                Ok(Err(_)) => return ended(),
+                Err(_) if stream.waiting_since() == Some(since) => break,
+                Err(_) => {}
             }
         }
         self.leave(&stream);
         self.connection.leave(&stream.member);
-        Err(failure(ErrorKind::Timeout, Operation::Keepalive, "a heartbeat was not answered in time"))
+        let message = "a heartbeat was not answered in time";
+        Err(Failure::Slow(failure(ErrorKind::Timeout, Operation::Keepalive, message)))
     }
 
     async fn open(&self, lease: i64) -> Result<Opened> {
@@ -131,7 +159,7 @@ impl Heartbeats {
         let (waiter, answer) = oneshot::channel();
         // The library keeps the first answer's TTL to itself; the second one tells it.
         let _ = requests.send((lease, waiter));
-        let stream = Arc::new(Stream { requests, member, answered: Mutex::new(Instant::now()) });
+        let stream = Arc::new(Stream { requests, member, waiting_since: Mutex::default() });
         self.slot(|slot| *slot = Some(Arc::clone(&stream)));
         tokio::spawn(pump(Arc::downgrade(&stream), keeper, responses, receiver));
         drop(opening);
@@ -149,10 +177,6 @@ impl Heartbeats {
         self.slot(|slot| {
             slot.take_if(|present| Arc::ptr_eq(present, stream));
         });
-    }
-
-    fn leave_present(&self) {
-        self.slot(|slot| *slot = None);
     }
 
     fn slot<T>(&self, act: impl FnOnce(&mut Option<Arc<Stream>>) -> T) -> T {
@@ -174,7 +198,7 @@ async fn pump(
     mut responses: LeaseKeepAliveStream,
     mut requests: mpsc::UnboundedReceiver<(i64, Waiter)>,
 ) {
-    let mut waiting: BTreeMap<i64, Vec<Waiter>> = BTreeMap::new();
+    let mut waiting: BTreeMap<i64, VecDeque<Waiter>> = BTreeMap::new();
     let mut open = true;
     while open || !waiting.is_empty() {
         tokio::select! {
@@ -182,12 +206,18 @@ async fn pump(
             response = responses.message() => {
                 let error = match response {
                     Ok(Some(response)) => {
-                        if let Some(stream) = stream.upgrade() {
-                            *stream.answered() = Instant::now();
-                        }
                         let answer = renewed(response.ttl());
-                        for waiter in waiting.remove(&response.id()).unwrap_or_default() {
-                            let _ = waiter.send(answer.clone());
+                        // One answer for each heartbeat, in order: also for those whose callers have gone.
+                        if let Some(of_lease) = waiting.get_mut(&response.id()) {
+                            if let Some(waiter) = of_lease.pop_front() {
+                                let _ = waiter.send(answer);
+                            }
+                            if of_lease.is_empty() {
+                                waiting.remove(&response.id());
+                            }
+                        }
+                        if let Some(stream) = stream.upgrade() {
+                            stream.answered(!waiting.is_empty());
                         }
                         continue;
                     }
@@ -205,7 +235,7 @@ async fn pump(
             }
             request = timeout(IDLE, requests.recv()), if open => match request {
                 Ok(Some((lease, waiter))) => {
-                    waiting.entry(lease).or_default().push(waiter);
+                    waiting.entry(lease).or_default().push_back(waiter);
                     keeper.id = lease;
                     if keeper.keep_alive().await.is_err() {
                         // The responses tell why, or end.

@@ -56,6 +56,7 @@ impl Loader<'_> {
         let (mut start, end) = (start.into_bytes(), end.into_bytes());
         let mut items = Vec::new();
         let mut newest: Option<Anchor> = None;
+        let seen = self.store.seen();
         let (mut at, mut epoch) = (0, None);
         let mut size = self.page;
         loop {
@@ -73,6 +74,11 @@ impl Loader<'_> {
             match (page.epoch, epoch) {
                 (None, _) => {
                     self.store.identify(operation).await?;
+                    return Ok(None);
+                }
+                // The store went back, and nobody could give it another identity yet.
+                (Some(of_page), None) if of_page == seen.0 && page.revision < seen.1 => {
+                    self.store.begin_epoch(of_page).await;
                     return Ok(None);
                 }
                 (Some(of_page), None) => (epoch, at) = (Some(of_page), page.revision),

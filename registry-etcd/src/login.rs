@@ -1,5 +1,6 @@
 //! Who we are at the moment: what is shown to every member, read anew when it may have changed; and what was refused.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ use crate::options::EtcdOptions;
 /// The waits before what was refused is shown again: checking a password costs the server a tenth of a second of computing.
 const AFTER_REFUSAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 
+/// No member has this name.
+const EVERYWHERE: &str = "";
+
 /// Shared by all members.
 #[derive(Debug)]
 pub(crate) struct Login {
@@ -25,7 +29,8 @@ pub(crate) struct Login {
 
 struct State {
     shown: Option<Latest>,
-    refused: Option<Refused>,
+    /// By member; under the empty name what etcd itself refused, which no other member will accept.
+    refused: BTreeMap<String, Refused>,
     dice: fastrand::Rng,
 }
 
@@ -59,7 +64,7 @@ impl Login {
             keep: options.probe_interval,
             state: Mutex::new(State {
                 shown: None,
-                refused: None,
+                refused: BTreeMap::new(),
                 dice: fastrand::Rng::with_seed(OwnerToken::random().as_u128() as u64),
             }),
         }
@@ -98,27 +103,39 @@ impl Login {
         self.user.is_some() || self.tls.is_some()
     }
 
-    /// The refusal that stands against `fingerprint`, while it does.
-    pub(crate) fn standing_refusal(&self, fingerprint: u64) -> Option<Error> {
+    /// The refusal that stands against showing this to `member`, while it does.
+    pub(crate) fn standing_refusal(&self, fingerprint: u64, member: &str) -> Option<Error> {
         self.with(|state| {
-            let refused = state.refused.as_ref()?;
-            let stands = refused.fingerprint == fingerprint && Instant::now() < refused.until;
-            stands.then(|| refused.error.clone())
+            let of = |name: &str| state.refused.get(name);
+            let stands =
+                |refused: &&Refused| refused.fingerprint == fingerprint && Instant::now() < refused.until;
+            [of(EVERYWHERE), of(member)]
+                .into_iter()
+                .flatten()
+                .find(stands)
+                .map(|refused| refused.error.clone())
         })
     }
 
-    pub(crate) fn was_refused(&self, fingerprint: u64, error: &Error) {
+    /// Refused by `member`, or, where etcd itself said so, everywhere.
+    pub(crate) fn was_refused(&self, fingerprint: u64, member: Option<&str>, error: &Error) {
         self.with(|state| {
-            let same = state.refused.as_ref().filter(|refused| refused.fingerprint == fingerprint);
+            let name = member.unwrap_or(EVERYWHERE);
+            let same = state.refused.get(name).filter(|refused| refused.fingerprint == fingerprint);
             let times = same.map_or(0, |refused| refused.times.saturating_add(1));
             let (base, cap) = AFTER_REFUSAL;
             let until = Instant::now() + Backoff::new(base, cap).delay(times, state.dice.f64());
-            state.refused = Some(Refused { fingerprint, error: error.clone(), times, until });
+            state
+                .refused
+                .insert(name.to_owned(), Refused { fingerprint, error: error.clone(), times, until });
         });
     }
 
-    pub(crate) fn was_accepted(&self) {
-        self.with(|state| state.refused = None);
+    pub(crate) fn was_accepted(&self, member: &str) {
+        self.with(|state| {
+            state.refused.remove(EVERYWHERE);
+            state.refused.remove(member);
+        });
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions};
 use registry_core::{Error, ErrorKind, Operation, Result};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tonic::Code;
 
@@ -39,18 +40,33 @@ pub(crate) struct Member {
 struct Made {
     client: Client,
     fingerprint: u64,
-    made: Instant,
-    /// When etcd last answered it; `None` before it ever did.
-    answered: Mutex<Option<Instant>>,
+    answers: Mutex<Answers>,
+}
+
+/// What etcd made of what it was asked.
+#[derive(Debug, Default)]
+struct Answers {
+    /// Whether there ever was one.
+    any: bool,
+    /// The oldest request since the last answer.
+    waiting_since: Option<Instant>,
 }
 
 impl Made {
-    fn answered(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    fn asked(&self) {
+        self.answers().waiting_since.get_or_insert_with(Instant::now);
+    }
+
+    fn answered(&self) {
+        *self.answers() = Answers { any: true, waiting_since: None };
     }
 
     fn is_silent(&self) -> bool {
-        self.answered().unwrap_or(self.made).elapsed() >= SILENT
+        self.answers().waiting_since.is_some_and(|since| since.elapsed() >= SILENT)
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,17 +128,18 @@ impl Member {
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
         let made = self.client().await.map_err(|error| error.with_operation(operation))?;
+        made.asked();
         let error = match request(made.client.clone()).await {
             Ok(answer) => {
-                *made.answered() = Some(Instant::now());
+                made.answered();
                 return Ok(answer);
             }
             Err(error) => error,
         };
         if is_an_answer(&error) {
-            *made.answered() = Some(Instant::now());
+            made.answered();
         }
-        if self.url.starts_with("https://") && made.answered().is_none() && is_hang_up(&error) {
+        if self.url.starts_with("https://") && !made.answers().any && is_hang_up(&error) {
             // TLS 1.3 tells a client that its certificate is not accepted only after the handshake, and the library drops what it is told.
             let message =
                 "etcd hung up after the TLS handshake: it does not accept our certificate, or demands one";
@@ -152,18 +169,22 @@ impl Member {
             return Ok(made);
         }
         let this = Arc::clone(self);
-        let making = tokio::spawn(async move {
+        let (sender, made) = oneshot::channel();
+        tokio::spawn(async move {
             let _making = this.making.lock().await;
-            if let Some(made) = this.made_with(fingerprint) {
-                return Ok(made);
+            if sender.is_closed() {
+                return;
             }
-            match this.login.standing_refusal(fingerprint) {
-                Some(refusal) => Err(refusal),
-                None => this.make(&shown, fingerprint).await,
-            }
+            let made =
+                match (this.made_with(fingerprint), this.login.standing_refusal(fingerprint, &this.url)) {
+                    (Some(made), _) => Ok(made),
+                    (None, Some(refusal)) => Err(refusal),
+                    (None, None) => this.make(&shown, fingerprint).await,
+                };
+            let _ = sender.send(made);
         });
         let ended = |_| Err(failure(ErrorKind::Closed, Operation::Connect, "the runtime shuts down"));
-        making.await.unwrap_or_else(ended)
+        made.await.unwrap_or_else(ended)
     }
 
     async fn make(&self, shown: &Shown, fingerprint: u64) -> Result<Arc<Made>> {
@@ -189,20 +210,25 @@ impl Member {
                 connected => connected,
             }
         };
+        let refused = |everywhere: bool, error: Error| {
+            if matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::Timeout) {
+                self.login.was_refused(fingerprint, (!everywhere).then_some(&*self.url), &error);
+            }
+            error
+        };
         let client = match timeout(LOGIN, connecting).await {
-            Ok(client) => client.map_err(|error| classify(Operation::Connect, error)),
+            Ok(Ok(client)) => client,
+            Ok(Err(error)) => {
+                let by_etcd = is_an_answer(&error);
+                return Err(refused(by_etcd, classify(Operation::Connect, error)));
+            }
             Err(_) => {
                 let message = format!("{} did not answer a login within {LOGIN:?}", self.url);
-                Err(failure(ErrorKind::Timeout, Operation::Connect, message))
+                return Err(refused(false, failure(ErrorKind::Timeout, Operation::Connect, message)));
             }
         };
-        let client = client.inspect_err(|error| {
-            if matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::Timeout) {
-                self.login.was_refused(fingerprint, error);
-            }
-        })?;
-        self.login.was_accepted();
-        let made = Made { client, fingerprint, made: Instant::now(), answered: Mutex::default() };
+        self.login.was_accepted(&self.url);
+        let made = Made { client, fingerprint, answers: Mutex::default() };
         let made = Arc::new(made);
         self.slot(|slot| *slot = Some(Arc::clone(&made)));
         Ok(made)

@@ -31,7 +31,7 @@ pub struct EtcdOptions {
     /// After how long without an answer the next member is asked as well; the first answer counts. Default: 500 ms.
     pub hedge_after: Duration,
     /// How often a member that serves watches or heartbeats is asked whether it is there and has a quorum; one that does not answer for so long
-    /// is left for another. Default: 1 s.
+    /// is left for another. 1 ms to 5 s. Default: 1 s.
     pub probe_interval: Duration,
     /// How many keys a lookup asks for at a time. Default: 1,000; fewer are asked for where instances are so large that an answer would not
     /// fit into a message.

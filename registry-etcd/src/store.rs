@@ -33,12 +33,17 @@ impl Store {
         *seen = if seen.0 == epoch { (epoch, seen.1.max(revision)) } else { (epoch, revision) };
     }
 
+    /// The highest revision that etcd has answered with, and in which epoch.
+    pub(crate) fn seen(&self) -> (Epoch, u64) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The identity and the present revision. Linearizable; so when it is lower than what was seen before it was asked for, the store went back, and
     /// gets another identity. (That a cursor is higher proves nothing: anybody may make one up.)
     pub(crate) async fn head(&self, operation: Operation) -> Result<Head> {
         let read = |mut client: etcd_client::Client| async move { client.get(&*self.key, None).await };
         let asked = Instant::now();
-        let before = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.seen();
         let answer = self.connection.call(operation, read).await?;
         let epoch = answer.kvs().first().and_then(|kv| identity(kv.value()));
         let revision = header_revision(answer.header());

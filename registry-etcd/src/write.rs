@@ -157,8 +157,12 @@ impl EtcdRegistry {
             return Ok(Again::Registered(self.registered(&next, lease, present.modified, ttl)));
         }
         let before = self.before(Some(present));
+        let write = self.held().begin_write(lease);
         Ok(match self.put(Operation::Register, guard, &before, &next, lease).await {
-            Ok(Outcome::Done(modified)) => Again::Registered(self.registered(&next, lease, modified, ttl)),
+            Ok(Outcome::Done(modified)) => {
+                write.acknowledged(self.written(&next, lease, modified, ttl));
+                Again::Registered(self.registered(&next, lease, modified, ttl))
+            }
             Ok(Outcome::Otherwise(now)) => Again::Otherwise(now),
             Err(error) if error.kind() == ErrorKind::LeaseLost => Again::Over,
             Err(error) => return Err(error),
@@ -167,16 +171,24 @@ impl EtcdRegistry {
 
     /// Remembers what was written, and tells it.
     fn registered(&self, stored: &Stored, lease: i64, modified: i64, ttl: Ttl) -> Registration {
-        let registered = stored.registered.unwrap_or(revision(modified));
-        let beside = self.codec().beside(stored, lease).map(|(key, _)| key);
-        let (incarnation, token) = (stored.incarnation, stored.token);
-        self.held().learn(lease, Written { modified, incarnation, token, registered, beside, ttl });
+        self.held().learn(lease, self.written(stored, lease, modified, ttl));
         let (service, id) = (stored.instance.service().clone(), stored.instance.id().clone());
         Registration::new(
             Lease::new(service, id, stored.incarnation, lease_key(lease)),
             revision(modified),
             ttl,
         )
+    }
+
+    fn written(&self, stored: &Stored, lease: i64, modified: i64, ttl: Ttl) -> Written {
+        Written {
+            modified,
+            incarnation: stored.incarnation,
+            token: stored.token,
+            registered: stored.registered.unwrap_or(revision(modified)),
+            beside: self.codec().beside(stored, lease).map(|(key, _)| key),
+            ttl,
+        }
     }
 
     pub(crate) async fn renew(&self, lease: &Lease) -> Result<()> {
@@ -197,9 +209,11 @@ impl EtcdRegistry {
                 (known, version) = self.held().known(id);
             }
             let mut keys = Vec::with_capacity(2);
+            let mut owned = None;
             match known {
                 Known::Lost => return lost(),
                 Known::Written(written) => {
+                    owned = Some((written.modified, written.token));
                     keys.push(Held { key: guard.clone(), lease: id, modified: Some(written.modified) });
                     keys.extend(written.beside.map(|key| Held { key, lease: id, modified: None }));
                 }
@@ -216,7 +230,13 @@ impl EtcdRegistry {
                 return beat.map(drop);
             }
             if self.held().known(id).1 == version {
-                return lost();
+                // A write of our own whose caller has gone may have been done only now.
+                let found = self.find(&guard, Operation::Keepalive).await?;
+                let later = found.and_then(|found| self.as_written(&found, lease)).filter(|later| {
+                    owned.is_some_and(|(modified, token)| later.modified > modified && later.token == token)
+                });
+                let Some(later) = later else { return lost() };
+                self.held().learn(id, later);
             }
             // What was asked for was out of date: a write of our own came between.
         }
@@ -271,14 +291,7 @@ impl EtcdRegistry {
         let id = lease_id(lease);
         let ours = |stored: &&Stored| found.lease == id && stored.incarnation == lease.incarnation();
         let stored = found.stored.as_ref().filter(ours)?;
-        Some(Written {
-            modified: found.modified,
-            incarnation: stored.incarnation,
-            token: stored.token,
-            registered: stored.registered.unwrap_or(revision(found.modified)),
-            beside: self.codec().beside(stored, id).map(|(key, _)| key),
-            ttl: Ttl::MAX,
-        })
+        Some(self.written(stored, id, found.modified, Ttl::MAX))
     }
 
     /// Ends the lease, and with it, in one revision, all that it holds and nothing else.

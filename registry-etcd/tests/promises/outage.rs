@@ -121,7 +121,7 @@ async fn durations_without_end_mean_for_ever_and_those_of_nothing_are_refused() 
     let patient = options()
         .with_hedge_after(Duration::MAX)
         .with_request_timeout(Duration::MAX)
-        .with_probe_interval(Duration::MAX);
+        .with_connect_timeout(Duration::MAX);
     let registry = EtcdRegistry::new(patient).unwrap();
     let registration = registry.register(&instance(1), &lasting()).await.unwrap();
     registry.keepalive(&registration.lease).await.unwrap();
@@ -130,6 +130,7 @@ async fn durations_without_end_mean_for_ever_and_those_of_nothing_are_refused() 
         ("connect timeout", options().with_connect_timeout(Duration::ZERO)),
         ("request timeout", options().with_request_timeout(Duration::ZERO)),
         ("probe interval", options().with_probe_interval(Duration::ZERO)),
+        ("probe interval", options().with_probe_interval(Duration::from_secs(6))),
     ] {
         assert_eq!(EtcdRegistry::new(bad).unwrap_err().field(), Some(field));
     }
