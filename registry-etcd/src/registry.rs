@@ -29,7 +29,8 @@ const MAJORITY_OF: usize = 3;
 /// A registry in etcd. Cheap to clone; clones share connections and heartbeats.
 ///
 /// Must be used within a tokio runtime; its background tasks (one for each watch, one for all heartbeats, one for each member in use) end with what
-/// they serve.
+/// they serve. It may be used on several runtimes and outlives each; a request made on one while another, on which the connection was made, is being
+/// shut down may wait until its deadline.
 #[derive(Clone)]
 pub struct EtcdRegistry {
     shared: Arc<Shared>,

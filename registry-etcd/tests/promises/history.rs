@@ -53,8 +53,7 @@ async fn a_cursor_that_never_was_is_reset_and_disturbs_nobody() {
 }
 
 /// etcd does not show a deletion at the very revision up to which it is compacted.
-#[tokio::test(flavor = "multi_thread")]
-async fn compaction_up_to_a_deletion_is_compaction_and_disturbs_nobody() {
+async fn compaction_up_to_a_deletion(changed_later: bool) {
     let (etcd, client, bystander, identity) = start().await;
     let leaving = client.register(&instance(2), &lasting()).await.unwrap();
     let mut watch = client.watch(&user(), None);
@@ -68,11 +67,24 @@ async fn compaction_up_to_a_deletion_is_compaction_and_disturbs_nobody() {
     };
     drop(watch);
     etcd.compact().await.unwrap();
+    if changed_later {
+        client.register(&instance(3), &lasting()).await.unwrap();
+    }
     // Some releases do show it.
     let reset = reset_from(&client, cursor).await;
     assert!(matches!(reset, None | Some(ResetCause::Compacted)), "{reset:?}");
     sleep(Duration::from_secs(2)).await;
     undisturbed(&etcd, &bystander, identity).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compaction_up_to_a_deletion_is_compaction_and_disturbs_nobody() {
+    compaction_up_to_a_deletion(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compaction_up_to_a_deletion_with_changes_after_it_disturbs_nobody_either() {
+    compaction_up_to_a_deletion(true).await;
 }
 
 /// A watch that resumes where its quiet service was last changed has much of others' history to go through, and etcd before 3.4.25 says at once that

@@ -108,7 +108,7 @@ fn a_client_outlives_the_runtimes_that_it_was_used_on() {
             client.update(&registration.lease, &weighing(n, 7)).await.unwrap();
             client.keepalive(&registration.lease).await.unwrap();
         });
-        brief.shutdown_background();
+        brief.shutdown_timeout(PATIENCE);
     }
     let listed = servers.block_on(client.lookup(&user())).unwrap();
     assert_eq!(listed.len(), 3);

@@ -212,10 +212,10 @@ impl Authority {
     }
 
     /// Signs a certificate for 127.0.0.1 and localhost; gives its file and its key's.
-    fn sign(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> (PathBuf, PathBuf) {
+    fn sign(&self, name: &str, usages: &[ExtendedKeyUsagePurpose]) -> (PathBuf, PathBuf) {
         let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
         let mut params = CertificateParams::new(names).unwrap();
-        params.extended_key_usages = vec![usage];
+        params.extended_key_usages = usages.to_vec();
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let file = |end: &str| self.folder.path().join(format!("{name}-{end}.pem"));
@@ -225,12 +225,14 @@ impl Authority {
     }
 
     fn server(&self, demand_certificates: bool) -> ClientTls {
-        let (cert, key) = self.sign("server", ExtendedKeyUsagePurpose::ServerAuth);
+        // etcd shows it to itself as well: its JSON gateway is a client of its own.
+        let both = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let (cert, key) = self.sign("server", &both);
         ClientTls { cert, key, client_ca: demand_certificates.then(|| self.ca()) }
     }
 
     fn client(&self, name: &str) -> (PathBuf, PathBuf) {
-        self.sign(name, ExtendedKeyUsagePurpose::ClientAuth)
+        self.sign(name, &[ExtendedKeyUsagePurpose::ClientAuth])
     }
 }
 
@@ -262,6 +264,22 @@ async fn tls_with_the_right_authority_works_and_with_another_says_so() {
     let misnamed = over(&etcd, trusting(&authority.ca()).with_server_name("elsewhere.example"));
     let error = misnamed.lookup(&user()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_with_a_wrong_certificate_keeps_nobody_from_the_others() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let wrong = Etcd::start(server().with_client_tls(other.server(false))).await.unwrap();
+    let right = Etcd::start(server().with_client_tls(authority.server(false))).await.unwrap();
+    grant(&right, "READWRITE").await;
+    right.enable_auth(ROOT).await.unwrap();
+    let options = EtcdOptions::new([wrong.endpoint(), right.endpoint()])
+        .with_first_member(0)
+        .with_tls(trusting(&authority.ca()))
+        .with_user("service", "first");
+    let registry = EtcdRegistry::new(options).unwrap();
+    registry.register(&instance(1), &lasting()).await.unwrap();
+    assert_eq!(registry.lookup(&user()).await.unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
