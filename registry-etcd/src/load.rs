@@ -14,7 +14,6 @@ use crate::store::{Store, header_revision, identity};
 
 /// How often a load begins anew because the store was given an identity meanwhile, or another one.
 const TRIES: usize = 8;
-const LEAST_PAGE: usize = 1;
 
 /// Reads services.
 pub(crate) struct Loader<'a> {
@@ -65,8 +64,8 @@ impl Loader<'_> {
                 .with_limit(i64::try_from(size).unwrap_or(i64::MAX))
                 .with_revision(i64::try_from(at).unwrap_or(i64::MAX));
             let page = match self.page(&start, options, operation).await {
-                Err(error) if is_too_large(&error) && size > LEAST_PAGE => {
-                    size = (size / 4).max(LEAST_PAGE);
+                Err(error) if is_too_large(&error) && size > 1 => {
+                    size = (size / 4).max(1);
                     continue;
                 }
                 page => page?,
