@@ -14,6 +14,7 @@
 
 pub mod backoff;
 pub mod codec;
+mod credentials;
 mod cursor;
 mod diff;
 mod directory;
@@ -36,6 +37,7 @@ pub mod resume;
 mod snapshot;
 pub mod time;
 
+pub use crate::credentials::{Material, Tls, User};
 pub use crate::cursor::{Cursor, Epoch, Revision};
 pub use crate::diff::{Difference, diff};
 pub use crate::directory::{Differences, Directory, Freshness, View, ViewRef, ViewState};

@@ -94,9 +94,9 @@ mod source;
 mod store;
 mod write;
 
-pub use crate::credentials::{Material, Tls, User};
 pub use crate::options::{EtcdOptions, Layout};
 pub use crate::registry::EtcdRegistry;
+pub use registry_core::{Material, Tls, User};
 
 /// The name of this backend in errors and logs.
 pub const BACKEND: &str = "etcd";

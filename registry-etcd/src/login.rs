@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use registry_core::backoff::Backoff;
-use registry_core::{Error, ErrorKind, Operation, OwnerToken, Result};
+use registry_core::{Error, ErrorKind, Operation, OwnerToken, Result, Tls, User};
 use tokio::time::Instant;
 
-use crate::credentials::{Shown, Tls, User};
+use crate::credentials::Shown;
 use crate::error::failure;
 use crate::options::EtcdOptions;
 

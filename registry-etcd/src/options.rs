@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use registry_core::resume::ResumeOptions;
 
-use crate::credentials::{Material, Tls, User};
+use registry_core::{Material, Tls, User};
 
 /// How to reach etcd, and where to put things.
 #[derive(Clone, Debug)]

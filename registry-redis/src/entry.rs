@@ -1,0 +1,113 @@
+//! How an instance lies in Redis, as the scripts write it: a line about its owner, then the entry as [`registry_core::codec`] writes it. Pure.
+
+use std::sync::Arc;
+
+use registry_core::codec::Stored;
+use registry_core::{
+    Change, DeleteCause, Entry, Error, Incarnation, InstanceId, Result, Revision, ServiceName,
+};
+
+/// What was found where an instance would be.
+#[derive(Clone, Debug)]
+pub(crate) enum Item {
+    /// An instance.
+    Entry(Arc<Entry>),
+    /// What no script of ours wrote: the log does not know of it yet.
+    Unlogged(InstanceId, Error),
+    /// What cannot be read, and why.
+    Malformed(String, Error),
+}
+
+/// The line before an entry.
+struct Header<'a> {
+    modified: u64,
+    created: u64,
+    incarnation: u64,
+    sum: &'a str,
+}
+
+/// Reads one value of `service`.
+pub(crate) fn read(service: &ServiceName, id: &[u8], value: &[u8]) -> Item {
+    let name = String::from_utf8_lossy(id).into_owned();
+    let id = match InstanceId::new(name.as_str()) {
+        Ok(id) => id,
+        Err(error) => return Item::Malformed(name, error),
+    };
+    let Some((header, json)) = split(value) else {
+        let error = Stored::decode(value).err();
+        let error = error.unwrap_or_else(|| Error::invalid("entry", "was written by other hands"));
+        return Item::Unlogged(id, error);
+    };
+    match entry(service, &id, &header, json) {
+        Ok(entry) => Item::Entry(Arc::new(entry)),
+        Err(error) => Item::Malformed(name, error),
+    }
+}
+
+/// The change that a `put` in the log stands for. What was listed there and cannot be read any more is gone.
+pub(crate) fn put(service: &ServiceName, id: InstanceId, value: &[u8]) -> (Change, Option<Error>) {
+    match read(service, id.as_str().as_bytes(), value) {
+        Item::Entry(entry) => (Change::Put(entry), None),
+        Item::Unlogged(_, error) | Item::Malformed(_, error) => {
+            (Change::Delete { id, cause: DeleteCause::Unknown }, Some(error))
+        }
+    }
+}
+
+fn entry(service: &ServiceName, id: &InstanceId, header: &Header<'_>, json: &[u8]) -> Result<Entry> {
+    let stored = Stored::decode(json)?;
+    if stored.instance.service() != service || stored.instance.id() != id {
+        return Err(Error::invalid("instance", "is of another service or id than its key"));
+    }
+    let (created, modified) = (Revision::new(header.created), Revision::new(header.modified));
+    Ok(Entry::new(stored.instance, Incarnation::new(header.incarnation), created, modified))
+}
+
+fn split(value: &[u8]) -> Option<(Header<'_>, &[u8])> {
+    let end = value.iter().take(256).position(|byte| *byte == b'\n')?;
+    let (line, json) = (std::str::from_utf8(&value[..end]).ok()?, &value[end + 1..]);
+    let mut words = line.split(' ');
+    let mut number = || words.next()?.parse::<u64>().ok();
+    let (modified, created, incarnation) = (number()?, number()?, number()?);
+    let sum = words.nth(3)?;
+    let header = Header { modified, created, incarnation, sum };
+    let whole =
+        words.next().is_none() && sha1_smol::Sha1::from(json).digest().to_string().starts_with(header.sum);
+    (whole && header.sum.len() == 16).then_some((header, json))
+}
+
+#[cfg(test)]
+mod tests {
+    use registry_core::{Instance, OwnerToken};
+
+    use super::*;
+
+    fn value() -> (ServiceName, Vec<u8>) {
+        let instance = Instance::builder("user.rpc").endpoint("10.0.0.7:80").build().unwrap();
+        let service = instance.service().clone();
+        let json = Stored::new(instance, Incarnation::new(9), OwnerToken::from_u128(1)).encode();
+        let sum = &sha1_smol::Sha1::from(&json).digest().to_string()[..16];
+        (service, [format!("5 3 9 ab 10000 1 {sum}\n").as_bytes(), &json].concat())
+    }
+
+    #[test]
+    fn what_the_scripts_write_is_read() {
+        let (service, value) = value();
+        let Item::Entry(entry) = read(&service, b"10.0.0.7:80", &value) else { panic!("an entry") };
+        assert_eq!((entry.created().get(), entry.modified().get(), entry.incarnation().get()), (3, 5, 9));
+    }
+
+    #[test]
+    fn what_other_hands_changed_is_told_from_what_the_scripts_wrote() {
+        let (service, value) = value();
+        let text = String::from_utf8(value).unwrap();
+        let json = text.split_once('\n').unwrap().1;
+        let edited = text.replace(r#""weight":100"#, r#""weight":101"#).replace("up", "UP");
+        for other in [json, &edited, "", "{}", "x\ny", "1 2 3\n{}"] {
+            let item = read(&service, b"10.0.0.7:80", other.as_bytes());
+            assert!(matches!(item, Item::Unlogged(..)), "{other}: {item:?}");
+        }
+        assert!(matches!(read(&service, b"another:80", text.as_bytes()), Item::Malformed(..)));
+        assert!(matches!(read(&service, b"a\nb", text.as_bytes()), Item::Malformed(..)));
+    }
+}

@@ -1,0 +1,33 @@
+//! Redis backend of the service registry.
+
+mod address;
+mod answer;
+mod connection;
+mod entry;
+mod error;
+mod facts;
+mod feed;
+mod held;
+mod keys;
+mod link;
+mod load;
+mod log;
+mod malformed;
+mod names;
+mod node;
+mod options;
+mod push;
+mod registry;
+mod script;
+mod source;
+mod store;
+mod topology;
+mod transport;
+mod write;
+
+pub use crate::options::{AddressMap, Deployment, RedisOptions, Wait};
+pub use crate::registry::RedisRegistry;
+pub use registry_core::{Material, Tls, User};
+
+/// The name of this backend in errors and logs.
+pub const BACKEND: &str = "redis";

@@ -1,0 +1,260 @@
+//! One connection to one server: how far its clock is from ours, which process it is, and what it says of itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Cmd, ErrorKind as Kind, Pipeline, ProtocolVersion, PushInfo, RedisConnectionInfo,
+    RedisError, RedisResult, Value, cmd,
+};
+use registry_core::{Error, ErrorKind, Operation, Result, User};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout};
+
+use crate::address::Address;
+use crate::error::{classify, failure};
+use crate::facts::Facts;
+use crate::options::RedisOptions;
+use crate::transport;
+
+/// A connection that many requests share.
+pub(crate) struct Link {
+    pub(crate) address: Address,
+    connection: MultiplexedConnection,
+    driver: AbortHandle,
+    made: Instant,
+    /// From the milliseconds since `made` to the server's time.
+    offset: AtomicI64,
+    /// Which process answers.
+    pub(crate) run: String,
+    refused: AtomicU64,
+    /// What the server said of itself when this was connected.
+    pub(crate) facts: Facts,
+    broken: AtomicBool,
+}
+
+/// What a link is for.
+pub(crate) enum Use {
+    /// Commands and scripts, on a primary.
+    Requests,
+    /// Being told of changes.
+    Pushes(Box<dyn Fn(PushInfo) + Send + Sync>),
+    /// Questions to a Sentinel.
+    Sentinel,
+}
+
+impl Link {
+    /// Connects, logs in, and learns who is there, all within the options' `connect_timeout`.
+    pub(crate) async fn connect(
+        address: &Address,
+        options: &RedisOptions,
+        purpose: Use,
+    ) -> Result<Arc<Self>> {
+        let within = options.connect_timeout;
+        match timeout(within, Self::try_connect(address, options, purpose)).await {
+            Ok(connected) => connected.map(Arc::new),
+            Err(_) => Err(failure(
+                ErrorKind::Unavailable,
+                Operation::Connect,
+                format!("{address} did not answer within {within:?}"),
+            )),
+        }
+    }
+
+    async fn try_connect(address: &Address, options: &RedisOptions, purpose: Use) -> Result<Self> {
+        let sentinel = matches!(purpose, Use::Sentinel);
+        let user = if sentinel { &options.sentinel_user } else { &options.user };
+        let mut info = RedisConnectionInfo::default().set_db(i64::from(options.database));
+        if sentinel {
+            info = info.set_db(0);
+        }
+        if let Some(user) = user {
+            info = log_in(info, user).await?;
+        }
+        // A blocked or long answer is for the caller to give up on, never for the connection.
+        let mut config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let requests = matches!(purpose, Use::Requests);
+        if let Use::Pushes(told) = purpose {
+            info = info.set_protocol(ProtocolVersion::RESP3);
+            config = config.set_push_sender(move |push: PushInfo| {
+                told(push);
+                Ok::<(), ()>(())
+            });
+        }
+        let stream = transport::connect(address, options.tls.as_ref()).await?;
+        let connected = MultiplexedConnection::new_with_config(&info, stream, config).await;
+        let (connection, driver) = connected.map_err(|error| refused_connection(address, error))?;
+        let driver = tokio::spawn(driver).abort_handle();
+        let mut link = Self {
+            address: address.clone(),
+            connection,
+            driver,
+            made: Instant::now(),
+            offset: AtomicI64::new(0),
+            run: String::new(),
+            refused: AtomicU64::new(0),
+            facts: Facts::default(),
+            broken: AtomicBool::new(false),
+        };
+        if requests {
+            link.learn().await?;
+        }
+        Ok(link)
+    }
+
+    /// Asks who is there and what time it is.
+    async fn learn(&mut self) -> Result<()> {
+        let failed = |error| refused_connection(&self.address, error);
+        let info = self.send(cmd("INFO")).await.map_err(failed)?;
+        let mut facts = match text(&info) {
+            Some(text) => Facts::of_info(&text),
+            // Without the right to ask nothing is known, and little is claimed.
+            None => Facts::default(),
+        };
+        if !facts.role.is_empty() && facts.role != "master" {
+            let message = format!("{} is no primary", self.address);
+            return Err(failure(ErrorKind::Unavailable, Operation::Connect, message));
+        }
+        if facts.loading {
+            let message = format!("{} is loading its data", self.address);
+            return Err(failure(ErrorKind::Unavailable, Operation::Connect, message));
+        }
+        let mut config = cmd("CONFIG");
+        config.arg("GET").arg("appendfsync").arg("no-appendfsync-on-rewrite").arg("save");
+        let configured = self.send(config).await.map_err(failed)?;
+        facts.add_config(&configured);
+        facts.warn_of_eviction(&self.address);
+        self.run.clone_from(&facts.run);
+        self.refused = AtomicU64::new(facts.refused);
+        self.facts = facts;
+        let sent = Instant::now();
+        let time = self.send(cmd("TIME")).await.map_err(failed)?;
+        if let Some(now) = millis(&time) {
+            self.tell_time(sent, now);
+        }
+        Ok(())
+    }
+
+    /// One command; an error of the server is an error, save that what the server refuses to tell while connecting is `Nil`.
+    async fn send(&self, command: Cmd) -> RedisResult<Value> {
+        match self.request(&command).await {
+            Err(error) if matches!(error.code(), Some("NOPERM" | "ERR")) => Ok(Value::Nil),
+            outcome => outcome,
+        }
+    }
+
+    /// One command. Dropping the future leaves the connection usable; the command may be done.
+    pub(crate) async fn request(&self, command: &Cmd) -> RedisResult<Value> {
+        let answer = self.connection.clone().send_packed_command(command).await;
+        answer.and_then(Value::extract_error).inspect_err(|error| self.judge(error))
+    }
+
+    /// Several commands one after the other; the answer of the last.
+    pub(crate) async fn pipeline(&self, commands: &Pipeline, count: usize) -> RedisResult<Value> {
+        let answers = self.connection.clone().send_packed_commands(commands, count - 1, 1).await;
+        let answers = answers.inspect_err(|error| self.judge(error))?;
+        let answer = answers.into_iter().next_back().unwrap_or(Value::Nil);
+        answer.extract_error().inspect_err(|error| self.judge(error))
+    }
+
+    fn judge(&self, error: &RedisError) {
+        if crate::error::breaks_connection(error) {
+            self.give_up();
+        }
+    }
+
+    /// Nobody is to use it any more.
+    pub(crate) fn give_up(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// The server's time, as far as can be told: milliseconds since 1970.
+    pub(crate) fn server_time(&self) -> i64 {
+        self.since_made() + self.offset.load(Ordering::Relaxed)
+    }
+
+    /// The server said that it was `now` in answer to what was asked at `sent`.
+    pub(crate) fn tell_time(&self, sent: Instant, now: i64) {
+        let round_trip = sent.elapsed();
+        // It was asked and answered at some moment between.
+        let middle = self.since_made() - i64::try_from((round_trip / 2).as_millis()).unwrap_or_default();
+        let offset = now - middle;
+        let known = self.offset.load(Ordering::Relaxed);
+        // A slow answer tells less than a quick one, unless it tells of a step.
+        if round_trip < Duration::from_millis(50) || (offset - known).abs() > 100 {
+            self.offset.store(offset, Ordering::Relaxed);
+        }
+    }
+
+    fn since_made(&self) -> i64 {
+        i64::try_from(self.made.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// How many writes the server has refused, as far as is known.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Asks how many it has refused by now.
+    pub(crate) async fn count_refused(&self) -> RedisResult<()> {
+        let mut info = cmd("INFO");
+        info.arg("errorstats");
+        if let Some(text) = text(&self.send(info).await?) {
+            self.refused.store(Facts::of_info(&text).refused, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("address", &self.address).field("run", &self.run).finish_non_exhaustive()
+    }
+}
+
+async fn log_in(info: RedisConnectionInfo, user: &User) -> Result<RedisConnectionInfo> {
+    let wanted = user.clone();
+    let password = tokio::task::spawn_blocking(move || wanted.read_password()).await.map_err(|error| {
+        failure(ErrorKind::Unavailable, Operation::Connect, "the runtime is shutting down").with_source(error)
+    })?;
+    let password = password.map_err(|error| error.with_backend(crate::BACKEND))?;
+    Ok(info.set_username(&user.name).set_password(password))
+}
+
+fn refused_connection(address: &Address, error: RedisError) -> Error {
+    // The library folds what the server said into its own kind.
+    let denied = matches!(error.kind(), Kind::AuthenticationFailed)
+        || error.to_string().contains("WRONGPASS")
+        || error.to_string().contains("NOAUTH");
+    let classified = classify(Operation::Connect, error);
+    let kind = if denied { ErrorKind::Unauthenticated } else { classified.kind() };
+    failure(kind, Operation::Connect, format!("{address}: {}", classified.message())).with_source(classified)
+}
+
+pub(crate) fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        Value::SimpleString(text) => Some(text.clone()),
+        Value::VerbatimString { text, .. } => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// The answer of `TIME`.
+fn millis(value: &Value) -> Option<i64> {
+    let parts = value.as_sequence()?;
+    let number = |at: usize| text(parts.get(at)?)?.parse::<i64>().ok();
+    Some(number(0)? * 1_000 + number(1)? / 1_000)
+}

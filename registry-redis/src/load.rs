@@ -1,0 +1,301 @@
+//! The state of a service, and all its instances at one revision.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use redis::{RedisError, Value};
+use registry_core::{
+    Batch, Change, Cursor, Entry, Epoch, Error, ErrorKind, InstanceId, Operation, Result, Revision,
+    ServiceName, Snapshot,
+};
+use std::sync::Arc;
+
+use crate::entry::{self, Item};
+use crate::error::{failure, refuses_writes, strange};
+use crate::log::{self, Broken, hex};
+use crate::registry::RedisRegistry;
+use crate::script;
+use crate::store::went_back;
+
+/// How often a load begins anew because the history was replaced or trimmed meanwhile.
+const TRIES: usize = 8;
+/// So many overdue leases are ended by one call.
+pub(crate) const SWEEP: usize = 256;
+/// As many of other hands' writes are looked into at a time.
+const ODD: usize = 64;
+
+/// Where a service is.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// In no epoch: nothing was ever written.
+    pub(crate) at: Option<Cursor>,
+    /// Until the first deadline; none where there is no lease.
+    pub(crate) due: Option<Duration>,
+    /// The epoch before this one, where that had another history at the same revisions.
+    pub(crate) before: Option<Epoch>,
+    /// For how long nobody has looked for what other hands wrote.
+    pub(crate) unscrubbed: Duration,
+    /// How many ids have a value.
+    values: usize,
+    /// How many are listed.
+    pub(crate) listed: usize,
+    entries: Vec<Value>,
+}
+
+/// Why a load has to begin anew.
+enum Again {
+    /// At once.
+    Now,
+    /// After these were looked into.
+    After(Vec<String>),
+}
+
+impl RedisRegistry {
+    /// Where a service is, with its instances if there are at most `limit` values.
+    pub(crate) async fn state(
+        &self,
+        service: &ServiceName,
+        limit: usize,
+        operation: Operation,
+    ) -> Result<State> {
+        let args = [limit.to_string().into_bytes()];
+        let seen = self.store().seen(service);
+        let mut answer = self.connection().script(operation, service, &script::READ, &args).await?;
+        let now = answer.now();
+        let epoch = answer.text()?;
+        let revision = Revision::new(answer.count()?);
+        let nonce = answer.text()?;
+        let due = answer.number()?;
+        let before = hex(&answer.text()?).map(Epoch::new);
+        let unscrubbed = Duration::from_millis(u64::try_from(now - answer.number()?).unwrap_or_default());
+        let values = usize::try_from(answer.count()?).unwrap_or(usize::MAX);
+        let listed = usize::try_from(answer.count()?).unwrap_or(usize::MAX);
+        let entries = answer.list()?;
+        let at = match hex(&epoch) {
+            Some(epoch) => Some(Cursor::new(Epoch::new(epoch), revision, hex(&nonce).unwrap_or_default())),
+            None if epoch.is_empty() => None,
+            None => return Err(strange(operation, "an epoch that no script wrote")),
+        };
+        if let Some(at) = at {
+            if went_back(seen, at) {
+                self.begin_epoch(service, at.epoch(), operation).await?;
+                return Err(failure(
+                    ErrorKind::Unavailable,
+                    operation,
+                    "the history of the service turned out to be another one",
+                )
+                .with_retry(registry_core::Retry::Now));
+            }
+            self.store().saw(service, at);
+        }
+        let due = u64::try_from(due).ok().map(Duration::from_millis);
+        Ok(State { at, due, before, unscrubbed, values, listed, entries })
+    }
+
+    /// The same, after what is overdue was ended and a history was begun, as far as writing is possible.
+    pub(crate) async fn swept(
+        &self,
+        service: &ServiceName,
+        limit: usize,
+        operation: Operation,
+    ) -> Result<State> {
+        let mut back = 0;
+        loop {
+            let state = match self.state(service, limit, operation).await {
+                Err(error) if error.retry() == registry_core::Retry::Now && back < TRIES => {
+                    back += 1;
+                    continue;
+                }
+                outcome => outcome?,
+            };
+            if state.at.is_some() && state.due != Some(Duration::ZERO) {
+                return Ok(state);
+            }
+            match self.sweep(service, operation).await {
+                Ok(()) => {}
+                // What is overdue stays listed while nobody can write that it has ended.
+                Err(error) if is_refused(&error) => return Ok(state),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    pub(crate) async fn sweep(&self, service: &ServiceName, operation: Operation) -> Result<()> {
+        let args = [SWEEP.to_string().into_bytes()];
+        self.connection().script(operation, service, &script::SWEEP, &args).await.map(drop)
+    }
+
+    /// Looks for what other hands wrote: at `ids`, and at so many more.
+    pub(crate) async fn scrub(
+        &self,
+        service: &ServiceName,
+        count: usize,
+        ids: &[String],
+        operation: Operation,
+    ) -> Result<()> {
+        let mut args = vec![count.to_string().into_bytes()];
+        args.extend(ids.iter().map(|id| id.clone().into_bytes()));
+        self.connection().script(operation, service, &script::SCRUB, &args).await.map(drop)
+    }
+
+    /// From here on the history of `service` is another one than in `old`.
+    pub(crate) async fn begin_epoch(
+        &self,
+        service: &ServiceName,
+        old: Epoch,
+        operation: Operation,
+    ) -> Result<()> {
+        let args = [format!("{:016x}", old.get()).into_bytes()];
+        self.connection().script(operation, service, &script::BEGIN_EPOCH, &args).await.map(drop)
+    }
+
+    pub(crate) async fn load(&self, service: &ServiceName, operation: Operation) -> Result<Snapshot> {
+        let mut looked_into = BTreeSet::new();
+        for _ in 0..TRIES {
+            match self.try_load(service, operation, &looked_into).await? {
+                Ok(snapshot) => return Ok(snapshot),
+                Err(Again::Now) => {}
+                Err(Again::After(ids)) => {
+                    for ids in ids.chunks(ODD) {
+                        match self.scrub(service, 0, ids, operation).await {
+                            Err(error) if !is_refused(&error) => return Err(error),
+                            _ => {}
+                        }
+                    }
+                    looked_into.extend(ids);
+                }
+            }
+        }
+        let message = "the service was replaced, or its log trimmed, again and again, while it was read";
+        Err(failure(ErrorKind::Unavailable, operation, message))
+    }
+
+    async fn try_load(
+        &self,
+        service: &ServiceName,
+        operation: Operation,
+        looked_into: &BTreeSet<String>,
+    ) -> Result<std::result::Result<Snapshot, Again>> {
+        let page = self.options().page;
+        let state = self.swept(service, page, operation).await?;
+        let start = state.at.unwrap_or_else(|| Cursor::new(Epoch::default(), Revision::ZERO, 0));
+        let mut read = Reading {
+            registry: self,
+            service,
+            entries: BTreeMap::new(),
+            skipped: BTreeSet::new(),
+            odd: Vec::new(),
+        };
+        let mut at = start;
+        if state.values <= page {
+            read.all(&state.entries);
+        } else {
+            self.scan(&mut read, operation).await?;
+            // Whatever changed meanwhile is in the log.
+            loop {
+                match log::after(self.connection(), service, at, operation).await? {
+                    Ok(changes) if changes.is_empty() => break,
+                    Ok(changes) => {
+                        for logged in changes {
+                            let (batch, _) = logged.batch(service, at);
+                            at = batch.cursor;
+                            read.apply(batch);
+                        }
+                    }
+                    Err(Broken::Trimmed | Broken::Replaced) => return Ok(Err(Again::Now)),
+                }
+            }
+            let end = self.state(service, 0, operation).await?;
+            let same = end.at.is_some_and(|end| end.epoch() == at.epoch() && end.revision() >= at.revision());
+            if !same {
+                return Ok(Err(Again::Now));
+            }
+        }
+        let odd: Vec<_> = read.odd.iter().filter(|id| !looked_into.contains(*id)).cloned().collect();
+        if !odd.is_empty() && state.at.is_some() {
+            return Ok(Err(Again::After(odd)));
+        }
+        self.store().saw(service, at);
+        let skipped = read.skipped.len();
+        Ok(Ok(Snapshot::new(service.clone(), at, read.entries.into_values()).with_skipped(skipped)))
+    }
+
+    async fn scan(&self, read: &mut Reading<'_>, operation: Operation) -> Result<()> {
+        let keys = self.connection().keys(read.service);
+        let mut cursor = b"0".to_vec();
+        loop {
+            let scan = keys.scan(&cursor, self.options().page);
+            let answer = self.connection().command(operation, keys.slot, scan).await?;
+            let parts = answer.as_sequence().unwrap_or_default();
+            let (Some(Value::BulkString(next)), Some(page)) =
+                (parts.first(), parts.get(1).and_then(Value::as_sequence))
+            else {
+                return Err(strange(operation, "no page of a hash"));
+            };
+            read.all(page);
+            if next == b"0" {
+                return Ok(());
+            }
+            cursor.clone_from(next);
+        }
+    }
+}
+
+/// What was read so far.
+struct Reading<'a> {
+    registry: &'a RedisRegistry,
+    service: &'a ServiceName,
+    entries: BTreeMap<InstanceId, Arc<Entry>>,
+    skipped: BTreeSet<String>,
+    /// Ids whose values the log does not know.
+    odd: Vec<String>,
+}
+
+impl Reading<'_> {
+    /// Ids and values, one after the other.
+    fn all(&mut self, flat: &[Value]) {
+        for pair in flat.chunks_exact(2) {
+            if let (Value::BulkString(id), Value::BulkString(value)) = (&pair[0], &pair[1]) {
+                self.one(id, value);
+            }
+        }
+    }
+
+    fn one(&mut self, id: &[u8], value: &[u8]) {
+        match entry::read(self.service, id, value) {
+            Item::Entry(entry) => {
+                self.entries.insert(entry.id().clone(), entry);
+            }
+            Item::Unlogged(id, error) => {
+                self.registry.malformed().tell(self.service, id.as_str(), value, &error);
+                self.skipped.insert(id.as_str().to_owned());
+                self.odd.push(id.as_str().to_owned());
+            }
+            Item::Malformed(id, error) => {
+                self.registry.malformed().tell(self.service, &id, value, &error);
+                self.skipped.insert(id);
+            }
+        }
+    }
+
+    fn apply(&mut self, batch: Batch) {
+        for change in batch.changes {
+            self.skipped.remove(change.id().as_str());
+            match change {
+                Change::Put(entry) => {
+                    self.entries.insert(entry.id().clone(), entry);
+                }
+                Change::Delete { id, .. } => {
+                    self.entries.remove(&id);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Whether Redis refuses to write for now, and could be read.
+pub(crate) fn is_refused(error: &Error) -> bool {
+    error.source().and_then(|source| source.downcast_ref::<RedisError>()).is_some_and(refuses_writes)
+}

@@ -1,0 +1,115 @@
+//! One server: the connection to it that all requests share, made when it is needed and anew when it fails.
+
+use std::sync::{Arc, Mutex as Lock, PoisonError};
+use std::time::Duration;
+
+use registry_core::backoff::Backoff;
+use registry_core::{Error, ErrorKind, Result};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::address::Address;
+use crate::link::{Link, Use};
+use crate::options::RedisOptions;
+use crate::push::Pushes;
+
+/// What was refused is not asked for again at once, so that a wrong password is no storm of log-ins.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// Another failure is told to those who come within this time after it.
+const SAME: Duration = Duration::from_millis(20);
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) address: Address,
+    options: Arc<RedisOptions>,
+    /// The present connection, for those who need not wait.
+    current: Lock<Option<Arc<Link>>>,
+    /// Held while a connection is being made.
+    making: Mutex<Failures>,
+    /// Connections of its own for writes that wait for replicas.
+    waited: Mutex<Option<Arc<Link>>>,
+    pub(crate) pushes: Pushes,
+}
+
+#[derive(Debug, Default)]
+struct Failures {
+    in_a_row: u32,
+    last: Option<(Instant, Error)>,
+}
+
+impl Node {
+    pub(crate) fn new(address: Address, options: Arc<RedisOptions>) -> Self {
+        let pushes = Pushes::new(address.clone(), Arc::clone(&options));
+        Self {
+            address,
+            options,
+            current: Lock::default(),
+            making: Mutex::default(),
+            waited: Mutex::default(),
+            pushes,
+        }
+    }
+
+    /// The connection for requests.
+    pub(crate) async fn link(&self) -> Result<Arc<Link>> {
+        match self.present() {
+            Some(link) => Ok(link),
+            None => self.make(None).await,
+        }
+    }
+
+    /// Another connection than `stalled`, which does not answer. The old one stays when no other can be had.
+    pub(crate) async fn another(&self, stalled: &Arc<Link>) -> Result<Arc<Link>> {
+        self.make(Some(stalled)).await
+    }
+
+    /// The connection, if there is one that works.
+    pub(crate) fn present(&self) -> Option<Arc<Link>> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.as_ref().filter(|link| !link.is_broken()).cloned()
+    }
+
+    async fn make(&self, instead_of: Option<&Arc<Link>>) -> Result<Arc<Link>> {
+        let asked = Instant::now();
+        let mut failures = self.making.lock().await;
+        // Another request may have made one meanwhile.
+        if let Some(link) = self.present()
+            && instead_of.is_none_or(|stalled| !Arc::ptr_eq(stalled, &link))
+        {
+            return Ok(link);
+        }
+        if let Some((at, error)) = &failures.last {
+            let refused = matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::PermissionDenied);
+            let wait = if refused {
+                Backoff::new(AGAIN.0, AGAIN.1).delay(failures.in_a_row.saturating_sub(1), 1.0)
+            } else {
+                SAME
+            };
+            if asked.saturating_duration_since(*at) < wait || *at > asked {
+                return Err(error.clone());
+            }
+        }
+        match Link::connect(&self.address, &self.options, Use::Requests).await {
+            Ok(link) => {
+                *failures = Failures::default();
+                let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+                *current = Some(Arc::clone(&link));
+                Ok(link)
+            }
+            Err(error) => {
+                failures.in_a_row = failures.in_a_row.saturating_add(1);
+                failures.last = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    /// A connection for one write that waits for replicas, which nobody else uses meanwhile.
+    pub(crate) async fn waited(&self) -> Result<tokio::sync::MutexGuard<'_, Option<Arc<Link>>>> {
+        let mut waited = self.waited.lock().await;
+        if waited.as_ref().is_none_or(|link| link.is_broken()) {
+            *waited = Some(Link::connect(&self.address, &self.options, Use::Requests).await?);
+        }
+        Ok(waited)
+    }
+}

@@ -1,0 +1,72 @@
+//! The scripts, as they are sent.
+
+use std::sync::LazyLock;
+
+use redis::{Cmd, cmd};
+
+const COMMON: &str = include_str!("scripts/common.lua");
+
+/// A script: its text, and the name under which Redis keeps it.
+pub(crate) struct Script {
+    text: String,
+    sha: String,
+    /// Whether it changes nothing.
+    pub(crate) reads: bool,
+}
+
+macro_rules! scripts {
+    ($($constant:ident = $name:literal;)*) => {$(
+        pub(crate) static $constant: LazyLock<Script> =
+            LazyLock::new(|| Script::of_service(include_str!(concat!("scripts/", $name, ".lua"))));
+    )*};
+}
+
+scripts! {
+    READ = "read";
+    SWEEP = "sweep";
+    REGISTER = "register";
+    KEEPALIVE = "keepalive";
+    UPDATE = "update";
+    DEREGISTER = "deregister";
+    SCRUB = "scrub";
+    BEGIN_EPOCH = "begin_epoch";
+}
+
+/// The one that is not about a service.
+pub(crate) static FORGET: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/forget.lua").to_owned()));
+
+impl Script {
+    /// What all scripts of a service have in common follows the first line, which must stay the first.
+    fn of_service(text: &'static str) -> Self {
+        let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+        Self::new(format!("{first}\n{COMMON}\n{rest}"))
+    }
+
+    fn new(text: String) -> Self {
+        let sha = sha1_smol::Sha1::from(&text).digest().to_string();
+        let reads = text.lines().next().is_some_and(|line| line.contains("no-writes"));
+        Self { text, sha, reads }
+    }
+
+    /// The call by name, which fails with `NOSCRIPT` where the script is not known.
+    pub(crate) fn call(&self, keys: &[&str], args: &[Vec<u8>]) -> Cmd {
+        Self::with(cmd("EVALSHA"), &self.sha, keys, args)
+    }
+
+    /// The call with the text, after which the script is known.
+    pub(crate) fn call_with_text(&self, keys: &[&str], args: &[Vec<u8>]) -> Cmd {
+        Self::with(cmd("EVAL"), &self.text, keys, args)
+    }
+
+    fn with(mut call: Cmd, script: &str, keys: &[&str], args: &[Vec<u8>]) -> Cmd {
+        call.arg(script).arg(keys.len());
+        for key in keys {
+            call.arg(*key);
+        }
+        for arg in args {
+            call.arg(arg.as_slice());
+        }
+        call
+    }
+}

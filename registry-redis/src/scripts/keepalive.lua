@@ -1,0 +1,24 @@
+#!lua flags=allow-oom
+-- One heartbeat: ARGV[10..13] are id, token, incarnation, and the revision of the caller's last write that was acknowledged. An entry that is
+-- older than that was put back by somebody else: from a backup, or by a fail-over that lost the write.
+--
+-- -> { 'OK', now, modified, sequence, ttl } | { 'LOST', now } | { 'DOUBT' | 'LATE', now }
+local id, token, incarnation, acknowledged = ARGV[10], ARGV[11], tonumber(ARGV[12]), tonumber(ARGV[13])
+if late() then
+  return { 'LATE', now }
+end
+if not epoch then
+  return { 'LOST', now }
+end
+if not keep_time() then
+  return { 'DOUBT', now }
+end
+sweep(64)
+local answer = { 'LOST', now }
+local _, of = find(id)
+if of and of.token == token and of.incarnation == incarnation and of.modified >= acknowledged then
+  renew(id, of.ttl)
+  answer = { 'OK', now, of.modified, of.sequence, of.ttl }
+end
+commit()
+return answer

@@ -1,0 +1,32 @@
+#!lua flags=allow-oom
+-- Replaces an entry in place: ARGV[10..15] are id, token, incarnation, revision of the last acknowledged write, sequence and the entry. A sequence
+-- that is not above the entry's is an older write whose caller has gone on to a later one, or the same again. A sequence of 0 is of a caller
+-- who knows none.
+--
+-- -> { 'OK', now, revision, sequence } | { 'LOST', now } | { 'DOUBT' | 'LATE', now }
+local id, token, incarnation, acknowledged = ARGV[10], ARGV[11], tonumber(ARGV[12]), tonumber(ARGV[13])
+local sequence, entry = tonumber(ARGV[14]), ARGV[15]
+if late() then
+  return { 'LATE', now }
+end
+if not epoch then
+  return { 'LOST', now }
+end
+if not keep_time() then
+  return { 'DOUBT', now }
+end
+sweep(64)
+local answer = { 'LOST', now }
+local _, of = find(id)
+if of and of.token == token and of.incarnation == incarnation and of.modified >= acknowledged then
+  if sequence == 0 then
+    sequence = of.sequence + 1
+  end
+  if sequence > of.sequence then
+    put(id, of.created, incarnation, token, of.ttl, sequence, entry)
+    of = { modified = revision, sequence = sequence }
+  end
+  answer = { 'OK', now, of.modified, of.sequence }
+end
+commit()
+return answer

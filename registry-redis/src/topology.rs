@@ -1,0 +1,341 @@
+//! Which server to ask: the one there is, the one the Sentinels name, or the one that has the slot.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use redis::{Value, cmd};
+use registry_core::{Error, ErrorKind, Operation, Result};
+use tokio::time::Instant;
+
+use crate::address::Address;
+use crate::error::{classify, failure};
+use crate::link::{Link, Use, text};
+use crate::node::Node;
+use crate::options::{Deployment, RedisOptions};
+
+const REDIS_PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
+/// After this time it is asked again whether servers are still what they were, while others go on using them.
+const FRESH: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) struct Topology {
+    options: Arc<RedisOptions>,
+    kind: Kind,
+    nodes: Mutex<BTreeMap<Address, Arc<Node>>>,
+    known: Mutex<Known>,
+    /// Held while servers are asked, by one for all.
+    asking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Standalone(Address),
+    Sentinel { sentinels: Vec<Address>, primary: String },
+    Cluster { seeds: Vec<Address> },
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// By first slot: the last slot, and who has them. One range where there are no slots.
+    ranges: BTreeMap<u16, (u16, Address)>,
+    asked: Option<Instant>,
+    /// Grows with every answer.
+    version: u64,
+}
+
+impl Topology {
+    pub(crate) fn new(options: Arc<RedisOptions>) -> Result<Self> {
+        let parse = |servers: &[String], port| {
+            servers.iter().map(|server| Address::parse(server, port)).collect::<Result<Vec<_>>>()
+        };
+        let kind = match &options.deployment {
+            Deployment::Standalone(server) => Kind::Standalone(Address::parse(server, REDIS_PORT)?),
+            Deployment::Sentinel { sentinels, primary } => {
+                Kind::Sentinel { sentinels: parse(sentinels, SENTINEL_PORT)?, primary: primary.clone() }
+            }
+            Deployment::Cluster(nodes) => Kind::Cluster { seeds: parse(nodes, REDIS_PORT)? },
+        };
+        Ok(Self {
+            options,
+            kind,
+            nodes: Mutex::default(),
+            known: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// Whether a server may take the place of another.
+    pub(crate) fn fails_over(&self) -> bool {
+        !matches!(self.kind, Kind::Standalone(_))
+    }
+
+    /// The node that has this slot, as far as is known. Asks when nothing is known.
+    pub(crate) async fn node(&self, slot: u16) -> Result<Arc<Node>> {
+        if let Kind::Standalone(address) = &self.kind {
+            return Ok(self.node_at(address));
+        }
+        if let Some(address) = self.owner(slot) {
+            return Ok(self.node_at(&address));
+        }
+        let version = self.lock().version;
+        self.ask(version).await?;
+        match self.owner(slot) {
+            Some(address) => Ok(self.node_at(&address)),
+            None => Err(unavailable(format!("no node of the cluster has slot {slot}"))),
+        }
+    }
+
+    /// The node at an address that a server named.
+    pub(crate) fn node_at(&self, address: &Address) -> Arc<Node> {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let node = nodes
+            .entry(address.clone())
+            .or_insert_with(|| Arc::new(Node::new(address.clone(), Arc::clone(&self.options))));
+        Arc::clone(node)
+    }
+
+    /// Any connection there is, to learn from what its server says of itself.
+    pub(crate) fn present(&self) -> Option<Arc<Link>> {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.values().find_map(|node| node.present())
+    }
+
+    /// An announced address, as it is reached from here.
+    pub(crate) fn reached(&self, announced: Address) -> Address {
+        match &self.options.address_map {
+            Some(map) => map.translate(announced),
+            None => announced,
+        }
+    }
+
+    /// A node said that another one has this slot.
+    pub(crate) fn moved(&self, slot: u16, to: &Address) {
+        let mut known = self.lock();
+        known.set(slot, slot, to.clone());
+        known.asked = None;
+    }
+
+    /// What is known about this slot has led to a node that does not answer or does not have it.
+    pub(crate) fn doubt(&self, slot: u16, address: &Address) {
+        let mut known = self.lock();
+        if known.owner(slot).is_some_and(|owner| owner == address) {
+            // The others of that node are in doubt as well.
+            known.ranges.retain(|_, (_, owner)| owner != address);
+        }
+    }
+
+    /// Whether it is time to ask again.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.fails_over() && self.lock().asked.is_none_or(|asked| asked.elapsed() > FRESH)
+    }
+
+    /// Asks again, unless somebody else does.
+    pub(crate) async fn refresh(&self) {
+        let version = {
+            let mut known = self.lock();
+            known.asked = Some(Instant::now());
+            known.version
+        };
+        if let Err(error) = self.ask(version).await {
+            tracing::debug!(%error, "could not ask which servers there are");
+        }
+    }
+
+    fn owner(&self, slot: u16) -> Option<Address> {
+        self.lock().owner(slot).cloned()
+    }
+
+    /// Asks, unless it was asked since `version`.
+    async fn ask(&self, version: u64) -> Result<()> {
+        let _asking = self.asking.lock().await;
+        if self.lock().version != version {
+            return Ok(());
+        }
+        let ranges = match &self.kind {
+            Kind::Standalone(_) => return Ok(()),
+            Kind::Sentinel { sentinels, primary } => {
+                let address = self.ask_sentinels(sentinels, primary).await?;
+                BTreeMap::from([(0, (u16::MAX, address))])
+            }
+            Kind::Cluster { seeds } => self.ask_nodes(seeds).await?,
+        };
+        let mut known = self.lock();
+        known.ranges = ranges;
+        known.asked = Some(Instant::now());
+        known.version += 1;
+        Ok(())
+    }
+
+    /// The first primary that a Sentinel names and that takes itself for one.
+    async fn ask_sentinels(&self, sentinels: &[Address], primary: &str) -> Result<Address> {
+        let mut asked: FuturesUnordered<_> =
+            sentinels.iter().map(|sentinel| self.ask_sentinel(sentinel, primary)).collect();
+        let mut last = unavailable("no Sentinel is given");
+        let mut refused = Vec::new();
+        while let Some(answer) = asked.next().await {
+            let address = match answer {
+                Ok(address) => self.reached(address),
+                Err(error) => {
+                    last = error;
+                    continue;
+                }
+            };
+            if refused.contains(&address) {
+                continue;
+            }
+            match self.node_at(&address).link().await {
+                Ok(_) => return Ok(address),
+                Err(error) => {
+                    refused.push(address);
+                    last = error;
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn ask_sentinel(&self, sentinel: &Address, primary: &str) -> Result<Address> {
+        let link = Link::connect(sentinel, &self.options, Use::Sentinel).await?;
+        let mut question = cmd("SENTINEL");
+        question.arg("get-master-addr-by-name").arg(primary);
+        let answer = tokio::time::timeout(self.options.connect_timeout, link.request(&question)).await;
+        let answer = answer
+            .map_err(|_| unavailable(format!("the Sentinel {sentinel} does not answer")))?
+            .map_err(|error| classify(Operation::Connect, error))?;
+        let parts = answer.as_sequence().unwrap_or_default();
+        let part = |at: usize| parts.get(at).and_then(text);
+        match (part(0), part(1).and_then(|port| port.parse().ok())) {
+            (Some(host), Some(port)) => Ok(Address { host, port }),
+            _ => Err(unavailable(format!("the Sentinel {sentinel} knows no primary {primary:?}"))),
+        }
+    }
+
+    /// The slots, from the first node that tells them: those that are known first, then those that were given.
+    async fn ask_nodes(&self, seeds: &[Address]) -> Result<BTreeMap<u16, (u16, Address)>> {
+        let mut nodes: Vec<Address> = {
+            let known = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+            known.values().filter(|node| node.present().is_some()).map(|node| node.address.clone()).collect()
+        };
+        for seed in seeds {
+            if !nodes.contains(seed) {
+                nodes.push(seed.clone());
+            }
+        }
+        let mut asked: FuturesUnordered<_> = nodes.iter().map(|node| self.ask_node(node)).collect();
+        let mut last = unavailable("no node is given");
+        while let Some(answer) = asked.next().await {
+            match answer {
+                Ok(ranges) => return Ok(ranges),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn ask_node(&self, address: &Address) -> Result<BTreeMap<u16, (u16, Address)>> {
+        let node = self.node_at(address);
+        let link = match node.present() {
+            Some(link) => link,
+            // It may be a replica, which knows the slots as well.
+            None => Link::connect(address, &self.options, Use::Sentinel).await?,
+        };
+        let mut question = cmd("CLUSTER");
+        question.arg("SLOTS");
+        let answer = tokio::time::timeout(self.options.connect_timeout, link.request(&question)).await;
+        let answer = answer
+            .map_err(|_| unavailable(format!("{address} does not answer")))?
+            .map_err(|error| classify(Operation::Connect, error))?;
+        let mut ranges = BTreeMap::new();
+        for range in answer.as_sequence().unwrap_or_default() {
+            let Some((first, last, owner)) = self.range(range, address) else { continue };
+            ranges.insert(first, (last, self.reached(owner)));
+        }
+        if ranges.is_empty() {
+            return Err(unavailable(format!("{address} knows no slots")));
+        }
+        Ok(ranges)
+    }
+
+    /// One range of `CLUSTER SLOTS`: first and last slot, then the primary's host and port. A host that is not told is the one that was asked.
+    fn range(&self, range: &Value, asked: &Address) -> Option<(u16, u16, Address)> {
+        let parts = range.as_sequence()?;
+        let number = |value: &Value| match value {
+            Value::Int(number) => u16::try_from(*number).ok(),
+            _ => None,
+        };
+        let owner = parts.get(2)?.as_sequence()?;
+        let host = owner.first().and_then(text).filter(|host| !host.is_empty() && host != "?");
+        let host = host.unwrap_or_else(|| asked.host.clone());
+        let address = Address { host, port: number(owner.get(1)?)? };
+        Some((number(parts.first()?)?, number(parts.get(1)?)?, address))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn owner(&self, slot: u16) -> Option<&Address> {
+        let (_, (last, owner)) = self.ranges.range(..=slot).next_back()?;
+        (slot <= *last).then_some(owner)
+    }
+
+    /// Gives `first..=last` to `owner`, and leaves the rest of the ranges that hold them.
+    fn set(&mut self, first: u16, last: u16, owner: Address) {
+        if let Some((&start, &(end, ref before))) = self.ranges.range(..=first).next_back()
+            && end >= first
+        {
+            let before = before.clone();
+            if start < first {
+                self.ranges.insert(start, (first - 1, before.clone()));
+            }
+            if end > last {
+                self.ranges.insert(last + 1, (end, before));
+            }
+        }
+        self.ranges.insert(first, (last, owner));
+    }
+}
+
+fn unavailable(message: impl Into<String>) -> Error {
+    failure(ErrorKind::Unavailable, Operation::Connect, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(port: u16) -> Address {
+        Address { host: "h".into(), port }
+    }
+
+    #[test]
+    fn a_slot_that_moved_leaves_its_neighbours_where_they_were() {
+        let mut known = Known::default();
+        known.ranges.insert(0, (5_000, address(1)));
+        known.ranges.insert(5_001, (16_383, address(2)));
+        for (slot, to) in [(0, 3), (7, 3), (5_000, 3), (16_383, 3), (7, 2), (8, 1)] {
+            known.set(slot, slot, address(to));
+        }
+        for (slot, owner) in [
+            (0, 3),
+            (1, 1),
+            (6, 1),
+            (7, 2),
+            (8, 1),
+            (9, 1),
+            (4_999, 1),
+            (5_000, 3),
+            (5_001, 2),
+            (16_382, 2),
+            (16_383, 3),
+        ] {
+            assert_eq!(known.owner(slot), Some(&address(owner)), "{slot}");
+        }
+    }
+}

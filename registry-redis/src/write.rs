@@ -1,0 +1,122 @@
+//! Registering, renewing, updating and leaving: one script each.
+
+use registry_core::codec::Stored;
+use registry_core::{
+    ErrorKind, Instance, Lease, OnConflict, Operation, RegisterOptions, Registration, Result, Revision,
+};
+
+use crate::answer::Answer;
+use crate::error::{failure, strange};
+use crate::registry::RedisRegistry;
+use crate::script;
+
+/// How often a registration is tried anew because others registered the same id meanwhile.
+const ATTEMPTS: usize = 16;
+
+impl RedisRegistry {
+    pub(crate) async fn write_new(
+        &self,
+        instance: &Instance,
+        options: &RegisterOptions,
+    ) -> Result<Registration> {
+        self.enlist(instance.service(), Operation::Register).await?;
+        let conflict = match options.on_conflict {
+            OnConflict::Refuse => "refuse",
+            OnConflict::Reclaim => "reclaim",
+            _ => "take over",
+        };
+        let (claim, ttl) = (options.claim, options.ttl);
+        let mut incarnation = claim;
+        for _ in 0..ATTEMPTS {
+            let (service, id) = (instance.service().clone(), instance.id().clone());
+            let lease = Lease::new(service, id, incarnation, options.token.as_u128());
+            let sequence = self.held().next(&lease).max(1);
+            let stored = Stored::new(instance.clone(), incarnation, options.token);
+            let args = [
+                instance.id().as_str().into(),
+                token(&lease),
+                incarnation.to_string().into(),
+                claim.to_string().into(),
+                conflict.into(),
+                ttl.get().as_millis().to_string().into(),
+                sequence.to_string().into(),
+                stored.encode(),
+            ];
+            let service = instance.service();
+            let mut answer =
+                self.connection().change(Operation::Register, service, &script::REGISTER, &args).await?;
+            match answer.word() {
+                "OK" => {
+                    let revision = answer.count()?;
+                    self.held().registered(&lease, revision, sequence, ttl);
+                    return Ok(Registration::new(lease, Revision::new(revision), ttl));
+                }
+                "RAISE" => incarnation = registry_core::Incarnation::new(answer.count()?),
+                "HELD" => {
+                    let message = format!("{service} {}: another owner holds it", instance.id());
+                    return Err(failure(ErrorKind::AlreadyRegistered, Operation::Register, message));
+                }
+                word => return Err(strange(Operation::Register, word)),
+            }
+        }
+        Err(failure(ErrorKind::Unavailable, Operation::Register, "others kept changing the entry"))
+    }
+
+    pub(crate) async fn renew(&self, lease: &Lease) -> Result<()> {
+        let operation = Operation::Keepalive;
+        let acknowledged = self.held().acknowledged(lease);
+        let args = [
+            lease.id().as_str().into(),
+            token(lease),
+            lease.incarnation().to_string().into(),
+            acknowledged.to_string().into(),
+        ];
+        let answer = self.connection().script(operation, lease.service(), &script::KEEPALIVE, &args).await?;
+        held(operation, lease, answer)?;
+        self.touch(lease.service());
+        Ok(())
+    }
+
+    pub(crate) async fn rewrite(&self, lease: &Lease, instance: &Instance) -> Result<Revision> {
+        let operation = Operation::Update;
+        let token_of = registry_core::OwnerToken::from_u128(lease.key());
+        let stored = Stored::new(instance.clone(), lease.incarnation(), token_of);
+        let args = [
+            lease.id().as_str().into(),
+            token(lease),
+            lease.incarnation().to_string().into(),
+            self.held().acknowledged(lease).to_string().into(),
+            self.held().next(lease).to_string().into(),
+            stored.encode(),
+        ];
+        let answer = self.connection().change(operation, lease.service(), &script::UPDATE, &args).await?;
+        let mut answer = held(operation, lease, answer)?;
+        let (revision, sequence) = (answer.count()?, answer.count()?);
+        self.held().written(lease, revision, sequence);
+        Ok(Revision::new(revision))
+    }
+
+    pub(crate) async fn remove(&self, lease: &Lease) -> Result<()> {
+        let args = [lease.id().as_str().into(), token(lease), lease.incarnation().to_string().into()];
+        let operation = Operation::Deregister;
+        self.connection().change(operation, lease.service(), &script::DEREGISTER, &args).await?;
+        self.held().forget(lease);
+        Ok(())
+    }
+}
+
+/// The owner token, as it lies in Redis.
+fn token(lease: &Lease) -> Vec<u8> {
+    format!("{:032x}", lease.key()).into_bytes()
+}
+
+fn held(operation: Operation, lease: &Lease, answer: Answer) -> Result<Answer> {
+    match answer.word() {
+        "OK" => Ok(answer),
+        "LOST" => {
+            let message = format!("{} {}: the lease does not hold it", lease.service(), lease.id());
+            Err(failure(ErrorKind::LeaseLost, operation, message))
+        }
+        word => Err(strange(operation, word)),
+    }
+}
