@@ -1,0 +1,5 @@
+//! Redis.
+
+mod data;
+mod disk;
+mod node;
