@@ -1,5 +1,6 @@
 //! Requests to one Redis, and its answers.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use super::super::ServerError;
 
 /// For one command.
 const COMMAND: Duration = Duration::from_secs(5);
+/// For asking around: long enough for a busy machine, short enough when one does not answer.
+const SHORT: Duration = Duration::from_secs(1);
 
 /// What Redis answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +37,44 @@ impl Reply {
             _ => String::new(),
         }
     }
+
+    /// Its items; none if it is no list.
+    #[must_use]
+    pub fn list(&self) -> &[Reply] {
+        match self {
+            Self::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// A list of names, each with its value behind it.
+    pub(super) fn pairs(&self) -> HashMap<String, String> {
+        self.list().chunks_exact(2).map(|pair| (pair[0].text(), pair[1].text())).collect()
+    }
+
+    /// The lines `name:value` of an `INFO`.
+    pub(super) fn info(&self) -> HashMap<String, String> {
+        let text = self.text();
+        let lines = text.lines().filter_map(|line| line.split_once(':'));
+        lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
 }
 
 /// One command that has one answer, on a connection of its own.
 pub(in super::super) async fn ask(
+    server: SocketAddr,
+    words: &[impl AsRef<[u8]>],
+) -> Result<Reply, ServerError> {
+    ask_within(COMMAND, server, words).await
+}
+
+/// The same, for one of several that are asked; none if it does not answer soon, or with an error.
+pub(super) async fn ask_shortly(server: SocketAddr, words: &[impl AsRef<[u8]>]) -> Option<Reply> {
+    ask_within(SHORT, server, words).await.ok()
+}
+
+async fn ask_within(
+    within: Duration,
     server: SocketAddr,
     words: &[impl AsRef<[u8]>],
 ) -> Result<Reply, ServerError> {
@@ -54,8 +91,8 @@ pub(in super::super) async fn ask(
         connection.write_all(&request).await?;
         reply(&mut BufReader::new(connection)).await
     };
-    let timed_out = |_| ServerError::Timeout { what: name.clone(), within: COMMAND, log: String::new() };
-    let answer = timeout(COMMAND, exchange).await.map_err(timed_out)?;
+    let timed_out = |_| ServerError::Timeout { what: name.clone(), within, log: String::new() };
+    let answer = timeout(within, exchange).await.map_err(timed_out)?;
     answer.map_err(ServerError::io(&name))?.map_err(|error| ServerError::refused(name, error))
 }
 

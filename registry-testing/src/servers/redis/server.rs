@@ -8,6 +8,7 @@ use super::super::process::Process;
 use super::super::proxy::Proxy;
 use super::super::{ServerError, until};
 use super::reply::{answers, ask};
+use super::role::Role;
 use super::{Persistence, RedisOptions, Reply};
 
 /// How often a start is tried with another port.
@@ -33,7 +34,11 @@ pub struct Redis {
     process: Process,
     port: Port,
     client_proxy: Option<Proxy>,
+    /// What clients are told, if it is neither the port nor that proxy.
+    announced: Option<SocketAddr>,
     options: RedisOptions,
+    // What it must hold on to while it is down.
+    _bus: Option<Port>,
 }
 
 impl Redis {
@@ -54,20 +59,39 @@ impl Redis {
 
     async fn new(options: &RedisOptions) -> Result<Self, ServerError> {
         let port = Port::free()?;
-        let folder = options.folder().await?;
         let client_proxy = options.client_proxy.then(|| Proxy::start(port.address())).transpose()?;
-        let number = port.number().to_string();
-        let data = folder.data().display().to_string();
-        let args = ["--bind", "127.0.0.1", "--port", &number, "--dir", &data];
-        let program = options.server().with_name("redis");
-        let program = program.with_args(args).with_args(options.persistence.args()).with_args(&options.args);
-        Ok(Self { process: Process::new(program, folder), port, client_proxy, options: options.clone() })
+        let redis = Self::with_role(options, Role::alone(port)).await?;
+        Ok(Self { client_proxy, ..redis })
     }
 
-    /// The address for clients: the proxy's, if there is one.
+    /// One that does not run yet.
+    pub(super) async fn with_role(options: &RedisOptions, role: Role) -> Result<Self, ServerError> {
+        let folder = options.folder().await?;
+        let mut program = options.server().with_name(&role.name);
+        if let Some(config) = &role.config {
+            // Not among the data: it survives the loss of them.
+            let file = folder.path().join("redis.conf");
+            std::fs::write(&file, config).map_err(ServerError::io(format!("writing {}", file.display())))?;
+            program = program.with_args([file]);
+        }
+        let data = folder.data().display().to_string();
+        let program =
+            program.with_args(role.args("127.0.0.1", role.port.number(), &data, options.persistence));
+        Ok(Self {
+            process: Process::new(program.with_args(&options.args), folder),
+            port: role.port,
+            client_proxy: None,
+            announced: role.announced,
+            options: options.clone(),
+            _bus: role.bus,
+        })
+    }
+
+    /// The address for clients: that of a proxy, if there is one.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.client_proxy.as_ref().map_or(self.port.address(), Proxy::address)
+        let behind = self.announced.unwrap_or(self.port.address());
+        self.client_proxy.as_ref().map_or(behind, Proxy::address)
     }
 
     /// The same as a URL, `redis://…`.
@@ -76,7 +100,7 @@ impl Redis {
         format!("redis://{}", self.address())
     }
 
-    /// The proxy in front of the port, with [`RedisOptions::client_proxy`].
+    /// The proxy in front of the port, with [`RedisOptions::client_proxy`], of one that is alone; that of a group's knows the group.
     #[must_use]
     pub fn client_proxy(&self) -> Option<&Proxy> {
         self.client_proxy.as_ref()
@@ -178,7 +202,7 @@ impl Redis {
         ask(self.port.address(), words).await
     }
 
-    async fn start_process(&self) -> Result<(), ServerError> {
+    pub(super) async fn start_process(&self) -> Result<(), ServerError> {
         let data = self.process.folder().data();
         std::fs::create_dir_all(&data).map_err(ServerError::io(format!("making {}", data.display())))?;
         self.process.start(self.options.patience, || answers(self.port.address())).await

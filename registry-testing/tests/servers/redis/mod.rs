@@ -3,3 +3,4 @@
 mod data;
 mod disk;
 mod node;
+mod sentinel;
