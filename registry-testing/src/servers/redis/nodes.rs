@@ -181,10 +181,6 @@ impl<N: Node> Nodes<N> {
         &self.members
     }
 
-    pub(super) fn patience(&self) -> Duration {
-        self.patience
-    }
-
     fn is_lost(&self, node: usize) -> bool {
         self.members[node].lost.load(Ordering::SeqCst)
     }

@@ -19,15 +19,18 @@ pub use options::SentinelOptions;
 
 /// The name that the sentinels know the primary by.
 const SERVICE: &str = "registry";
-/// How sentinels are hastened, in milliseconds. Where one took time for stepping, it would do nothing for half a minute.
+/// How sentinels are hastened, in milliseconds.
 const HASTE: [(&str, &str); 6] = [
-    ("INFO-PERIOD", "100"),
-    ("PING-PERIOD", "100"),
-    ("ASK-PERIOD", "100"),
+    // Also how long they wait before they connect again, and a primary that was just made one has closed all connections. Not less, since
+    // they promote only a replica of which they have news from the last five of these, and during a fail-over they ask once in a second.
+    ("PING-PERIOD", "300"),
+    ("INFO-PERIOD", "1000"),
+    ("ASK-PERIOD", "250"),
     // A primary that a sentinel knows only as a replica is made one after four of these. In a fail-over, those that do not lead it must have
-    // heard of it by then, and the one that does looks once in a second.
+    // heard of it by then.
     ("PUBLISH-PERIOD", "500"),
     ("MIN-LINK-RECONNECT-PERIOD", "1000"),
+    // How long a sentinel does nothing after it was not scheduled for two seconds.
     ("TILT-PERIOD", "1000"),
 ];
 

@@ -15,7 +15,8 @@ pub struct SentinelOptions {
     pub replicas: usize,
     /// How many sentinels; 3 by default. A majority of them must agree on a fail-over.
     pub sentinels: usize,
-    /// `down-after-milliseconds`: without an answer for so long, a sentinel takes a node for dead. 500 ms by default.
+    /// `down-after-milliseconds`: without an answer for so long, a sentinel takes a node for dead. 1 s by default. With much less, a primary that
+    /// was just promoted is taken for dead, since all connections to it are closed by that.
     pub down_after: Duration,
     /// `failover-timeout`; 2 s by default. A fail-over that failed is tried again after twice as long.
     pub failover_timeout: Duration,
@@ -35,7 +36,7 @@ impl Default for SentinelOptions {
             node: RedisOptions::default(),
             replicas: 2,
             sentinels: 3,
-            down_after: Duration::from_millis(500),
+            down_after: Duration::from_secs(1),
             failover_timeout: Duration::from_secs(2),
             min_replicas_to_write: 0,
             hasty: true,
