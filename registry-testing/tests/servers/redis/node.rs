@@ -61,6 +61,21 @@ async fn what_survives_a_kill_is_what_the_persistence_says() {
 }
 
 #[tokio::test]
+async fn a_stopped_server_comes_back_with_its_append_only_file_and_with_no_dump() {
+    for (persistence, kept) in
+        [(Persistence::EverySecond, "v"), (Persistence::EveryWrite, "v"), (Persistence::Snapshots, "")]
+    {
+        let redis = start(persistence).await;
+        redis.command(&["SET", "key", "v"]).await.unwrap();
+        redis.stop().await.unwrap();
+        assert!(!redis.process().is_running());
+        assert!(redis.process().log_tail().contains("bye bye"), "a SIGKILL leaves no last words");
+        redis.restart().await.unwrap();
+        assert_eq!(get(&redis).await, kept, "{persistence:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_paused_server_accepts_and_does_not_answer() {
     let redis = start(Persistence::None).await;
     redis.pause().await.unwrap();

@@ -1,0 +1,25 @@
+//! Redis: 7.0 and later, as installed, or a Valkey.
+//!
+//! [`Redis`] is one server; [`RedisSentinel`] is a primary with its replicas and the sentinels that watch over them. Control goes past every proxy, so it works while clients are cut off.
+
+mod network;
+mod node;
+mod nodes;
+mod options;
+mod reply;
+mod role;
+mod sentinel;
+mod server;
+mod snapshot;
+mod space;
+
+pub use node::Node;
+pub use nodes::Nodes;
+pub use options::{Persistence, RedisOptions};
+pub use reply::Reply;
+pub use sentinel::{RedisSentinel, SentinelOptions};
+pub use server::Redis;
+pub use snapshot::Snapshot;
+
+#[cfg(feature = "containers")]
+pub(super) use reply::{answers, ask};

@@ -1,0 +1,81 @@
+//! Copies of the data of a Redis, and the way back to them.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::super::ServerError;
+use super::super::scratch::Scratch;
+use super::Redis;
+
+/// The data of a Redis as they were at some time. The files go when this is dropped.
+#[derive(Debug)]
+pub struct Snapshot {
+    folder: Scratch,
+}
+
+impl Snapshot {
+    /// The folder: `dump.rdb`, or `appendonlydir` with the append-only file.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+}
+
+/// What of the data folder is saved.
+const DUMP: &str = "dump.rdb";
+const APPENDED: &str = "appendonlydir";
+
+impl Redis {
+    /// A copy of its data as a SIGKILL at this moment would leave them to it. Where there is an append-only file, it stands still while that
+    /// is copied. Otherwise it is told to `SAVE`, whatever [`Persistence`](super::Persistence) says.
+    ///
+    /// If the future is dropped, it may be left paused.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command) and [`pause`](Self::pause); [`ServerError::Io`].
+    pub async fn save(&self) -> Result<Snapshot, ServerError> {
+        let snapshot = Snapshot { folder: Scratch::new(self.data_in())? };
+        let data = self.process().folder().data();
+        let copy = |name| {
+            let copied = copy_all(&data.join(name), &snapshot.path().join(name));
+            copied.map_err(ServerError::io(format!("saving {name} of {}", self.process().name())))
+        };
+        if self.persistence().appends() {
+            self.pause().await?;
+            let copied = copy(APPENDED);
+            self.resume().await?;
+            copied?;
+        } else {
+            self.command(&["SAVE"]).await?;
+            copy(DUMP)?;
+        }
+        Ok(snapshot)
+    }
+
+    /// Kills it, puts its data back to `snapshot`, and starts it on the same port. It should be of the same
+    /// [`Persistence`](super::Persistence) as the one that was saved: one with an append-only file does not read a `dump.rdb`.
+    ///
+    /// # Errors
+    /// See [`Process::start`](super::super::process::Process::start); [`ServerError::Io`].
+    pub async fn restore(&self, snapshot: &Snapshot) -> Result<(), ServerError> {
+        self.discard().await?;
+        let data = self.process().folder().data();
+        let restored = copy_all(&snapshot.path(), &data);
+        restored.map_err(ServerError::io(format!("restoring {}", self.process().name())))?;
+        self.restart().await
+    }
+}
+
+/// A file, or a folder with all that is in it.
+fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
+    if !from.is_dir() {
+        return fs::copy(from, to).map(drop);
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        copy_all(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! Redis.
+
+mod data;
+mod disk;
+mod node;
+mod sentinel;
