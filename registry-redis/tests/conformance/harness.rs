@@ -1,35 +1,131 @@
-//! A real Redis for every test, and what an operator does to the keys of a service.
+//! A real Redis for every test, in one of its deployments; and what an operator does to the keys of a service.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use registry_core::codec::Stored;
 use registry_core::{Incarnation, Instance, InstanceId, OwnerToken, Registry, ServiceName};
-use registry_redis::{RedisOptions, RedisRegistry};
+use registry_redis::{AddressMap, RedisOptions, RedisRegistry};
 use registry_testing::conformance::{Backend, Control, Link};
 use registry_testing::servers::proxy::Proxy;
-use registry_testing::servers::redis::{Persistence, Redis, RedisOptions as ServerOptions};
+use registry_testing::servers::redis::{
+    Persistence, Redis, RedisOptions as ServerOptions, RedisSentinel, Reply, SentinelOptions, Snapshot,
+};
+
+/// So that nothing fails over but where that is what is wanted.
+const PATIENT: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(crate) struct Harness {
-    redis: Redis,
+    servers: Servers,
+    wait: bool,
+    backup: Mutex<Option<Snapshot>>,
+}
+
+#[derive(Debug)]
+enum Servers {
+    One(Box<Redis>),
+    Sentinel(RedisSentinel),
+}
+
+/// How the servers of a module are started.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Setup {
+    pub(crate) program: Option<PathBuf>,
+    pub(crate) persistence: Persistence,
+    /// Under Sentinels.
+    pub(crate) sentinel: bool,
+    /// Writes wait for all replicas.
+    pub(crate) wait: bool,
+}
+
+impl Setup {
+    fn node(&self, needs: &[Control]) -> ServerOptions {
+        let mut options = ServerOptions::default().with_persistence(self.persistence);
+        if let Some(program) = &self.program {
+            options = options.with_program(program);
+        }
+        if needs.contains(&Control::PowerCut) { options.with_disk() } else { options }
+    }
 }
 
 impl Harness {
-    pub(crate) async fn standalone(persistence: Persistence, _needs: &[Control]) -> Self {
-        let redis = Redis::start(ServerOptions::default().with_persistence(persistence)).await.unwrap();
-        Self { redis }
+    pub(crate) async fn prepared_for(setup: Setup, needs: &[Control]) -> Self {
+        let node = setup.node(needs);
+        let loses = needs.contains(&Control::LoseMinority);
+        let servers = if setup.sentinel || loses {
+            let mut options = SentinelOptions::default().with_node(node);
+            if !loses {
+                options = options.with_timing(PATIENT, PATIENT);
+            }
+            Servers::Sentinel(RedisSentinel::start(options).await.unwrap())
+        } else {
+            Servers::One(Box::new(Redis::start(node).await.unwrap()))
+        };
+        Self { servers, wait: setup.wait, backup: Mutex::default() }
     }
 
-    async fn registry(&self, server: String) -> Arc<dyn Registry> {
-        let registry = RedisRegistry::new(RedisOptions::standalone(server)).unwrap();
+    async fn registry(&self, options: RedisOptions) -> Arc<dyn Registry> {
+        let options = if self.wait { options.with_wait(2, Duration::from_secs(2)) } else { options };
+        let registry = RedisRegistry::new(options).unwrap();
         registry.inspect().await.unwrap();
         Arc::new(registry)
     }
 
-    fn key(service: &ServiceName, part: &str) -> String {
-        format!("registry:{{{service}}}:{part}")
+    fn options(&self) -> RedisOptions {
+        match &self.servers {
+            Servers::One(redis) => RedisOptions::standalone(redis.address().to_string()),
+            Servers::Sentinel(group) => RedisOptions::sentinel(texts(&group.sentinel_addresses()), group.service_name()),
+        }
     }
+
+    /// All servers that hold data.
+    fn nodes(&self) -> Vec<&Redis> {
+        match &self.servers {
+            Servers::One(redis) => vec![redis],
+            Servers::Sentinel(group) => group.nodes().collect(),
+        }
+    }
+
+    /// Everything that listens.
+    fn addresses(&self) -> Vec<SocketAddr> {
+        let mut addresses: Vec<_> = self.nodes().iter().map(|node| node.address()).collect();
+        if let Servers::Sentinel(group) = &self.servers {
+            addresses.extend(group.sentinel_addresses());
+        }
+        addresses
+    }
+
+    /// The server that takes what is written about a service.
+    async fn primary(&self) -> &Redis {
+        match &self.servers {
+            Servers::One(redis) => redis,
+            Servers::Sentinel(group) => group.node(group.primary().await.unwrap()),
+        }
+    }
+
+    async fn command(&self, words: &[impl AsRef<[u8]>]) -> Reply {
+        self.primary().await.command(words).await.unwrap()
+    }
+
+    async fn started_again(&self) {
+        match &self.servers {
+            Servers::One(redis) => redis.restart().await.unwrap(),
+            Servers::Sentinel(group) => group.restart_all().await.unwrap(),
+        }
+    }
+}
+
+fn texts(addresses: &[SocketAddr]) -> Vec<String> {
+    addresses.iter().map(ToString::to_string).collect()
+}
+
+fn key(service: &ServiceName, part: &str) -> String {
+    format!("registry:{{{service}}}:{part}")
 }
 
 #[async_trait]
@@ -40,40 +136,83 @@ impl Backend for Harness {
     }
 
     async fn client(&self) -> Arc<dyn Registry> {
-        self.registry(self.redis.address().to_string()).await
+        self.registry(self.options()).await
     }
 
     async fn linked_client(&self) -> (Arc<dyn Registry>, Arc<dyn Link>) {
-        let proxy = Proxy::start(self.redis.address()).unwrap();
-        (self.registry(proxy.address().to_string()).await, Arc::new(proxy))
+        let addresses = self.addresses();
+        let proxies: Vec<_> = addresses.iter().map(|address| Proxy::start(*address).unwrap()).collect();
+        let reached: Vec<_> = addresses.into_iter().zip(proxies.iter().map(Proxy::address)).collect();
+        let through = move |address: SocketAddr| {
+            reached.iter().find(|(direct, _)| *direct == address).map(|(_, proxy)| *proxy)
+        };
+        let options = match &self.servers {
+            Servers::One(redis) => RedisOptions::standalone(through(redis.address()).unwrap().to_string()),
+            Servers::Sentinel(group) => {
+                let sentinels: Vec<_> =
+                    group.sentinel_addresses().into_iter().map(|address| through(address).unwrap()).collect();
+                RedisOptions::sentinel(texts(&sentinels), group.service_name())
+            }
+        };
+        let map = AddressMap::new(move |host, port| {
+            let proxy = through(SocketAddr::new(host.parse().ok()?, port))?;
+            Some((proxy.ip().to_string(), proxy.port()))
+        });
+        (self.registry(options.with_address_map(map)).await, Arc::new(Links(proxies)))
     }
 
     async fn pause(&self) {
-        self.redis.pause().await.unwrap();
+        join_all(self.nodes().into_iter().map(Redis::pause)).await.into_iter().for_each(Result::unwrap);
     }
 
     async fn resume(&self) {
-        self.redis.resume().await.unwrap();
+        join_all(self.nodes().into_iter().map(Redis::resume)).await.into_iter().for_each(Result::unwrap);
     }
 
     async fn compact(&self) {
-        let keys = self.redis.command(&["KEYS", "registry:*:log"]).await.unwrap();
-        let registry_testing::servers::redis::Reply::List(keys) = keys else { panic!("a list") };
-        for key in keys {
-            self.redis.command(&["XTRIM", &key.text(), "MAXLEN", "=", "0"]).await.unwrap();
+        for log in self.command(&["KEYS", "registry:*:log"]).await.list() {
+            self.command(&["XTRIM", &log.text(), "MAXLEN", "=", "0"]).await;
         }
     }
 
     async fn wipe(&self) {
-        self.redis.flush_all().await.unwrap();
+        match &self.servers {
+            Servers::One(redis) => redis.flush_all().await.unwrap(),
+            Servers::Sentinel(group) => group.wipe().await.unwrap(),
+        }
     }
 
     async fn restart(&self) {
-        self.redis.restart().await.unwrap();
+        self.started_again().await;
+    }
+
+    async fn power_cut(&self) {
+        join_all(self.nodes().into_iter().map(Redis::power_cut)).await.into_iter().for_each(Result::unwrap);
+        self.started_again().await;
+    }
+
+    async fn lose_minority(&self) {
+        let Servers::Sentinel(group) = &self.servers else { panic!("one server has no minority to lose") };
+        let primary = group.primary().await.unwrap();
+        group.lose(primary).await.unwrap();
+        group.wait_new_primary(primary).await.unwrap();
+    }
+
+    async fn checkpoint(&self) {
+        let snapshot = self.primary().await.save().await.unwrap();
+        *self.backup.lock().unwrap() = Some(snapshot);
+    }
+
+    async fn restore(&self) {
+        let backup = self.backup.lock().unwrap().take().unwrap();
+        self.primary().await.restore(&backup).await.unwrap();
+        if let Servers::Sentinel(group) = &self.servers {
+            group.wait_in_sync().await.unwrap();
+        }
     }
 
     async fn delete(&self, service: &ServiceName, id: &InstanceId) {
-        self.redis.command(&["HDEL", &Self::key(service, "instances"), id.as_str()]).await.unwrap();
+        self.command(&["HDEL", &key(service, "instances"), id.as_str()]).await;
     }
 
     async fn overwrite(&self, instance: &Instance) {
@@ -82,12 +221,44 @@ impl Backend for Harness {
     }
 
     async fn put_bytes(&self, service: &ServiceName, id: &InstanceId, bytes: &[u8]) {
-        let key = Self::key(service, "instances");
-        self.redis.command(&[b"HSET", key.as_bytes(), id.as_str().as_bytes(), bytes]).await.unwrap();
+        let key = key(service, "instances");
+        self.command(&[b"HSET", key.as_bytes(), id.as_str().as_bytes(), bytes]).await;
     }
 
     async fn expire(&self, service: &ServiceName, id: &InstanceId) {
-        let key = Self::key(service, "deadlines");
-        self.redis.command(&["ZADD", &key, "XX", "0", id.as_str()]).await.unwrap();
+        self.command(&["ZADD", &key(service, "deadlines"), "XX", "0", id.as_str()]).await;
+    }
+
+    async fn fill(&self) {
+        match &self.servers {
+            Servers::One(redis) => redis.fill().await.unwrap(),
+            Servers::Sentinel(group) => group.fill().await.unwrap(),
+        }
+    }
+
+    async fn unfill(&self) {
+        match &self.servers {
+            Servers::One(redis) => redis.make_room().await.unwrap(),
+            Servers::Sentinel(group) => group.make_room().await.unwrap(),
+        }
+    }
+}
+
+/// The ways of one client to all servers.
+#[derive(Debug)]
+struct Links(Vec<Proxy>);
+
+#[async_trait]
+impl Link for Links {
+    async fn cut(&self) {
+        join_all(self.0.iter().map(Link::cut)).await;
+    }
+
+    async fn black_hole(&self) {
+        join_all(self.0.iter().map(Link::black_hole)).await;
+    }
+
+    async fn heal(&self) {
+        join_all(self.0.iter().map(Link::heal)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The conformance suite on real Redis, none of it left out.
+//! The conformance suite on real Redis, none of it left out, on every deployment.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -6,11 +6,44 @@ mod harness;
 
 use registry_testing::servers::redis::Persistence;
 
-use crate::harness::Harness;
+use crate::harness::{Harness, Setup};
 
-registry_testing::conformance! {
-    mod standalone;
-    harness |needs|: Harness::standalone(Persistence::None, needs).await;
-    clock: real;
-    controls: [link, pause, compact, wipe, restart, operator, malformed, expire];
+/// One server that keeps nothing.
+fn in_memory() -> Setup {
+    Setup::default()
+}
+
+/// One server that syncs each write.
+fn appending() -> Setup {
+    Setup { persistence: Persistence::EveryWrite, ..Setup::default() }
+}
+
+/// A primary and two replicas, under Sentinels.
+fn under_sentinels() -> Setup {
+    Setup { sentinel: true, ..Setup::default() }
+}
+
+/// The same, with an append-only file, and writes that wait for both replicas.
+fn waiting() -> Setup {
+    Setup { persistence: Persistence::EverySecond, wait: true, ..under_sentinels() }
+}
+
+macro_rules! modules {
+    ($($name:ident: $setup:expr;)*) => {$(
+        registry_testing::conformance! {
+            mod $name;
+            harness |needs|: Harness::prepared_for($setup, needs).await;
+            clock: real;
+            controls: [
+                link, pause, compact, wipe, restart, power_cut, lose_minority, restore, operator, malformed, expire, capacity,
+            ];
+        }
+    )*};
+}
+
+modules! {
+    standalone: in_memory();
+    standalone_append_only: appending();
+    sentinel: under_sentinels();
+    sentinel_waiting: waiting();
 }
