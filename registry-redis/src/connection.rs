@@ -381,7 +381,8 @@ impl Call<'_> {
         let mut args: Vec<Vec<u8>> = vec![
             link.server_time().to_string().into(),
             patience.to_string().into(),
-            link.run.clone().into(),
+            link.facts.run.clone().into(),
+            link.started.to_string().into(),
             link.refused().to_string().into(),
             Incarnation::now().to_string().into(),
             flags.into(),

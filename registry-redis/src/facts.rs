@@ -13,7 +13,10 @@ use crate::options::Wait;
 /// From `INFO`, and from `CONFIG GET` where that is allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
+    /// Which process it is.
     pub(crate) run: String,
+    /// For how long it runs.
+    pub(crate) up: Option<Duration>,
     pub(crate) role: String,
     pub(crate) loading: bool,
     /// How many writes were refused so far: no memory, a failed background save, too few replicas.
@@ -46,6 +49,7 @@ impl Facts {
             |name: &str| lines.get(name).and_then(|value| value.parse::<u64>().ok()).unwrap_or_default();
         Self {
             run: word("run_id"),
+            up: lines.get("uptime_in_seconds").and_then(|up| up.parse().ok()).map(Duration::from_secs),
             role: word("role"),
             loading: number("loading") != 0,
             refused,
@@ -131,11 +135,17 @@ impl Facts {
             .with_linearizable_reads(!replicated)
             .with_expiry_bound(EXPIRY_BOUND)
             .with_after_disruption(after_disruption)
-            .with_min_ttl(Ttl::MIN)
+            .with_min_ttl(min_ttl(wait))
             .with_durability(durability)
             .with_convergence(CONVERGENCE)
             .with_gap_detection(GapDetection::Always)
     }
+}
+
+/// The least TTL that is granted: a lease must outlive the wait before it is acknowledged.
+pub(crate) fn min_ttl(wait: Option<Wait>) -> Ttl {
+    let least = wait.map_or(Duration::ZERO, |wait| wait.timeout.saturating_mul(2));
+    Ttl::new(least.clamp(Ttl::MIN.get(), Ttl::MAX.get())).unwrap_or(Ttl::MIN)
 }
 
 const EXPIRY_BOUND: Duration = Duration::from_millis(500);

@@ -161,7 +161,7 @@ impl Reader {
     async fn look(&mut self, sender: &FeedSender) -> Result<(), End> {
         let before = self.position;
         let mut state = self.registry.state(&self.service, 0, Operation::Watch).await?;
-        if state.due == Some(Duration::ZERO) {
+        if state.wants_sweep() {
             match self.registry.sweep(&self.service, Operation::Watch).await {
                 Ok(()) => state = self.registry.state(&self.service, 0, Operation::Watch).await?,
                 Err(error) if is_refused(&error) => {}

@@ -27,8 +27,8 @@ pub(crate) struct Link {
     made: Instant,
     /// From the milliseconds since `made` to the server's time.
     offset: AtomicI64,
-    /// Which process answers.
-    pub(crate) run: String,
+    /// When the process that answers was started, by its own clock; 0 where it does not tell.
+    pub(crate) started: i64,
     refused: AtomicU64,
     /// What the server said of itself when this was connected.
     pub(crate) facts: Facts,
@@ -93,7 +93,7 @@ impl Link {
             driver,
             made: Instant::now(),
             offset: AtomicI64::new(0),
-            run: String::new(),
+            started: 0,
             refused: AtomicU64::new(0),
             facts: Facts::default(),
             broken: AtomicBool::new(false),
@@ -126,13 +126,14 @@ impl Link {
         let configured = self.send(config).await.map_err(failed)?;
         facts.add_config(&configured);
         facts.warn_of_eviction(&self.address);
-        self.run.clone_from(&facts.run);
         self.refused = AtomicU64::new(facts.refused);
         self.facts = facts;
         let sent = Instant::now();
         let time = self.send(cmd("TIME")).await.map_err(failed)?;
         if let Some(now) = millis(&time) {
             self.tell_time(sent, now);
+            let up = self.facts.up.and_then(|up| i64::try_from(up.as_millis()).ok());
+            self.started = up.map_or(0, |up| now - up);
         }
         Ok(())
     }
@@ -220,7 +221,7 @@ impl Drop for Link {
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("address", &self.address).field("run", &self.run).finish_non_exhaustive()
+        f.debug_struct("Link").field("address", &self.address).field("run", &self.facts.run).finish_non_exhaustive()
     }
 }
 

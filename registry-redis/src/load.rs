@@ -36,11 +36,20 @@ pub(crate) struct State {
     pub(crate) before: Option<Epoch>,
     /// For how long nobody has looked for what other hands wrote.
     pub(crate) unscrubbed: Duration,
+    /// Whether another process served when it was last written to, so that time has to be set right.
+    other_run: bool,
     /// How many ids have a value.
     values: usize,
     /// How many are listed.
     pub(crate) listed: usize,
     entries: Vec<Value>,
+}
+
+impl State {
+    /// Whether something is to be written before this tells the truth.
+    pub(crate) fn wants_sweep(&self) -> bool {
+        self.at.is_none() || self.due == Some(Duration::ZERO) || self.other_run
+    }
 }
 
 /// Why a load has to begin anew.
@@ -69,6 +78,7 @@ impl RedisRegistry {
         let due = answer.number()?;
         let before = hex(&answer.text()?).map(Epoch::new);
         let unscrubbed = Duration::from_millis(u64::try_from(now - answer.number()?).unwrap_or_default());
+        let other_run = answer.number()? != 0;
         let values = usize::try_from(answer.count()?).unwrap_or(usize::MAX);
         let listed = usize::try_from(answer.count()?).unwrap_or(usize::MAX);
         let entries = answer.list()?;
@@ -90,7 +100,7 @@ impl RedisRegistry {
             self.store().saw(service, at);
         }
         let due = u64::try_from(due).ok().map(Duration::from_millis);
-        Ok(State { at, due, before, unscrubbed, values, listed, entries })
+        Ok(State { at, due, before, unscrubbed, other_run, values, listed, entries })
     }
 
     /// The same, after what is overdue was ended and a history was begun, as far as writing is possible.
@@ -109,7 +119,7 @@ impl RedisRegistry {
                 }
                 outcome => outcome?,
             };
-            if state.at.is_some() && state.due != Some(Duration::ZERO) {
+            if !state.wants_sweep() {
                 return Ok(state);
             }
             match self.sweep(service, operation).await {

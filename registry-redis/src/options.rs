@@ -71,7 +71,7 @@ pub struct Wait {
     /// How many.
     pub replicas: u32,
     /// How long that may take before the operation fails as [`Timeout`](registry_core::ErrorKind::Timeout); the write stands all the same, and may
-    /// still reach them.
+    /// still reach them. The least TTL is twice that.
     pub timeout: Duration,
 }
 

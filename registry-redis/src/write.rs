@@ -7,6 +7,7 @@ use registry_core::{
 
 use crate::answer::Answer;
 use crate::error::{failure, strange};
+use crate::facts::min_ttl;
 use crate::registry::RedisRegistry;
 use crate::script;
 
@@ -25,7 +26,8 @@ impl RedisRegistry {
             OnConflict::Reclaim => "reclaim",
             _ => "take over",
         };
-        let (claim, ttl) = (options.claim, options.ttl);
+        let claim = options.claim;
+        let ttl = options.ttl.max(min_ttl(self.options().wait));
         let mut incarnation = claim;
         for _ in 0..ATTEMPTS {
             let (service, id) = (instance.service().clone(), instance.id().clone());

@@ -8,13 +8,13 @@
 -- The log's name is also the shard channel on which every change is told at once.
 local HEAD, INSTANCES, DEADLINES, LOG = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
--- What every call says of itself: the server's time when it was sent (0: not known) and for how long its caller waits; the server's run id and
--- how many writes it has refused, as far as the caller knows; the caller's own clock; flags; randomness; how long the log may be, in entries
--- and in bytes. All times are milliseconds.
+-- What every call says of itself: the server's time when it was sent (0: not known) and for how long its caller waits; the server's run id, when
+-- it was started, and how many writes it has refused, as far as the caller knows; the caller's own clock; flags; randomness; how long the log may
+-- be, in entries and in bytes. All times are milliseconds.
 local sent, patience = tonumber(ARGV[1]), tonumber(ARGV[2])
-local run, refused, wall = ARGV[3], ARGV[4], tonumber(ARGV[5])
-local flags, seed = ARGV[6], ARGV[7]
-local history, budget = tonumber(ARGV[8]), tonumber(ARGV[9])
+local run, started, refused, wall = ARGV[3], tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+local flags, seed = ARGV[7], ARGV[8]
+local history, budget = tonumber(ARGV[9]), tonumber(ARGV[10])
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -135,8 +135,13 @@ local function begin()
   head = {}
 end
 
--- Time in which nobody could renew does not count against leases: everything is moved by how long the last script is ago. False when more
--- must be known for that than the caller said.
+-- Whether another process served when this service was last written to.
+local function other_run()
+  return run ~= '' and head[6] and head[6] ~= run
+end
+
+-- Time in which nobody could renew does not count against leases: everything is moved by how long the last script is ago, or by how long it was
+-- when the server was started. False when more must be known for that than the caller said.
 --
 -- Nobody could renew while the server was another one or was down (another run id), stood still or had its clock put forward (the call is late),
 -- refused writes (the caller saw it, or it has counted more refusals), or had its clock put forward before the caller came (its own clock
@@ -152,8 +157,9 @@ local function keep_time()
     return true
   end
   local move
-  if run ~= '' and head[6] and head[6] ~= run then
-    move = gap + SLACK
+  if other_run() then
+    -- And time to come back.
+    move = SLACK + (started > last and math.min(started - last, gap) or gap)
   elseif has('g') or (sent > 0 and now - sent > SLACK) then
     move = gap
   else

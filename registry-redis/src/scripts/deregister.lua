@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Removes what a lease owns, and only that: ARGV[10..12] are id, token and incarnation.
+-- Removes what a lease owns, and only that: ARGV[11..13] are id, token and incarnation.
 --
 -- -> { 'OK', now } | { 'DOUBT' | 'LATE', now }
-local id, token, incarnation = ARGV[10], ARGV[11], tonumber(ARGV[12])
+local id, token, incarnation = ARGV[11], ARGV[12], tonumber(ARGV[13])
 if late() then
   return { 'LATE', now }
 end

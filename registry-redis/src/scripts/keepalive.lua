@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- One heartbeat: ARGV[10..13] are id, token, incarnation, and the revision of the caller's last write that was acknowledged. An entry that is
+-- One heartbeat: ARGV[11..14] are id, token, incarnation, and the revision of the caller's last write that was acknowledged. An entry that is
 -- older than that was put back by somebody else: from a backup, or by a fail-over that lost the write.
 --
 -- -> { 'OK', now, modified, sequence, ttl } | { 'LOST', now } | { 'DOUBT' | 'LATE', now }
-local id, token, incarnation, acknowledged = ARGV[10], ARGV[11], tonumber(ARGV[12]), tonumber(ARGV[13])
+local id, token, incarnation, acknowledged = ARGV[11], ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14])
 if late() then
   return { 'LATE', now }
 end

@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- Replaces an entry in place: ARGV[10..15] are id, token, incarnation, revision of the last acknowledged write, sequence and the entry. A sequence
+-- Replaces an entry in place: ARGV[11..16] are id, token, incarnation, revision of the last acknowledged write, sequence and the entry. A sequence
 -- that is not above the entry's is an older write whose caller has gone on to a later one, or the same again. A sequence of 0 is of a caller
 -- who knows none.
 --
 -- -> { 'OK', now, revision, sequence } | { 'LOST', now } | { 'DOUBT' | 'LATE', now }
-local id, token, incarnation, acknowledged = ARGV[10], ARGV[11], tonumber(ARGV[12]), tonumber(ARGV[13])
-local sequence, entry = tonumber(ARGV[14]), ARGV[15]
+local id, token, incarnation, acknowledged = ARGV[11], ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14])
+local sequence, entry = tonumber(ARGV[15]), ARGV[16]
 if late() then
   return { 'LATE', now }
 end

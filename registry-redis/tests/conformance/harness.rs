@@ -22,7 +22,8 @@ const PATIENT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Harness {
     servers: Servers,
-    wait: bool,
+    /// How many replicas writes wait for.
+    wait: Option<u32>,
     backup: Mutex<Option<Snapshot>>,
 }
 
@@ -66,11 +67,16 @@ impl Harness {
         } else {
             Servers::One(Box::new(Redis::start(node).await.unwrap()))
         };
-        Self { servers, wait: setup.wait, backup: Mutex::default() }
+        // Where one is lost, there is one replica left.
+        let wait = setup.wait.then_some(if loses { 1 } else { 2 });
+        Self { servers, wait, backup: Mutex::default() }
     }
 
     async fn registry(&self, options: RedisOptions) -> Arc<dyn Registry> {
-        let options = if self.wait { options.with_wait(2, Duration::from_secs(2)) } else { options };
+        let options = match self.wait {
+            Some(replicas) => options.with_wait(replicas, Duration::from_secs(1)),
+            None => options,
+        };
         let registry = RedisRegistry::new(options).unwrap();
         registry.inspect().await.unwrap();
         Arc::new(registry)
