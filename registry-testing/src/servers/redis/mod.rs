@@ -1,7 +1,9 @@
 //! Redis: 7.0 and later, as installed, or a Valkey.
 //!
-//! [`Redis`] is one server; [`RedisSentinel`] is a primary with its replicas and the sentinels that watch over them. Control goes past every proxy, so it works while clients are cut off.
+//! [`Redis`] is one server; [`RedisSentinel`] is a primary with its replicas and the sentinels that watch over them; [`RedisCluster`] is several
+//! primaries that share the keys, each with its replicas. The servers of both are [`Nodes`]. Control goes past every proxy, so it works while clients are cut off.
 
+mod cluster;
 mod network;
 mod node;
 mod nodes;
@@ -13,6 +15,7 @@ mod server;
 mod snapshot;
 mod space;
 
+pub use cluster::{ClusterOptions, Failover, Migration, RedisCluster};
 pub use node::Node;
 pub use nodes::Nodes;
 pub use options::{Persistence, RedisOptions};

@@ -14,7 +14,7 @@ use super::reply::{ask, ask_shortly};
 use super::{Redis, Reply};
 
 /// A key of nobody: to delete it is a write that changes nothing.
-const NOBODYS: &str = "~a test asks whether this is refused";
+pub(super) const NOBODYS: &str = "~a test asks whether this is refused";
 
 /// The servers of a group that have data, in order, and what can be done to each of them.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ impl<N: Node> Nodes<N> {
     /// Nothing that `from` sends reaches `to` any more, on any connection; the other way stays open. Needs proxies between the servers, as does all
     /// that follows; without them nothing happens and `false` is returned. Sentinels are counted after the nodes.
     pub fn block(&self, from: usize, to: usize) -> bool {
-        self.networks.iter().fold(false, |blocked, network| network.block(from, to) || blocked)
+        self.networks.iter().filter(|network| network.block(from, to)).count() > 0
     }
 
     /// Cuts `node` off from all other servers of the group, both ways. Clients still reach it.
@@ -210,6 +210,12 @@ impl<N: Node> Nodes<N> {
 
     pub(super) async fn accepts_writes(&self, node: usize) -> bool {
         self.ask(node, &["DEL", NOBODYS]).await.is_some()
+    }
+
+    /// Whether it says so.
+    pub(super) async fn is_primary(&self, node: usize) -> bool {
+        let role = self.ask(node, &["ROLE"]).await;
+        role.is_some_and(|role| role.list().first().is_some_and(|role| role.text() == "master"))
     }
 
     /// Which node is announced there.

@@ -38,6 +38,14 @@ impl Reply {
         }
     }
 
+    /// As it is; empty if it is no text.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Text(bytes) => bytes.clone(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Its items; none if it is no list.
     #[must_use]
     pub fn list(&self) -> &[Reply] {

@@ -1,5 +1,6 @@
 //! Redis.
 
+mod cluster;
 mod data;
 mod disk;
 mod node;

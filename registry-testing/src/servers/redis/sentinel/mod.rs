@@ -231,11 +231,6 @@ impl<N: Node> RedisSentinel<N> {
         says.into_iter().enumerate().filter_map(|(node, says)| says.then_some(node)).collect()
     }
 
-    async fn is_primary(&self, node: usize) -> bool {
-        let role = self.ask(node, &["ROLE"]).await;
-        role.is_some_and(|role| role.list().first().is_some_and(|role| role.text() == "master"))
-    }
-
     async fn agreed(&self) -> Option<usize> {
         let question = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE];
         let told =
