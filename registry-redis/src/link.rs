@@ -221,7 +221,10 @@ impl Drop for Link {
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("address", &self.address).field("run", &self.facts.run).finish_non_exhaustive()
+        f.debug_struct("Link")
+            .field("address", &self.address)
+            .field("run", &self.facts.run)
+            .finish_non_exhaustive()
     }
 }
 

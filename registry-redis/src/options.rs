@@ -265,12 +265,19 @@ impl RedisOptions {
         if servers.is_empty() {
             return Err(Error::invalid("servers", "none is given"));
         }
-        let least = Duration::from_millis(1);
-        let most = Duration::from_secs(24 * 60 * 60);
-        for timeout in [&mut self.connect_timeout, &mut self.request_timeout, &mut self.stall_after] {
-            *timeout = (*timeout).clamp(least, most);
+        for (field, timeout) in [
+            ("connect timeout", self.connect_timeout),
+            ("request timeout", self.request_timeout),
+            ("stall after", self.stall_after),
+        ] {
+            if timeout < Duration::from_millis(1) {
+                return Err(Error::invalid(field, format!("is {timeout:?}, must be 1 ms or more")));
+            }
         }
-        self.check_interval = self.check_interval.clamp(Duration::from_millis(10), Duration::from_secs(1));
+        if self.check_interval < Duration::from_millis(10) || self.check_interval > Duration::from_secs(1) {
+            let reason = format!("is {:?}, must be 10 ms to 1 s", self.check_interval);
+            return Err(Error::invalid("check interval", reason));
+        }
         self.history = self.history.clamp(1, 1_000_000);
         self.page = self.page.clamp(1, 100_000);
         Ok(self)

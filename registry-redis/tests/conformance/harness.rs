@@ -85,7 +85,9 @@ impl Harness {
     fn options(&self) -> RedisOptions {
         match &self.servers {
             Servers::One(redis) => RedisOptions::standalone(redis.address().to_string()),
-            Servers::Sentinel(group) => RedisOptions::sentinel(texts(&group.sentinel_addresses()), group.service_name()),
+            Servers::Sentinel(group) => {
+                RedisOptions::sentinel(texts(&group.sentinel_addresses()), group.service_name())
+            }
         }
     }
 
