@@ -13,7 +13,8 @@ use registry_redis::{AddressMap, RedisOptions, RedisRegistry};
 use registry_testing::conformance::{Backend, Control, Link};
 use registry_testing::servers::proxy::Proxy;
 use registry_testing::servers::redis::{
-    Persistence, Redis, RedisOptions as ServerOptions, RedisSentinel, Reply, SentinelOptions, Snapshot,
+    ClusterOptions, Persistence, Redis, RedisCluster, RedisOptions as ServerOptions, RedisSentinel, Reply,
+    SentinelOptions, Snapshot,
 };
 
 /// So that nothing fails over but where that is what is wanted.
@@ -24,13 +25,24 @@ pub(crate) struct Harness {
     servers: Servers,
     /// How many replicas writes wait for.
     wait: Option<u32>,
-    backup: Mutex<Option<Snapshot>>,
+    backup: Mutex<Vec<Snapshot>>,
 }
 
 #[derive(Debug)]
 enum Servers {
     One(Box<Redis>),
     Sentinel(RedisSentinel),
+    Cluster(RedisCluster),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Deployment {
+    #[default]
+    Standalone,
+    /// A primary and two replicas.
+    Sentinel,
+    /// Three primaries with a replica each.
+    Cluster,
 }
 
 /// How the servers of a module are started.
@@ -38,8 +50,7 @@ enum Servers {
 pub(crate) struct Setup {
     pub(crate) program: Option<PathBuf>,
     pub(crate) persistence: Persistence,
-    /// Under Sentinels.
-    pub(crate) sentinel: bool,
+    pub(crate) deployment: Deployment,
     /// Writes wait for all replicas.
     pub(crate) wait: bool,
 }
@@ -58,7 +69,13 @@ impl Harness {
     pub(crate) async fn prepared_for(setup: Setup, needs: &[Control]) -> Self {
         let node = setup.node(needs);
         let loses = needs.contains(&Control::LoseMinority);
-        let servers = if setup.sentinel || loses {
+        let servers = if setup.deployment == Deployment::Cluster {
+            let mut options = ClusterOptions::default().with_node(node);
+            if !loses {
+                options = options.with_node_timeout(PATIENT);
+            }
+            Servers::Cluster(RedisCluster::start(options).await.unwrap())
+        } else if setup.deployment == Deployment::Sentinel || loses {
             let mut options = SentinelOptions::default().with_node(node);
             if !loses {
                 options = options.with_timing(PATIENT, PATIENT);
@@ -88,6 +105,7 @@ impl Harness {
             Servers::Sentinel(group) => {
                 RedisOptions::sentinel(texts(&group.sentinel_addresses()), group.service_name())
             }
+            Servers::Cluster(cluster) => RedisOptions::cluster(texts(&cluster.seeds())),
         }
     }
 
@@ -96,6 +114,7 @@ impl Harness {
         match &self.servers {
             Servers::One(redis) => vec![redis],
             Servers::Sentinel(group) => group.nodes().collect(),
+            Servers::Cluster(cluster) => cluster.nodes().collect(),
         }
     }
 
@@ -108,22 +127,34 @@ impl Harness {
         addresses
     }
 
-    /// The server that takes what is written about a service.
-    async fn primary(&self) -> &Redis {
+    /// The servers that take writes.
+    async fn primaries(&self) -> Vec<&Redis> {
         match &self.servers {
-            Servers::One(redis) => redis,
-            Servers::Sentinel(group) => group.node(group.primary().await.unwrap()),
+            Servers::One(redis) => vec![redis],
+            Servers::Sentinel(group) => vec![group.node(group.primary().await.unwrap())],
+            Servers::Cluster(cluster) => {
+                cluster.primaries().await.into_iter().map(|node| cluster.node(node)).collect()
+            }
         }
     }
 
-    async fn command(&self, words: &[impl AsRef<[u8]>]) -> Reply {
-        self.primary().await.command(words).await.unwrap()
+    /// The server that takes what is written about a service.
+    async fn primary(&self, service: &ServiceName) -> &Redis {
+        match &self.servers {
+            Servers::Cluster(cluster) => cluster.node(cluster.owner_of(key(service, "head")).await.unwrap()),
+            _ => self.primaries().await[0],
+        }
+    }
+
+    async fn command(&self, service: &ServiceName, words: &[impl AsRef<[u8]>]) -> Reply {
+        self.primary(service).await.command(words).await.unwrap()
     }
 
     async fn started_again(&self) {
         match &self.servers {
             Servers::One(redis) => redis.restart().await.unwrap(),
             Servers::Sentinel(group) => group.restart_all().await.unwrap(),
+            Servers::Cluster(cluster) => cluster.restart_all().await.unwrap(),
         }
     }
 }
@@ -161,6 +192,10 @@ impl Backend for Harness {
                     group.sentinel_addresses().into_iter().map(|address| through(address).unwrap()).collect();
                 RedisOptions::sentinel(texts(&sentinels), group.service_name())
             }
+            Servers::Cluster(cluster) => {
+                let seeds: Vec<_> = cluster.seeds().into_iter().map(|address| through(address).unwrap()).collect();
+                RedisOptions::cluster(texts(&seeds))
+            }
         };
         let map = AddressMap::new(move |host, port| {
             let proxy = through(SocketAddr::new(host.parse().ok()?, port))?;
@@ -178,8 +213,10 @@ impl Backend for Harness {
     }
 
     async fn compact(&self) {
-        for log in self.command(&["KEYS", "registry:*:log"]).await.list() {
-            self.command(&["XTRIM", &log.text(), "MAXLEN", "=", "0"]).await;
+        for primary in self.primaries().await {
+            for log in primary.command(&["KEYS", "registry:*:log"]).await.unwrap().list() {
+                primary.command(&["XTRIM", &log.text(), "MAXLEN", "=", "0"]).await.unwrap();
+            }
         }
     }
 
@@ -187,6 +224,7 @@ impl Backend for Harness {
         match &self.servers {
             Servers::One(redis) => redis.flush_all().await.unwrap(),
             Servers::Sentinel(group) => group.wipe().await.unwrap(),
+            Servers::Cluster(cluster) => cluster.wipe().await.unwrap(),
         }
     }
 
@@ -200,27 +238,45 @@ impl Backend for Harness {
     }
 
     async fn lose_minority(&self) {
-        let Servers::Sentinel(group) = &self.servers else { panic!("one server has no minority to lose") };
-        let primary = group.primary().await.unwrap();
-        group.lose(primary).await.unwrap();
-        group.wait_new_primary(primary).await.unwrap();
+        match &self.servers {
+            Servers::One(_) => panic!("one server has no minority to lose"),
+            Servers::Sentinel(group) => {
+                let primary = group.primary().await.unwrap();
+                group.lose(primary).await.unwrap();
+                group.wait_new_primary(primary).await.unwrap();
+            }
+            Servers::Cluster(cluster) => {
+                let primary = cluster.owner_of("{user.rpc}").await.unwrap();
+                cluster.lose(primary).await.unwrap();
+                cluster.wait_ok().await.unwrap();
+            }
+        }
     }
 
     async fn checkpoint(&self) {
-        let snapshot = self.primary().await.save().await.unwrap();
-        *self.backup.lock().unwrap() = Some(snapshot);
+        for primary in self.primaries().await {
+            let snapshot = primary.save().await.unwrap();
+            self.backup.lock().unwrap().push(snapshot);
+        }
     }
 
     async fn restore(&self) {
-        let backup = self.backup.lock().unwrap().take().unwrap();
-        self.primary().await.restore(&backup).await.unwrap();
-        if let Servers::Sentinel(group) = &self.servers {
-            group.wait_in_sync().await.unwrap();
+        let backup = std::mem::take(&mut *self.backup.lock().unwrap());
+        for (primary, backup) in self.primaries().await.into_iter().zip(&backup) {
+            primary.restore(backup).await.unwrap();
+        }
+        match &self.servers {
+            Servers::One(_) => {}
+            Servers::Sentinel(group) => group.wait_in_sync().await.unwrap(),
+            Servers::Cluster(cluster) => {
+                cluster.wait_ok().await.unwrap();
+                cluster.wait_in_sync().await.unwrap();
+            }
         }
     }
 
     async fn delete(&self, service: &ServiceName, id: &InstanceId) {
-        self.command(&["HDEL", &key(service, "instances"), id.as_str()]).await;
+        self.command(service, &["HDEL", &key(service, "instances"), id.as_str()]).await;
     }
 
     async fn overwrite(&self, instance: &Instance) {
@@ -230,17 +286,18 @@ impl Backend for Harness {
 
     async fn put_bytes(&self, service: &ServiceName, id: &InstanceId, bytes: &[u8]) {
         let key = key(service, "instances");
-        self.command(&[b"HSET", key.as_bytes(), id.as_str().as_bytes(), bytes]).await;
+        self.command(service, &[b"HSET", key.as_bytes(), id.as_str().as_bytes(), bytes]).await;
     }
 
     async fn expire(&self, service: &ServiceName, id: &InstanceId) {
-        self.command(&["ZADD", &key(service, "deadlines"), "XX", "0", id.as_str()]).await;
+        self.command(service, &["ZADD", &key(service, "deadlines"), "XX", "0", id.as_str()]).await;
     }
 
     async fn fill(&self) {
         match &self.servers {
             Servers::One(redis) => redis.fill().await.unwrap(),
             Servers::Sentinel(group) => group.fill().await.unwrap(),
+            Servers::Cluster(cluster) => cluster.fill().await.unwrap(),
         }
     }
 
@@ -248,6 +305,7 @@ impl Backend for Harness {
         match &self.servers {
             Servers::One(redis) => redis.make_room().await.unwrap(),
             Servers::Sentinel(group) => group.make_room().await.unwrap(),
+            Servers::Cluster(cluster) => cluster.make_room().await.unwrap(),
         }
     }
 }

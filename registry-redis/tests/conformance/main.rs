@@ -6,7 +6,7 @@ mod harness;
 
 use registry_testing::servers::redis::Persistence;
 
-use crate::harness::{Harness, Setup};
+use crate::harness::{Deployment, Harness, Setup};
 
 /// One server that keeps nothing.
 fn in_memory() -> Setup {
@@ -20,12 +20,17 @@ fn appending() -> Setup {
 
 /// A primary and two replicas, under Sentinels.
 fn under_sentinels() -> Setup {
-    Setup { sentinel: true, ..Setup::default() }
+    Setup { deployment: Deployment::Sentinel, ..Setup::default() }
 }
 
 /// The same, with an append-only file, and writes that wait for both replicas.
 fn waiting() -> Setup {
     Setup { persistence: Persistence::EverySecond, wait: true, ..under_sentinels() }
+}
+
+/// Three primaries with a replica each.
+fn clustered() -> Setup {
+    Setup { deployment: Deployment::Cluster, ..Setup::default() }
 }
 
 macro_rules! modules {
@@ -46,4 +51,5 @@ modules! {
     standalone_append_only: appending();
     sentinel: under_sentinels();
     sentinel_waiting: waiting();
+    cluster: clustered();
 }
