@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use registry_testing::servers::redis::{
     ClusterOptions, Persistence, Redis, RedisCluster, RedisOptions as ServerOptions, RedisSentinel, Reply,
     SentinelOptions, Snapshot,
 };
+use registry_testing::servers::until;
 
 /// So that nothing fails over but where that is what is wanted.
 const PATIENT: Duration = Duration::from_secs(60);
@@ -23,17 +25,21 @@ const PATIENT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Harness {
     servers: Servers,
+    prefix: String,
     /// How many replicas writes wait for.
     wait: Option<u32>,
     backup: Mutex<Vec<Snapshot>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Servers {
-    One(Box<Redis>),
-    Sentinel(RedisSentinel),
-    Cluster(RedisCluster),
+    One(Arc<Redis>),
+    Sentinel(Arc<RedisSentinel>),
+    Cluster(Arc<RedisCluster>),
 }
+
+/// Groups of servers take seconds to start, so those tests that do nothing to the servers themselves share one of each kind, each under a prefix of its own.
+static SHARED: tokio::sync::Mutex<Vec<(Setup, Servers)>> = tokio::sync::Mutex::const_new(Vec::new());
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Deployment {
@@ -46,7 +52,7 @@ pub(crate) enum Deployment {
 }
 
 /// How the servers of a module are started.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Setup {
     pub(crate) program: Option<PathBuf>,
     pub(crate) persistence: Persistence,
@@ -67,35 +73,69 @@ impl Setup {
 
 impl Harness {
     pub(crate) async fn prepared_for(setup: Setup, needs: &[Control]) -> Self {
+        static TESTS: AtomicUsize = AtomicUsize::new(0);
+        let to_servers = [
+            Control::Pause,
+            Control::Wipe,
+            Control::Restart,
+            Control::PowerCut,
+            Control::LoseMinority,
+            Control::Restore,
+            Control::Capacity,
+        ];
+        let shares =
+            setup.deployment != Deployment::Standalone && !needs.iter().any(|need| to_servers.contains(need));
+        let servers = if shares { Self::shared(&setup).await } else { Self::started(&setup, needs).await };
+        // Where one is lost, there is one replica left.
+        let wait = setup.wait.then_some(if needs.contains(&Control::LoseMinority) { 1 } else { 2 });
+        let prefix = format!("registry-{}", TESTS.fetch_add(1, Ordering::Relaxed));
+        Self { servers, prefix, wait, backup: Mutex::default() }
+    }
+
+    async fn shared(setup: &Setup) -> Servers {
+        let mut shared = SHARED.lock().await;
+        if let Some((_, servers)) = shared.iter().find(|(of, _)| of == setup) {
+            return servers.clone();
+        }
+        let servers = Self::started(setup, &[]).await;
+        shared.push((setup.clone(), servers.clone()));
+        servers
+    }
+
+    async fn started(setup: &Setup, needs: &[Control]) -> Servers {
         let node = setup.node(needs);
         let loses = needs.contains(&Control::LoseMinority);
-        let servers = if setup.deployment == Deployment::Cluster {
+        if setup.deployment == Deployment::Cluster {
             let mut options = ClusterOptions::default().with_node(node);
             if !loses {
                 options = options.with_node_timeout(PATIENT);
             }
-            Servers::Cluster(RedisCluster::start(options).await.unwrap())
+            Servers::Cluster(Arc::new(RedisCluster::start(options).await.unwrap()))
         } else if setup.deployment == Deployment::Sentinel || loses {
             let mut options = SentinelOptions::default().with_node(node);
             if !loses {
                 options = options.with_timing(PATIENT, PATIENT);
             }
-            Servers::Sentinel(RedisSentinel::start(options).await.unwrap())
+            Servers::Sentinel(Arc::new(RedisSentinel::start(options).await.unwrap()))
         } else {
-            Servers::One(Box::new(Redis::start(node).await.unwrap()))
-        };
-        // Where one is lost, there is one replica left.
-        let wait = setup.wait.then_some(if loses { 1 } else { 2 });
-        Self { servers, wait, backup: Mutex::default() }
+            Servers::One(Arc::new(Redis::start(node).await.unwrap()))
+        }
+    }
+
+    fn key(&self, service: &ServiceName, part: &str) -> String {
+        format!("{}:{{{service}}}:{part}", self.prefix)
     }
 
     async fn registry(&self, options: RedisOptions) -> Arc<dyn Registry> {
+        let options = options.with_prefix(&self.prefix);
         let options = match self.wait {
             Some(replicas) => options.with_wait(replicas, Duration::from_secs(1)),
             None => options,
         };
         let registry = RedisRegistry::new(options).unwrap();
-        registry.inspect().await.unwrap();
+        // What is promised is read from the server, which may just have been started on a busy machine.
+        let known = until("the server tells what it is", PATIENT, || async { registry.inspect().await.ok() });
+        known.await.unwrap();
         Arc::new(registry)
     }
 
@@ -141,7 +181,9 @@ impl Harness {
     /// The server that takes what is written about a service.
     async fn primary(&self, service: &ServiceName) -> &Redis {
         match &self.servers {
-            Servers::Cluster(cluster) => cluster.node(cluster.owner_of(key(service, "head")).await.unwrap()),
+            Servers::Cluster(cluster) => {
+                cluster.node(cluster.owner_of(self.key(service, "head")).await.unwrap())
+            }
             _ => self.primaries().await[0],
         }
     }
@@ -161,10 +203,6 @@ impl Harness {
 
 fn texts(addresses: &[SocketAddr]) -> Vec<String> {
     addresses.iter().map(ToString::to_string).collect()
-}
-
-fn key(service: &ServiceName, part: &str) -> String {
-    format!("registry:{{{service}}}:{part}")
 }
 
 #[async_trait]
@@ -193,7 +231,8 @@ impl Backend for Harness {
                 RedisOptions::sentinel(texts(&sentinels), group.service_name())
             }
             Servers::Cluster(cluster) => {
-                let seeds: Vec<_> = cluster.seeds().into_iter().map(|address| through(address).unwrap()).collect();
+                let seeds: Vec<_> =
+                    cluster.seeds().into_iter().map(|address| through(address).unwrap()).collect();
                 RedisOptions::cluster(texts(&seeds))
             }
         };
@@ -214,7 +253,7 @@ impl Backend for Harness {
 
     async fn compact(&self) {
         for primary in self.primaries().await {
-            for log in primary.command(&["KEYS", "registry:*:log"]).await.unwrap().list() {
+            for log in primary.command(&["KEYS", &format!("{}:*:log", self.prefix)]).await.unwrap().list() {
                 primary.command(&["XTRIM", &log.text(), "MAXLEN", "=", "0"]).await.unwrap();
             }
         }
@@ -276,7 +315,7 @@ impl Backend for Harness {
     }
 
     async fn delete(&self, service: &ServiceName, id: &InstanceId) {
-        self.command(service, &["HDEL", &key(service, "instances"), id.as_str()]).await;
+        self.command(service, &["HDEL", &self.key(service, "instances"), id.as_str()]).await;
     }
 
     async fn overwrite(&self, instance: &Instance) {
@@ -285,12 +324,12 @@ impl Backend for Harness {
     }
 
     async fn put_bytes(&self, service: &ServiceName, id: &InstanceId, bytes: &[u8]) {
-        let key = key(service, "instances");
+        let key = self.key(service, "instances");
         self.command(service, &[b"HSET", key.as_bytes(), id.as_str().as_bytes(), bytes]).await;
     }
 
     async fn expire(&self, service: &ServiceName, id: &InstanceId) {
-        self.command(service, &["ZADD", &key(service, "deadlines"), "XX", "0", id.as_str()]).await;
+        self.command(service, &["ZADD", &self.key(service, "deadlines"), "XX", "0", id.as_str()]).await;
     }
 
     async fn fill(&self) {

@@ -59,12 +59,21 @@ impl Redis {
     /// # Errors
     /// See [`Process::start`](super::super::process::Process::start); [`ServerError::Io`].
     pub async fn restore(&self, snapshot: &Snapshot) -> Result<(), ServerError> {
-        self.discard().await?;
+        self.kill().await?;
         let data = self.process().folder().data();
-        let restored = copy_all(&snapshot.path(), &data);
+        // Not more than its data: in a cluster, who it is lies beside them.
+        let restored = remove(&data.join(DUMP))
+            .and_then(|()| remove(&data.join(APPENDED)))
+            .and_then(|()| copy_all(&snapshot.path(), &data));
         restored.map_err(ServerError::io(format!("restoring {}", self.process().name())))?;
         self.restart().await
     }
+}
+
+/// A file, or a folder with all that is in it, if it is there.
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 /// A file, or a folder with all that is in it.
