@@ -3,6 +3,7 @@
 //! [`Redis`] is one server; [`RedisSentinel`] is a primary with its replicas and the sentinels that watch over them; [`RedisCluster`] is several
 //! primaries that share the keys, each with its replicas. The servers of both are [`Nodes`]. Control goes past every proxy, so it works while clients are cut off.
 
+mod clock;
 mod cluster;
 mod network;
 mod node;

@@ -1,5 +1,6 @@
 //! Redis.
 
+mod clock;
 mod cluster;
 mod data;
 mod disk;
