@@ -78,7 +78,7 @@ impl Default for RedisOptions {
 }
 
 impl RedisOptions {
-    /// With another installation: the path of its server, a Redis of 7.0 or later or a Valkey.
+    /// With another installation: the path of its server, such as [`redis_8`](super::redis_8) and [`valkey_8_1`](super::valkey_8_1) find it.
     #[must_use]
     pub fn with_program(mut self, server: impl Into<PathBuf>) -> Self {
         self.program = server.into();

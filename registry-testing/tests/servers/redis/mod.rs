@@ -6,3 +6,4 @@ mod data;
 mod disk;
 mod node;
 mod sentinel;
+mod versions;
