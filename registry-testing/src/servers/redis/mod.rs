@@ -28,4 +28,8 @@ pub use server::Redis;
 pub use snapshot::Snapshot;
 
 #[cfg(feature = "containers")]
-pub(super) use reply::{answers, ask};
+pub(super) use {
+    node::Launch,
+    reply::{answers, ask},
+    role::Role,
+};
