@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use futures_util::future::join_all;
 use registry_testing::servers::redis::{
     ClusterOptions, Failover, Persistence, Redis, RedisCluster, RedisOptions, RedisSentinel, SentinelOptions,
     redis_8, valkey_8_1,
@@ -19,7 +20,7 @@ async fn assert_is(redis: &Redis, version: &str) {
 
 #[tokio::test]
 async fn other_versions_keep_save_and_restore_what_was_acknowledged() {
-    for (program, version) in versions() {
+    join_all(versions().map(|(program, version)| async move {
         for persistence in [Persistence::Snapshots, Persistence::EveryWrite] {
             let options = RedisOptions::default().with_program(&program).with_persistence(persistence);
             let redis = Redis::start(options.with_clock()).await.unwrap();
@@ -40,12 +41,13 @@ async fn other_versions_keep_save_and_restore_what_was_acknowledged() {
             redis.step_clock(120_000).unwrap();
             assert_eq!(redis.command(&["GET", "key"]).await.unwrap().text(), "", "{version}");
         }
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]
 async fn other_versions_fail_over_under_sentinels() {
-    for (program, version) in versions() {
+    join_all(versions().map(|(program, version)| async move {
         let node = RedisOptions::default().with_program(&program);
         let options = SentinelOptions::default().with_node(node).with_replica_proxies();
         let group = RedisSentinel::start(options).await.unwrap();
@@ -64,12 +66,13 @@ async fn other_versions_fail_over_under_sentinels() {
         group.wait_in_sync().await.unwrap();
         group.fail_over().await.unwrap();
         group.restart_all().await.unwrap();
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]
 async fn other_versions_form_a_cluster_that_fails_over_and_moves_slots() {
-    for (program, version) in versions() {
+    join_all(versions().map(|(program, version)| async move {
         let node = RedisOptions::default().with_program(&program).with_persistence(Persistence::EveryWrite);
         let cluster = RedisCluster::start(ClusterOptions::default().with_node(node)).await.unwrap();
         for node in cluster.nodes() {
@@ -88,5 +91,6 @@ async fn other_versions_form_a_cluster_that_fails_over_and_moves_slots() {
         let new = cluster.fail_over(to, Failover::Takeover).await.unwrap();
         assert_eq!(cluster.command(new, &["GET", "key"]).await.unwrap().text(), "value", "{version}");
         cluster.restart_all().await.unwrap();
-    }
+    }))
+    .await;
 }

@@ -236,7 +236,8 @@ impl<N: Node> RedisCluster<N> {
 
     /// Whether all but the old primary say that the new one has its slots, and it takes writes.
     async fn took_over(&self, new: usize, old: usize) -> Option<()> {
-        let others = self.views().await.into_iter().filter(|(node, _)| *node != old);
+        // The old one may be paused, and would be waited for.
+        let others = self.views_of((0..self.ids.len()).filter(|node| *node != old)).await;
         let known = others.into_iter().all(|(_, view)| {
             let has_some = |node: usize| view.slots().iter().any(|(_, id)| *id == self.ids[node]);
             has_some(new) && !has_some(old)
@@ -262,7 +263,11 @@ impl<N: Node> RedisCluster<N> {
 
     /// What the nodes say that answer.
     async fn views(&self) -> Vec<(usize, View)> {
-        let ask = (0..self.ids.len()).map(|node| async move {
+        self.views_of(0..self.ids.len()).await
+    }
+
+    async fn views_of(&self, nodes: impl Iterator<Item = usize>) -> Vec<(usize, View)> {
+        let ask = nodes.map(|node| async move {
             let said = self.ask(node, &["CLUSTER", "NODES"]).await?;
             Some((node, View::parse(&said.text())))
         });
