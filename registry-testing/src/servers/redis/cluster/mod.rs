@@ -13,7 +13,7 @@ use futures_util::future::{join_all, try_join_all};
 
 use self::view::{SLOTS, View};
 use super::super::{ServerError, until};
-use super::node::Node;
+use super::node::{Launch, Node};
 use super::nodes::{NOBODYS, Nodes};
 use super::{Redis, Reply};
 
@@ -66,7 +66,7 @@ impl RedisCluster {
     /// # Errors
     /// [`ServerError::Missing`] if Redis is not installed, and what [`Process::start`](super::super::process::Process::start) gives.
     pub async fn start(options: ClusterOptions) -> Result<Self, ServerError> {
-        start::start(&options.node, &options).await
+        Self::launch(&options.node, &options).await
     }
 }
 
@@ -79,6 +79,13 @@ impl<N> Deref for RedisCluster<N> {
 }
 
 impl<N: Node> RedisCluster<N> {
+    pub(crate) async fn launch<L>(launcher: &L, options: &ClusterOptions) -> Result<Self, ServerError>
+    where
+        L: Launch<Node = N>,
+    {
+        start::start(launcher, options).await
+    }
+
     /// The addresses for clients to begin with: those of all nodes.
     #[must_use]
     pub fn seeds(&self) -> Vec<SocketAddr> {
@@ -229,7 +236,8 @@ impl<N: Node> RedisCluster<N> {
 
     /// Whether all but the old primary say that the new one has its slots, and it takes writes.
     async fn took_over(&self, new: usize, old: usize) -> Option<()> {
-        let others = self.views().await.into_iter().filter(|(node, _)| *node != old);
+        // The old one may be paused, and would be waited for.
+        let others = self.views_of((0..self.ids.len()).filter(|node| *node != old)).await;
         let known = others.into_iter().all(|(_, view)| {
             let has_some = |node: usize| view.slots().iter().any(|(_, id)| *id == self.ids[node]);
             has_some(new) && !has_some(old)
@@ -255,7 +263,11 @@ impl<N: Node> RedisCluster<N> {
 
     /// What the nodes say that answer.
     async fn views(&self) -> Vec<(usize, View)> {
-        let ask = (0..self.ids.len()).map(|node| async move {
+        self.views_of(0..self.ids.len()).await
+    }
+
+    async fn views_of(&self, nodes: impl Iterator<Item = usize>) -> Vec<(usize, View)> {
+        let ask = nodes.map(|node| async move {
             let said = self.ask(node, &["CLUSTER", "NODES"]).await?;
             Some((node, View::parse(&said.text())))
         });
