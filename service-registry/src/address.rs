@@ -16,14 +16,16 @@ pub(crate) enum Backend {
     Redis,
 }
 
-pub(crate) const SCHEMES: [Scheme; 7] = [
+pub(crate) const SCHEMES: [Scheme; 9] = [
     Scheme { name: "memory", backend: Backend::Memory },
     Scheme { name: "etcd", backend: Backend::Etcd },
     Scheme { name: "etcds", backend: Backend::Etcd },
     Scheme { name: "redis", backend: Backend::Redis },
     Scheme { name: "rediss", backend: Backend::Redis },
     Scheme { name: "redis+sentinel", backend: Backend::Redis },
+    Scheme { name: "rediss+sentinel", backend: Backend::Redis },
     Scheme { name: "redis+cluster", backend: Backend::Redis },
+    Scheme { name: "rediss+cluster", backend: Backend::Redis },
 ];
 
 /// A registry's URL in parts.

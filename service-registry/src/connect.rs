@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use registry_core::{Error, ErrorKind, Operation, Registry, Result};
+use registry_core::{Error, ErrorKind, Registry, Result};
 
 use crate::address::{Address, Backend};
 
@@ -13,7 +13,7 @@ use crate::address::{Address, Backend};
 /// | `memory://` | a new, empty store in this process |
 /// | `memory://name` | the store of that name in this process: each call gives another client of it, and it lives as long as the process |
 /// | `etcd://host`, `etcds://host` (TLS) | an etcd, with the feature `etcd`; see below |
-/// | `redis://`, `rediss://` (TLS), `redis+sentinel://`, `redis+cluster://` | not in this version |
+/// | `redis://host`, `redis+sentinel://host/primary`, `redis+cluster://host`; with TLS `rediss…` | a Redis, with the feature `redis`; see below |
 ///
 /// # etcd
 /// `etcd://[user:password@]host[:port],…[/prefix][?name=value&…]`, such as `etcd://10.0.0.1,10.0.0.2,10.0.0.3` or
@@ -39,7 +39,38 @@ use crate::address::{Address, Backend};
 /// | `probe-interval` | how often a member in use is asked whether it is there | `1s` |
 /// | `page` | how many keys a lookup asks for at a time | `1000` |
 ///
-/// Files are read when they are needed, so they may be replaced; one that cannot be read shows in what the operations return.
+/// # Redis
+/// | URL | what is there |
+/// | --- | --- |
+/// | `redis://[user:password@]host[:port][/database][?name=value&…]` | one server |
+/// | `redis+sentinel://[user:password@]host[:port],…/primary[?name=value&…]` | the primary of that name; the hosts are Sentinels |
+/// | `redis+cluster://[user:password@]host[:port],…[?name=value&…]` | Redis Cluster; the hosts are some of its nodes |
+///
+/// `rediss://`, `rediss+sentinel://` and `rediss+cluster://` are the same over TLS. Such as
+/// `rediss://app@redis.internal/1?password-file=/run/secrets/redis&ca=/etc/ssl/redis-ca.pem` or
+/// `redis+sentinel://10.0.0.1,10.0.0.2,10.0.0.3/mymaster?wait=1`.
+///
+/// - The port is 6379 unless given, and 26379 for Sentinels.
+/// - User and password are those of Redis; a password without a user, as in `:password@`, is that of the user `default`, which is what
+///   `requirepass` sets.
+/// - What was said of percent-encoding and durations holds here too, and these parameters mean the same: `password-file`, `ca`, `cert`, `key`,
+///   `server-name`, `request-timeout` (`5s`) and `page` (`1000`; `1` to `100000`).
+///
+/// | parameter | value | without it |
+/// | --- | --- | --- |
+/// | `prefix` | what all keys begin with | `registry` |
+/// | `connect-timeout` | how long a connection may take to be ready, with TLS and log-in | `1s` |
+/// | `stall-after` | after how long without an answer another connection is tried | `1s` |
+/// | `check-interval` | how often a watch asks whether it is current, `10ms` to `1s` | `1s` |
+/// | `history` | how many changes of a service a watch can resume over, `1` to `1000000` | `10000` |
+/// | `wait` | how many replicas must have a write before it is acknowledged | none |
+/// | `wait-timeout` | how long that may take | `1s` |
+/// | `db` | the number of the database (`redis+sentinel://` only, as are the next two) | `0` |
+/// | `sentinel-user` | who we are to the Sentinels | `default` |
+/// | `sentinel-password-file` | a file with the password for the Sentinels | they demand none |
+///
+/// # Files
+/// They are read when they are needed, so they may be replaced; one that cannot be read shows in what the operations return.
 ///
 /// # Errors
 /// [`InvalidInput`](ErrorKind::InvalidInput), with the field `url`, for what is not such a URL: it says what is wrong and never repeats a
@@ -51,16 +82,14 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Registry>> {
     match address.backend {
         Backend::Memory => memory(&address),
         Backend::Etcd => etcd(&address),
-        Backend::Redis => Err(unsupported(
-            &address,
-            "this build has no Redis backend: there is none in this version yet; use memory:// meanwhile",
-        )),
+        Backend::Redis => redis(&address),
     }
 }
 
+#[cfg(not(all(feature = "memory", feature = "etcd", feature = "redis")))]
 fn unsupported(address: &Address<'_>, why: &str) -> Error {
     let message = format!("{}:// is known, but {why}", address.scheme);
-    Error::new(ErrorKind::Unsupported, Operation::Connect, message)
+    Error::new(ErrorKind::Unsupported, registry_core::Operation::Connect, message)
 }
 
 #[cfg(feature = "memory")]
@@ -91,18 +120,9 @@ fn etcd(address: &Address<'_>) -> Result<Arc<dyn Registry>> {
     use registry_etcd::EtcdRegistry;
 
     use crate::etcd_url::EtcdUrl;
-    use crate::url::invalid;
 
     let options = EtcdUrl::parse(address.rest, address.scheme == "etcds")?.into_options();
-    match EtcdRegistry::new(options) {
-        Ok(registry) => Ok(Arc::new(registry)),
-        // Who wrote a URL knows nothing of options.
-        Err(error) if error.kind() == ErrorKind::InvalidInput => {
-            let field = error.field().unwrap_or("part");
-            Err(invalid(format!("has an impossible {field}: {}", error.message())))
-        }
-        Err(error) => Err(error),
-    }
+    Ok(Arc::new(EtcdRegistry::new(options).map_err(in_url)?))
 }
 
 #[cfg(not(feature = "etcd"))]
@@ -111,4 +131,32 @@ fn etcd(address: &Address<'_>) -> Result<Arc<dyn Registry>> {
         address,
         "this build has no etcd backend: enable the feature `etcd` of the crate service-registry",
     ))
+}
+
+#[cfg(feature = "redis")]
+fn redis(address: &Address<'_>) -> Result<Arc<dyn Registry>> {
+    use registry_redis::RedisRegistry;
+
+    use crate::redis_url::RedisUrl;
+
+    let options = RedisUrl::parse(address.scheme, address.rest)?.into_options();
+    Ok(Arc::new(RedisRegistry::new(options).map_err(in_url)?))
+}
+
+#[cfg(not(feature = "redis"))]
+fn redis(address: &Address<'_>) -> Result<Arc<dyn Registry>> {
+    Err(unsupported(
+        address,
+        "this build has no Redis backend: enable the feature `redis` of the crate service-registry",
+    ))
+}
+
+/// Who wrote a URL knows nothing of options.
+#[cfg(any(feature = "etcd", feature = "redis"))]
+fn in_url(error: Error) -> Error {
+    if error.kind() != ErrorKind::InvalidInput {
+        return error;
+    }
+    let field = error.field().unwrap_or("part");
+    crate::url::invalid(format!("has an impossible {field}: {}", error.message()))
 }

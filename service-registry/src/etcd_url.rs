@@ -1,12 +1,12 @@
 //! What an `etcd://` or `etcds://` URL asks for: parsed, nothing opened, no file read.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use registry_core::Result;
-use registry_etcd::{EtcdOptions, Layout, Material, Tls};
+use registry_etcd::{EtcdOptions, Layout};
 
-use crate::url::{Parameters, Parts, Secret, invalid, number};
+use crate::url::{Parts, Secret, invalid};
+use crate::values::{Password, TlsFiles, count, duration};
 
 const PORT: u16 = 2379;
 
@@ -25,9 +25,6 @@ const PARAMETERS: [&str; 11] = [
     "page",
 ];
 
-/// Those that only TLS has a use for.
-const OF_TLS: [&str; 4] = ["ca", "cert", "key", "server-name"];
-
 /// An etcd, as a URL names it. What is `None` is as [`EtcdOptions`] has it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct EtcdUrl {
@@ -40,32 +37,15 @@ pub(crate) struct EtcdUrl {
     request_timeout: Option<Duration>,
     hedge_after: Option<Duration>,
     probe_interval: Option<Duration>,
-    page: Option<usize>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Password {
-    Given(Secret),
-    File(PathBuf),
-}
-
-#[derive(Debug, Default, PartialEq, Eq)]
-struct TlsFiles {
-    ca: Option<PathBuf>,
-    /// The certificate and its key.
-    identity: Option<(PathBuf, PathBuf)>,
-    server_name: Option<String>,
+    page: Option<u32>,
 }
 
 impl EtcdUrl {
     /// `rest` is all after `etcd://` or, with `tls`, `etcds://`.
     pub(crate) fn parse(rest: &str, tls: bool) -> Result<Self> {
         let Parts { user, password, hosts, path, mut parameters } = Parts::parse(rest, PORT, &PARAMETERS)?;
-        if !tls && let Some(name) = OF_TLS.iter().find(|name| parameters.has(name)) {
-            return Err(invalid(format!(
-                "has the parameter {name}, which needs TLS: etcds:// instead of etcd://"
-            )));
-        }
+        let used = if tls { "etcds" } else { "etcd" };
+        let files = TlsFiles::take(&mut parameters, used, "etcd", "etcds")?;
         let layout = match parameters.take("layout").as_deref() {
             None | Some("json") => Layout::Json,
             Some("go-zero") => Layout::GoZero,
@@ -77,12 +57,12 @@ impl EtcdUrl {
             layout,
             prefix: prefix(&path, layout),
             user: login(user, password, parameters.take("password-file"))?,
-            tls: if tls { Some(TlsFiles::take(&mut parameters)?) } else { None },
+            tls: files,
             connect_timeout: duration(&mut parameters, "connect-timeout")?,
             request_timeout: duration(&mut parameters, "request-timeout")?,
             hedge_after: duration(&mut parameters, "hedge-after")?,
             probe_interval: duration(&mut parameters, "probe-interval")?,
-            page: page(&mut parameters)?,
+            page: count(&mut parameters, "page", "keys", 1..=u32::MAX)?,
         })
     }
 
@@ -92,13 +72,7 @@ impl EtcdUrl {
             options = options.with_prefix(prefix);
         }
         if let Some((user, password)) = self.user {
-            options = options.with_user(
-                user,
-                match password {
-                    Password::Given(Secret(password)) => Material::given(password),
-                    Password::File(path) => Material::file(path),
-                },
-            );
+            options = options.with_user(user, password.into_material());
         }
         if let Some(tls) = self.tls {
             options = options.with_tls(tls.into_tls());
@@ -107,7 +81,7 @@ impl EtcdUrl {
         options.request_timeout = self.request_timeout.unwrap_or(options.request_timeout);
         options.hedge_after = self.hedge_after.unwrap_or(options.hedge_after);
         options.probe_interval = self.probe_interval.unwrap_or(options.probe_interval);
-        options.page = self.page.unwrap_or(options.page);
+        options.page = self.page.and_then(|page| usize::try_from(page).ok()).unwrap_or(options.page);
         options
     }
 }
@@ -124,15 +98,7 @@ fn login(
     password: Option<Secret>,
     file: Option<String>,
 ) -> Result<Option<(String, Password)>> {
-    let password = match (password, file) {
-        (Some(_), Some(_)) => {
-            return Err(invalid("has a password and a password-file; one of them is enough"));
-        }
-        (Some(given), None) => Some(Password::Given(given)),
-        (None, Some(path)) => Some(Password::File(path.into())),
-        (None, None) => None,
-    };
-    match (user, password) {
+    match (user, Password::of(password, file)?) {
         (None, None) => Ok(None),
         (Some(user), Some(password)) => Ok(Some((user, password))),
         (Some(_), None) => Err(invalid(
@@ -144,71 +110,10 @@ fn login(
     }
 }
 
-impl TlsFiles {
-    fn take(parameters: &mut Parameters<'_>) -> Result<Self> {
-        let identity = match (parameters.take("cert"), parameters.take("key")) {
-            (None, None) => None,
-            (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
-            (Some(_), None) => {
-                return Err(invalid("has the parameter cert without its key; they go together"));
-            }
-            (None, Some(_)) => {
-                return Err(invalid("has the parameter key without its cert; they go together"));
-            }
-        };
-        Ok(Self {
-            ca: parameters.take("ca").map(Into::into),
-            identity,
-            server_name: parameters.take("server-name"),
-        })
-    }
-
-    fn into_tls(self) -> Tls {
-        let mut tls = Tls::new();
-        if let Some(path) = self.ca {
-            tls = tls.with_ca(Material::file(path));
-        }
-        if let Some((certificate, key)) = self.identity {
-            tls = tls.with_identity(Material::file(certificate), Material::file(key));
-        }
-        if let Some(name) = self.server_name {
-            tls = tls.with_server_name(name);
-        }
-        tls
-    }
-}
-
-/// A whole number with its unit.
-fn duration(parameters: &mut Parameters<'_>, name: &str) -> Result<Option<Duration>> {
-    const MAX: Duration = Duration::from_secs(3600);
-    let Some(text) = parameters.take(name) else { return Ok(None) };
-    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let milliseconds = match unit {
-        "ms" => Some(1),
-        "s" => Some(1_000),
-        "m" => Some(60_000),
-        _ => None,
-    };
-    let taken = milliseconds.and_then(|unit| number(digits)?.checked_mul(unit)).map(Duration::from_millis);
-    match taken.filter(|taken| (Duration::from_millis(1)..=MAX).contains(taken)) {
-        Some(taken) => Ok(Some(taken)),
-        None => {
-            Err(invalid(format!("has a {name} that is no duration from 1ms to 60m, such as 500ms, 2s or 1m")))
-        }
-    }
-}
-
-fn page(parameters: &mut Parameters<'_>) -> Result<Option<usize>> {
-    let Some(text) = parameters.take("page") else { return Ok(None) };
-    match number(&text).and_then(|page| u32::try_from(page).ok()).and_then(|page| usize::try_from(page).ok())
-    {
-        Some(page) if page > 0 => Ok(Some(page)),
-        _ => Err(invalid("has a page that is no number of keys, 1 or more")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use registry_core::{Material, Tls};
+
     use super::*;
 
     fn bare(endpoints: &[&str]) -> EtcdUrl {

@@ -26,20 +26,27 @@
 //! | --- | --- |
 //! | `etcd` | `etcd://` and `etcds://`, and the crate as `etcd`; building it needs `protoc` and its well-known types |
 //! | `memory` (default) | `memory://`, and the crate as `memory` |
+//! | `redis` | `redis://`, `redis+sentinel://` and `redis+cluster://`, with TLS `rediss…`, and the crate as `redis` |
 //! | `tonic` | gRPC: the crate as `tonic` |
 
 mod address;
 mod connect;
 #[cfg(feature = "etcd")]
 mod etcd_url;
-#[cfg(feature = "etcd")]
+#[cfg(feature = "redis")]
+mod redis_url;
+#[cfg(any(feature = "etcd", feature = "redis"))]
 mod url;
+#[cfg(any(feature = "etcd", feature = "redis"))]
+mod values;
 
 pub use registry_core as core;
 #[cfg(feature = "etcd")]
 pub use registry_etcd as etcd;
 #[cfg(feature = "memory")]
 pub use registry_memory as memory;
+#[cfg(feature = "redis")]
+pub use registry_redis as redis;
 #[cfg(feature = "tonic")]
 pub use registry_tonic as tonic;
 

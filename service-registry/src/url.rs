@@ -40,7 +40,7 @@ impl<'a> Parts<'a> {
         let (authority, after) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         if after.contains('@') {
             return Err(invalid(
-                "has an '@' after its hosts; in a user or password '/', '?' and '#' are written %2F, %3F and %23, in a prefix or a parameter '@' is written %40",
+                "has an '@' after its hosts; in a user or password '/', '?' and '#' are written %2F, %3F and %23, in a path or a parameter '@' is written %40",
             ));
         }
         if rest.contains('#') {
@@ -75,7 +75,7 @@ impl<'a> Parts<'a> {
             user: if user.is_empty() { None } else { Some(decode(user, "user")?) },
             password: password.map(Secret),
             hosts: hosts_of(hosts, default_port)?,
-            path: decode(path, "prefix")?,
+            path: decode(path, "path")?,
             parameters: Parameters::parse(query, known)?,
         })
     }
@@ -279,7 +279,7 @@ mod tests {
             ("u:secret%ff@h", "password that is not UTF-8"),
             ("u:secret%00@h", "control character in its password"),
             ("%0a@h", "control character in its user"),
-            ("h/%ff", "prefix that is not UTF-8"),
+            ("h/%ff", "path that is not UTF-8"),
             ("h#secret", "written %23"),
             ("h?", "without a known name; there are ca, server-name"),
             ("h?ca=x&", "without a known name"),

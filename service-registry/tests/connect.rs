@@ -79,18 +79,46 @@ async fn a_bad_etcd_url_is_bad_input_and_nothing_secret_is_repeated() {
     }
 }
 
+#[cfg(not(feature = "redis"))]
 #[tokio::test]
-async fn redis_is_not_in_this_version_and_the_message_says_so() {
+async fn without_the_feature_redis_urls_say_which_feature_to_enable() {
     for url in [
         "redis://127.0.0.1:6379/0",
         "rediss://:secret@redis.internal:6380",
         "redis+sentinel://10.0.0.1:26379,10.0.0.2:26379/mymaster",
+        "rediss+sentinel://10.0.0.1/mymaster?ca=/secret",
         "redis+cluster://10.0.0.1:7000,10.0.0.2:7000",
+        "rediss+cluster://user:secret@10.0.0.1:7000",
     ] {
         let error = refused(url).await;
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{url}");
-        assert!(error.message().contains("this build has no Redis backend"), "{error}");
+        assert!(error.message().contains("enable the feature `redis`"), "{error}");
         assert!(!format!("{error:?}").contains("secret"), "a password must not be repeated: {error:?}");
+    }
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test]
+async fn a_bad_redis_url_is_bad_input_and_nothing_secret_is_repeated() {
+    for url in [
+        "redis://",
+        "redis://user:sec/ret@10.0.0.1",
+        "redis://user:secret@10.0.0.1:0",
+        "redis://user:secret@10.0.0.1/secret",
+        "redis://user:secret@10.0.0.1,10.0.0.2",
+        "redis://user:secret@10.0.0.1/?ca=/ca.pem",
+        "redis://user:secret@10.0.0.1?unknown=secret",
+        "redis+sentinel://user:secret@10.0.0.1",
+        "redis+cluster://user:secret@10.0.0.1/1",
+        // What the backend refuses is a fault of the URL too.
+        "redis://user:secret@10.0.0.1?prefix=a*b",
+    ] {
+        let error = refused(url).await;
+        assert_eq!((error.kind(), error.field()), (ErrorKind::InvalidInput, Some("url")), "{url}: {error}");
+        for piece in ["secret", "sec", "ret"] {
+            let printed = format!("{error} {error:?}");
+            assert!(!printed.split(|c: char| !c.is_alphanumeric()).any(|word| word == piece), "{printed}");
+        }
     }
 }
 
@@ -119,7 +147,9 @@ async fn what_is_not_such_a_url_is_bad_input_and_the_message_lists_the_schemes()
             "redis://",
             "rediss://",
             "redis+sentinel://",
+            "rediss+sentinel://",
             "redis+cluster://",
+            "rediss+cluster://",
         ] {
             assert!(error.message().contains(scheme), "{url:?}: {error}");
         }

@@ -1,17 +1,18 @@
 //! Discovery at work: servers come, drain, die; the registry goes away and comes back; a client goes on calling.
 //!
-//! `cargo run --example quickstart`, or on an etcd:
+//! `cargo run --example quickstart`, or on an etcd or a Redis:
 //! `cargo run --features etcd --example quickstart -- --registry etcd://127.0.0.1:2379`
+//! `cargo run --features redis --example quickstart -- --registry redis://127.0.0.1:6379`
 #![allow(clippy::print_stdout, clippy::print_stderr)] // Its output is what it is for.
 
 mod orders;
 mod place;
-#[cfg(all(test, feature = "etcd"))]
+#[cfg(all(test, any(feature = "etcd", feature = "redis")))]
 mod tests;
 mod timeline;
 mod users;
 mod verdict;
-#[cfg(feature = "etcd")]
+#[cfg(any(feature = "etcd", feature = "redis"))]
 mod wires;
 
 use std::process::ExitCode;
@@ -43,7 +44,10 @@ use crate::verdict::Verdict;
   memory://                 a store in this process; needs no server
   etcd://127.0.0.1:2379     an etcd, such as `etcd` starts; needs a build with etcd:
                               cargo run --features etcd --example quickstart -- --registry etcd://127.0.0.1:2379
-  etcds://h1,h2,h3?ca=PATH  one with several members and TLS; `connect` documents all of a URL
+  etcds://h1,h2,h3?ca=PATH  one with several members and TLS
+  redis://127.0.0.1:6379    a Redis, such as `redis-server` starts; needs a build with redis:
+                              cargo run --features redis --example quickstart -- --registry redis://127.0.0.1:6379
+  redis+sentinel://h/name   one that Sentinels watch over; `connect` documents all of a URL
 
 Where to look next: the code is in examples/examples/quickstart, and starts in main.rs."
 )]
@@ -53,7 +57,7 @@ struct Arguments {
     /// On one that others use too, this run's service gets a name of its own, `user.rpc-` and a random number. What it registers is removed at
     /// the end, or, when the run is cut short, as its leases end. To take the registry away, the program stands between
     /// itself and the servers and cuts its own wires; others notice nothing. (It cannot where several servers have TLS certificates for
-    /// different names; then that step is left out.)
+    /// different names, or where servers name others, as Sentinels and clusters of Redis do; then that step is left out.)
     #[arg(long, value_name = "URL", default_value = "memory://")]
     registry: String,
 

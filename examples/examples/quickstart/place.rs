@@ -26,7 +26,7 @@ pub(crate) struct Place {
 enum Way {
     Memory(MemoryRegistry),
     /// By a URL that leads through wires of ours.
-    #[cfg(feature = "etcd")]
+    #[cfg(any(feature = "etcd", feature = "redis"))]
     Wired(crate::wires::Wires, String),
     /// By the URL that was given.
     Straight(String),
@@ -36,12 +36,15 @@ impl Place {
     /// Fails within [`REACH`] where there is no registry that answers.
     pub(crate) async fn open(url: &str) -> Result<Self, Failure> {
         // The facade knows what a URL may be.
-        let registry = service_registry::connect(url).await.map_err(|error| match error.kind() {
-            ErrorKind::Unsupported if url.starts_with("etcd") => {
-                format!("{error}; here: cargo run --features etcd --example quickstart -- --registry URL")
-                    .into()
+        let registry = service_registry::connect(url).await.map_err(|error| {
+            let scheme = url.to_ascii_lowercase();
+            match ["etcd", "redis"].into_iter().find(|feature| scheme.starts_with(feature)) {
+                Some(feature) if error.kind() == ErrorKind::Unsupported => {
+                    let how = "--example quickstart -- --registry URL";
+                    format!("{error}; here: cargo run --features {feature} {how}").into()
+                }
+                _ => Failure::from(error),
             }
-            _ => Failure::from(error),
         })?;
         let shown = shown(url);
         if url.to_ascii_lowercase().starts_with("memory:") {
@@ -61,7 +64,7 @@ impl Place {
         match &self.way {
             // One for all: an outage is one client's.
             Way::Memory(registry) => Ok(Arc::new(registry.clone())),
-            #[cfg(feature = "etcd")]
+            #[cfg(any(feature = "etcd", feature = "redis"))]
             Way::Wired(_, url) => Ok(service_registry::connect(url).await?),
             Way::Straight(url) => Ok(service_registry::connect(url).await?),
         }
@@ -74,7 +77,7 @@ impl Place {
                 registry.controls().outage();
                 Some("the registry is taken away")
             }
-            #[cfg(feature = "etcd")]
+            #[cfg(any(feature = "etcd", feature = "redis"))]
             Way::Wired(wires, _) => {
                 wires.cut().await;
                 Some("the wires to the registry are cut")
@@ -86,20 +89,20 @@ impl Place {
     pub(crate) async fn give_back(&self) {
         match &self.way {
             Way::Memory(registry) => registry.controls().heal(),
-            #[cfg(feature = "etcd")]
+            #[cfg(any(feature = "etcd", feature = "redis"))]
             Way::Wired(wires, _) => wires.mend().await,
             Way::Straight(_) => {}
         }
     }
 }
 
-#[cfg(feature = "etcd")]
+#[cfg(any(feature = "etcd", feature = "redis"))]
 async fn way(url: &str) -> Result<Way, Failure> {
     let wired = crate::wires::Wires::lay(url).await?;
     Ok(wired.map_or_else(|| Way::Straight(url.to_owned()), |(wires, url)| Way::Wired(wires, url)))
 }
 
-#[cfg(not(feature = "etcd"))]
+#[cfg(not(any(feature = "etcd", feature = "redis")))]
 #[allow(clippy::unused_async)]
 async fn way(url: &str) -> Result<Way, Failure> {
     Ok(Way::Straight(url.to_owned()))
@@ -126,6 +129,7 @@ mod tests {
             ("etcd://root:sec:ret@h:1,i/p?page=1", "etcd://root:…@h:1,i/p?page=1"),
             ("etcd://root@h?password-file=/p", "etcd://root@h?password-file=/p"),
             ("etcds://[::1]:2379", "etcds://[::1]:2379"),
+            ("redis://:secret@h/1", "redis://:…@h/1"),
         ] {
             assert_eq!(shown(url), expected);
         }

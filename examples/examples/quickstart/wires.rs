@@ -10,20 +10,22 @@ use tokio::time::timeout;
 
 use crate::Failure;
 
-/// Where a host of an etcd URL listens unless it says so.
-const PORT: u16 = 2379;
+/// Where hosts listen unless the URL says so.
+const ETCD_PORT: u16 = 2379;
+const REDIS_PORT: u16 = 6379;
 
 pub(crate) struct Wires(Vec<Proxy>);
 
 impl Wires {
     /// Lays one to each host of a URL that the facade has accepted, and gives the URL that leads through them. `None` where servers could
-    /// not be told apart from the wires: over TLS, when their certificates are for names that differ.
+    /// not be told apart from the wires: over TLS, when their certificates are for names that differ; or where they name other servers, to which
+    /// no wire leads.
     pub(crate) async fn lay(url: &str) -> Result<Option<(Self, String)>, Failure> {
         let parts = Parts::of(url);
-        let Some(name) = parts.server_name() else { return Ok(None) };
+        let (Some(port), Some(name)) = (parts.port(), parts.server_name()) else { return Ok(None) };
         let mut proxies = Vec::new();
         for host in &parts.hosts {
-            proxies.push(Proxy::start(address_of(host).await?)?);
+            proxies.push(Proxy::start(address_of(host, port).await?)?);
         }
         let hosts: Vec<_> = proxies.iter().map(|proxy| proxy.address().to_string()).collect();
         let url = format!("{}{}{}{name}", parts.before, hosts.join(","), parts.after);
@@ -61,9 +63,22 @@ impl<'a> Parts<'a> {
         Self { before: &url[..start], hosts: url[start..end].split(',').collect(), after: &url[end..] }
     }
 
+    fn scheme(&self) -> String {
+        self.before.split_once("://").map_or(self.before, |(scheme, _)| scheme).to_ascii_lowercase()
+    }
+
+    /// Where hosts listen that have no port; `None` if they only tell where the registry is.
+    fn port(&self) -> Option<u16> {
+        match self.scheme().as_str() {
+            "etcd" | "etcds" => Some(ETCD_PORT),
+            "redis" | "rediss" => Some(REDIS_PORT),
+            _ => None,
+        }
+    }
+
     /// What is to be added to the URL so that certificates are still checked for the servers' name; `None` if they have several.
     fn server_name(&self) -> Option<String> {
-        let tls = self.before.to_ascii_lowercase().starts_with("etcds:");
+        let tls = matches!(self.scheme().as_str(), "etcds" | "rediss");
         if !tls || self.after.contains("?server-name=") || self.after.contains("&server-name=") {
             return Some(String::new());
         }
@@ -83,9 +98,9 @@ fn name_of(host: &str) -> &str {
 }
 
 /// The address that answers, of those that a host has, or the first.
-async fn address_of(host: &str) -> Result<SocketAddr, Failure> {
+async fn address_of(host: &str, port: u16) -> Result<SocketAddr, Failure> {
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
-    let host = if has_port { host.to_owned() } else { format!("{host}:{PORT}") };
+    let host = if has_port { host.to_owned() } else { format!("{host}:{port}") };
     let found = lookup_host(&host).await.map_err(|error| format!("{host} has no address: {error}"))?;
     let mut first = None;
     for address in found {
@@ -121,17 +136,33 @@ mod tests {
             ("etcds://h:1,h:2", Some("?server-name=h")),
             ("etcds://[::1]/p?ca=x", Some("&server-name=::1")),
             ("etcds://h,i?ca=x", None),
+            ("redis://h/1", Some("")),
+            ("REDISS://h/1?ca=x", Some("&server-name=h")),
         ] {
             assert_eq!(Parts::of(url).server_name().as_deref(), added, "{url}");
         }
     }
 
+    #[test]
+    fn there_are_no_wires_to_servers_that_only_name_others() {
+        for (url, port) in [
+            ("etcd://h", Some(2379)),
+            ("Etcds://h", Some(2379)),
+            ("redis://h", Some(6379)),
+            ("rediss://h", Some(6379)),
+            ("redis+sentinel://h/m", None),
+            ("rediss+cluster://h", None),
+        ] {
+            assert_eq!(Parts::of(url).port(), port, "{url}");
+        }
+    }
+
     #[tokio::test]
-    async fn a_host_without_a_port_has_the_one_of_etcd() {
+    async fn a_host_without_a_port_has_the_usual_one() {
         for (host, address) in
             [("127.0.0.1", "127.0.0.1:2379"), ("127.0.0.1:1", "127.0.0.1:1"), ("[::1]", "[::1]:2379")]
         {
-            assert_eq!(address_of(host).await.unwrap().to_string(), address);
+            assert_eq!(address_of(host, ETCD_PORT).await.unwrap().to_string(), address);
         }
     }
 }
