@@ -1,7 +1,10 @@
 //! What this backend promises beyond the conformance suite, on real Redis: the program that `REGISTRY_TEST_REDIS` names, or the one in
 //! `PATH`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a test")]
 
+mod churn;
+mod cluster;
 mod outage;
+mod sentinel;
 mod support;
