@@ -48,6 +48,7 @@ async fn after_the_primary_is_killed_the_registrars_are_back_within_their_ttl() 
     let record = Record::start(&registry).await;
     churn.until_written(100).await;
     let old = group.primary().await.unwrap();
+    group.wait_in_sync().await.unwrap();
     group.kill(old).await.unwrap();
     group.wait_new_primary(old).await.unwrap();
     let over = Instant::now();
