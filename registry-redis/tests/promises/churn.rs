@@ -103,9 +103,8 @@ impl Churned {
         eventually("every registrar is registered and listed", Duration::from_secs(5), async || {
             let listed = registry.lookup(&user()).await.ok()?;
             let there = (0..self.registrars.len()).all(|n| listed.get(instance(n).id()).is_some());
-            let registered = |registrar: &Registrar| {
-                matches!(*registrar.state(), RegistrarState::Registered { .. })
-            };
+            let registered =
+                |registrar: &Registrar| matches!(*registrar.state(), RegistrarState::Registered { .. });
             (there && self.registrars.iter().all(registered)).then_some(())
         })
         .await;

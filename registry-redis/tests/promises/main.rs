@@ -6,5 +6,6 @@
 mod churn;
 mod cluster;
 mod outage;
+mod scale;
 mod sentinel;
 mod support;

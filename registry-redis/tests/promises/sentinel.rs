@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use registry_core::{ErrorKind, Registrar, RegistrarOptions, RegistrarState, Registry, ResetCause, WhenFenced};
+use registry_core::{
+    ErrorKind, Registrar, RegistrarOptions, RegistrarState, Registry, ResetCause, WhenFenced,
+};
 use registry_redis::{RedisOptions, RedisRegistry};
 use registry_testing::servers::redis::{RedisSentinel, SentinelOptions};
 use tokio::time::{Instant, timeout};
 
 use crate::churn::{Churn, agree};
-use crate::support::{PATIENCE, Record, eventually, instance, lasting, registrar, server, ttl, user, weighing};
+use crate::support::{
+    PATIENCE, Record, eventually, instance, lasting, registrar, server, ttl, user, weighing,
+};
 
 /// How soon after a fail-over all must be right.
 const HEALED: Duration = Duration::from_secs(3);
