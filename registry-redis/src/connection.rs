@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use redis::{Cmd, ErrorKind as Kind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 use registry_core::time::later;
-use registry_core::{Error, ErrorKind, Incarnation, Operation, OwnerToken, Result, ServiceName};
+use registry_core::{Error, ErrorKind, Operation, OwnerToken, Result, ServiceName};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::address::Address;
 use crate::answer::Answer;
-use crate::error::{classify, failure, is_passing, refuses_writes};
-use crate::keys::Keys;
+use crate::call::{Call, classify_call};
+use crate::error::{classify, failure, is_passing};
+use crate::layout::Keys;
 use crate::link::Link;
-use crate::node::Node;
+use crate::member::Member;
 use crate::options::RedisOptions;
 use crate::push::{Inbox, Refused};
 use crate::script::Script;
@@ -27,8 +28,6 @@ use crate::topology::Topology;
 const MOMENT: Duration = Duration::from_millis(50);
 /// So often a request follows what servers say about where to go.
 const HOPS: usize = 16;
-/// The log of a service holds at most so many bytes.
-const LOG_BYTES: usize = 16 << 20;
 /// So many services are remembered whose writes were refused.
 const REMEMBERED: usize = 100_000;
 
@@ -44,7 +43,7 @@ pub(crate) struct Connection {
 }
 
 /// One request: what is sent, perhaps anew and elsewhere.
-trait Request: Sync {
+pub(crate) trait Request: Sync {
     fn send(&self, link: &Link, asking: bool) -> impl Future<Output = RedisResult<Value>> + Send;
 }
 
@@ -57,6 +56,10 @@ impl Connection {
             calls: AtomicU64::new(0),
             refused: Mutex::default(),
         })
+    }
+
+    pub(crate) fn options(&self) -> &RedisOptions {
+        &self.options
     }
 
     pub(crate) fn topology(&self) -> &Topology {
@@ -120,7 +123,7 @@ impl Connection {
                     if !script.reads {
                         self.note_refused(service);
                     }
-                    return Err(told_apart(operation, error, &self.options));
+                    return Err(classify_call(operation, error));
                 }
                 Err(error) => {
                     self.note_refused(service);
@@ -178,7 +181,7 @@ impl Connection {
     }
 
     /// Learns from an answer where to go; false when it says nothing about that.
-    async fn follow(&self, slot: u16, node: &Node, error: &RedisError) -> bool {
+    async fn follow(&self, slot: u16, node: &Member, error: &RedisError) -> bool {
         match error.kind() {
             Kind::Server(ServerErrorKind::Moved) => {
                 if let Some(to) = self.redirected(error, node) {
@@ -201,7 +204,7 @@ impl Connection {
     }
 
     /// Where a redirection leads; a host that is not told is the one that told it.
-    fn redirected(&self, error: &RedisError, node: &Node) -> Option<Address> {
+    fn redirected(&self, error: &RedisError, node: &Member) -> Option<Address> {
         let (to, _) = error.redirect_node()?;
         let mut to = Address::announced(to)?;
         if to.host.is_empty() || to.host == "?" {
@@ -276,7 +279,7 @@ impl Connection {
     /// connection may be dead without a word. The outer error: there is no connection.
     async fn send_to<R: Request>(
         &self,
-        node: &Node,
+        node: &Member,
         request: &R,
         asking: bool,
     ) -> Result<RedisResult<(Value, Arc<Link>)>> {
@@ -343,7 +346,7 @@ impl Connection {
 #[derive(Debug)]
 pub(crate) struct Listening {
     pub(crate) inbox: Arc<Inbox>,
-    pub(crate) node: Arc<Node>,
+    pub(crate) node: Arc<Member>,
 }
 
 impl Request for Cmd {
@@ -355,100 +358,6 @@ impl Request for Cmd {
         both.add_command(cmd("ASKING")).add_command(self.clone());
         link.pipeline(&both, 2).await
     }
-}
-
-/// A call of a script.
-struct Call<'a> {
-    connection: &'a Connection,
-    keys: &'a Keys,
-    script: &'static Script,
-    args: &'a [Vec<u8>],
-    deadline: Instant,
-    /// Everything that can be known about refused writes is known.
-    sure: bool,
-    /// Writes to this service were refused, or went unanswered.
-    doubtful: bool,
-    /// It is acknowledged only when replicas have it.
-    waits: bool,
-}
-
-impl Call<'_> {
-    /// What the scripts expect before their own arguments; see `scripts/common.lua`.
-    fn args(&self, link: &Link) -> Vec<Vec<u8>> {
-        let options = &self.connection.options;
-        let patience = self.deadline.saturating_duration_since(Instant::now()).as_millis();
-        let flags = format!("{}{}", if self.sure { "s" } else { "" }, if self.doubtful { "g" } else { "" });
-        let mut args: Vec<Vec<u8>> = vec![
-            link.server_time().to_string().into(),
-            patience.to_string().into(),
-            link.facts.run.clone().into(),
-            link.started.to_string().into(),
-            link.refused().to_string().into(),
-            Incarnation::now().to_string().into(),
-            flags.into(),
-            format!("{:016x}", self.connection.draw()).into(),
-            options.history.to_string().into(),
-            LOG_BYTES.to_string().into(),
-        ];
-        args.extend(self.args.iter().cloned());
-        args
-    }
-
-    async fn once(&self, link: &Link, asking: bool) -> RedisResult<Value> {
-        let keys = [&*self.keys.head, &*self.keys.instances, &*self.keys.deadlines, &*self.keys.log];
-        let sent = Instant::now();
-        let answer = self.script.call(&keys, &self.args(link)).send(link, asking).await;
-        let answer = match answer {
-            Err(error) if matches!(error.kind(), Kind::Server(ServerErrorKind::NoScript)) => {
-                self.script.call_with_text(&keys, &self.args(link)).send(link, asking).await
-            }
-            answer => answer,
-        }?;
-        if let Some(Value::Int(now)) = answer.as_sequence().and_then(|parts| parts.get(1)) {
-            link.tell_time(sent, *now);
-        }
-        Ok(answer)
-    }
-}
-
-impl Request for Call<'_> {
-    async fn send(&self, link: &Link, asking: bool) -> RedisResult<Value> {
-        let Some(wait) = self.connection.options.wait.filter(|_| self.waits) else {
-            return self.once(link, asking).await;
-        };
-        // `WAIT` stops its connection, and counts what was written on it.
-        let node = self.connection.topology.node_at(&link.address);
-        let held = node.waited().await.map_err(|error| RedisError::from(std::io::Error::other(error)))?;
-        let Some(link) = held.as_ref() else {
-            return Err(RedisError::from(std::io::Error::other("no connection")));
-        };
-        let answer = self.once(link, asking).await?;
-        let mut count = cmd("WAIT");
-        count.arg(wait.replicas).arg(u64::try_from(wait.timeout.as_millis()).unwrap_or(u64::MAX).max(1));
-        match link.request(&count).await? {
-            Value::Int(count) if count >= i64::from(wait.replicas) => Ok(answer),
-            Value::Int(count) => Err(redis::make_extension_error(
-                UNMET.into(),
-                Some(format!("{count} of {} replicas have it after {:?}", wait.replicas, wait.timeout)),
-            )),
-            _ => Err(redis::make_extension_error(UNMET.into(), None)),
-        }
-    }
-}
-
-/// The code of an error that no server raises: `WAIT` was not met.
-const UNMET: &str = "UNMET";
-
-fn told_apart(operation: Operation, error: RedisError, options: &RedisOptions) -> Error {
-    if error.code() == Some(UNMET) {
-        let message = format!("written, but only {}", error.detail().unwrap_or("too few replicas have it"));
-        return failure(ErrorKind::Timeout, operation, message);
-    }
-    if refuses_writes(&error) {
-        tracing::debug!(%error, "Redis refuses to write");
-    }
-    let _ = options;
-    classify(operation, error)
 }
 
 fn too_slow(operation: Operation, options: &RedisOptions) -> Error {

@@ -2,19 +2,20 @@
 
 mod address;
 mod answer;
+mod call;
 mod connection;
-mod entry;
+mod credentials;
 mod error;
 mod facts;
 mod feed;
 mod held;
-mod keys;
+mod layout;
 mod link;
 mod load;
 mod log;
 mod malformed;
+mod member;
 mod names;
-mod node;
 mod options;
 mod push;
 mod registry;

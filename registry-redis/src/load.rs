@@ -11,8 +11,8 @@ use registry_core::{
 };
 use std::sync::Arc;
 
-use crate::entry::{self, Item};
 use crate::error::{failure, refuses_writes, strange};
+use crate::layout::json::{self, Item};
 use crate::log::{self, Broken, hex};
 use crate::registry::RedisRegistry;
 use crate::script;
@@ -273,7 +273,7 @@ impl Reading<'_> {
     }
 
     fn one(&mut self, id: &[u8], value: &[u8]) {
-        match entry::read(self.service, id, value) {
+        match json::read(self.service, id, value) {
             Item::Entry(entry) => {
                 self.entries.insert(entry.id().clone(), entry);
             }

@@ -6,7 +6,7 @@ use registry_core::{
 };
 
 use crate::connection::Connection;
-use crate::entry;
+use crate::layout::json;
 use crate::link::text;
 
 /// So many changes are asked for at a time.
@@ -109,7 +109,7 @@ impl Logged {
         };
         let gone = |cause| (Change::Delete { id: id.clone(), cause }, None);
         let (change, error) = match self.what {
-            What::Put => entry::put(service, id, &self.value),
+            What::Put => json::put(service, id, &self.value),
             What::Left => gone(DeleteCause::Deregistered),
             What::Expired => gone(DeleteCause::Expired),
             What::Gone => gone(DeleteCause::Unknown),

@@ -12,7 +12,7 @@ use redis::{Value, cmd};
 use registry_core::{Incarnation, Operation, Result, ServiceName};
 use tokio::time::Instant;
 
-use crate::keys;
+use crate::layout;
 use crate::link::text;
 use crate::registry::RedisRegistry;
 use crate::script;
@@ -51,10 +51,10 @@ impl Touched {
 impl RedisRegistry {
     /// Writes the name of a service into the index.
     pub(crate) async fn enlist(&self, service: &ServiceName, operation: Operation) -> Result<()> {
-        let key = keys::index(&self.options().prefix);
+        let key = layout::index(&self.options().prefix);
         let mut add = cmd("ZADD");
         add.arg(&key).arg(Incarnation::now().get()).arg(service.as_str());
-        self.connection().command(operation, keys::slot(key.as_bytes()), add).await?;
+        self.connection().command(operation, layout::slot(key.as_bytes()), add).await?;
         self.touched().done(service);
         Ok(())
     }
@@ -94,14 +94,14 @@ impl RedisRegistry {
 
     /// What the index says: names, and when they were touched.
     async fn listed(&self, prefix: &str) -> Result<Vec<(ServiceName, u64)>> {
-        let key = keys::index(&self.options().prefix);
+        let key = layout::index(&self.options().prefix);
         let mut names = Vec::new();
         let mut cursor = "0".to_owned();
         loop {
             let mut scan = cmd("ZSCAN");
             scan.arg(&key).arg(&cursor).arg("COUNT").arg(PAGE);
             let answer =
-                self.connection().command(Operation::Services, keys::slot(key.as_bytes()), scan).await?;
+                self.connection().command(Operation::Services, layout::slot(key.as_bytes()), scan).await?;
             let parts = answer.as_sequence().unwrap_or_default();
             for pair in parts.get(1).and_then(Value::as_sequence).unwrap_or_default().chunks_exact(2) {
                 let name = text(&pair[0]).and_then(|name| ServiceName::new(name).ok());
@@ -132,10 +132,10 @@ impl RedisRegistry {
         if Incarnation::now().get().saturating_sub(touched) < DESERTED {
             return;
         }
-        let key = keys::index(&self.options().prefix);
+        let key = layout::index(&self.options().prefix);
         let args = [service.as_str().as_bytes().to_vec(), touched.to_string().into_bytes()];
         let forget = script::FORGET.call_with_text(&[&key], &args);
-        let slot = keys::slot(key.as_bytes());
+        let slot = layout::slot(key.as_bytes());
         if let Err(error) = self.connection().command(Operation::Services, slot, forget).await {
             tracing::debug!(%service, %error, "a name without instances stays in the index");
         }

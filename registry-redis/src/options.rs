@@ -77,7 +77,9 @@ pub struct Wait {
 
 /// From an announced address to the one to connect to.
 #[derive(Clone)]
-pub struct AddressMap(Arc<dyn Fn(&str, u16) -> Option<(String, u16)> + Send + Sync>);
+pub struct AddressMap(Arc<Translate>);
+
+type Translate = dyn Fn(&str, u16) -> Option<(String, u16)> + Send + Sync;
 
 impl AddressMap {
     /// `translate` gets host and port, and returns others, or `None` to keep them.

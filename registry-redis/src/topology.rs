@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::address::Address;
 use crate::error::{classify, failure};
 use crate::link::{Link, Use, text};
-use crate::node::Node;
+use crate::member::Member;
 use crate::options::{Deployment, RedisOptions};
 
 const REDIS_PORT: u16 = 6379;
@@ -25,7 +25,7 @@ const FRESH: Duration = Duration::from_secs(1);
 pub(crate) struct Topology {
     options: Arc<RedisOptions>,
     kind: Kind,
-    nodes: Mutex<BTreeMap<Address, Arc<Node>>>,
+    nodes: Mutex<BTreeMap<Address, Arc<Member>>>,
     known: Mutex<Known>,
     /// Held while servers are asked, by one for all.
     asking: tokio::sync::Mutex<()>,
@@ -74,7 +74,7 @@ impl Topology {
     }
 
     /// The node that has this slot, as far as is known. Asks when nothing is known.
-    pub(crate) async fn node(&self, slot: u16) -> Result<Arc<Node>> {
+    pub(crate) async fn node(&self, slot: u16) -> Result<Arc<Member>> {
         if let Kind::Standalone(address) = &self.kind {
             return Ok(self.node_at(address));
         }
@@ -90,11 +90,11 @@ impl Topology {
     }
 
     /// The node at an address that a server named.
-    pub(crate) fn node_at(&self, address: &Address) -> Arc<Node> {
+    pub(crate) fn node_at(&self, address: &Address) -> Arc<Member> {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let node = nodes
             .entry(address.clone())
-            .or_insert_with(|| Arc::new(Node::new(address.clone(), Arc::clone(&self.options))));
+            .or_insert_with(|| Arc::new(Member::new(address.clone(), Arc::clone(&self.options))));
         Arc::clone(node)
     }
 

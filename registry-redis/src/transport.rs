@@ -6,16 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use registry_core::{Error, ErrorKind, Operation, Result, Tls};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::BACKEND;
 use crate::address::Address;
+use crate::credentials::config;
 use crate::error::failure;
 
 /// How soon the system asks a peer that says nothing, and how often.
@@ -55,55 +53,4 @@ fn untrusted(address: &Address, error: io::Error) -> Error {
     let of_tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).is_some();
     let kind = if of_tls { ErrorKind::Unauthenticated } else { ErrorKind::Unavailable };
     failure(kind, Operation::Connect, format!("{address}: TLS: {error}")).with_source(error)
-}
-
-/// Blocks.
-fn config(tls: &Tls) -> Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    match &tls.ca {
-        Some(ca) => {
-            let pem = ca.read("the certificate authority").map_err(|error| error.with_backend(BACKEND))?;
-            for certificate in certificates(&pem, "the certificate authority")? {
-                roots.add(certificate).map_err(|error| unusable("the certificate authority", error))?;
-            }
-        }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(found.certs);
-        }
-    }
-    if roots.is_empty() {
-        let message = "there is no certificate authority to trust";
-        return Err(failure(ErrorKind::Unauthenticated, Operation::Connect, message));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| unusable("TLS", error))?.with_root_certificates(roots);
-    let Some((certificate, key)) = &tls.identity else { return Ok(builder.with_no_client_auth()) };
-    let read = |material: &registry_core::Material, what| {
-        material.read(what).map_err(|error: Error| error.with_backend(BACKEND))
-    };
-    let chain = certificates(&read(certificate, "the client certificate")?, "the client certificate")?;
-    let key = read(key, "the key of the client certificate")?;
-    let key = PrivateKeyDer::from_pem_slice(&key)
-        .map_err(|error| unusable("the key of the client certificate", error))?;
-    builder.with_client_auth_cert(chain, key).map_err(|error| unusable("the client certificate", error))
-}
-
-fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'static>>> {
-    let parsed = CertificateDer::pem_slice_iter(pem).collect::<std::result::Result<Vec<_>, _>>();
-    let parsed = parsed.map_err(|error| unusable(what, error))?;
-    if parsed.is_empty() {
-        return Err(failure(
-            ErrorKind::Unauthenticated,
-            Operation::Connect,
-            format!("{what} holds no certificate"),
-        ));
-    }
-    Ok(parsed)
-}
-
-fn unusable(what: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    failure(ErrorKind::Unauthenticated, Operation::Connect, format!("{what} cannot be used: {error}"))
-        .with_source(error)
 }

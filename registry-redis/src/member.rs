@@ -19,7 +19,7 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 const SAME: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
-pub(crate) struct Node {
+pub(crate) struct Member {
     pub(crate) address: Address,
     options: Arc<RedisOptions>,
     /// The present connection, for those who need not wait.
@@ -37,7 +37,7 @@ struct Failures {
     last: Option<(Instant, Error)>,
 }
 
-impl Node {
+impl Member {
     pub(crate) fn new(address: Address, options: Arc<RedisOptions>) -> Self {
         let pushes = Pushes::new(address.clone(), Arc::clone(&options));
         Self {

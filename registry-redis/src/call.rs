@@ -1,0 +1,105 @@
+//! A call of a script: what the script is told beside its own arguments, and the wait for replicas.
+
+use redis::{ErrorKind as Kind, RedisError, RedisResult, ServerErrorKind, Value, cmd};
+use registry_core::{Error, ErrorKind, Incarnation, Operation};
+use tokio::time::Instant;
+
+use crate::connection::{Connection, Request};
+use crate::error::{classify, failure};
+use crate::layout::Keys;
+use crate::link::Link;
+use crate::script::Script;
+
+/// The log of a service holds at most so many bytes.
+const LOG_BYTES: usize = 16 << 20;
+
+/// A call of a script.
+pub(crate) struct Call<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) keys: &'a Keys,
+    pub(crate) script: &'static Script,
+    pub(crate) args: &'a [Vec<u8>],
+    pub(crate) deadline: Instant,
+    /// Everything that can be known about refused writes is known.
+    pub(crate) sure: bool,
+    /// Writes to this service were refused, or went unanswered.
+    pub(crate) doubtful: bool,
+    /// It is acknowledged only when replicas have it.
+    pub(crate) waits: bool,
+}
+
+impl Call<'_> {
+    /// What the scripts expect before their own arguments; see `scripts/common.lua`.
+    fn args(&self, link: &Link) -> Vec<Vec<u8>> {
+        let options = &self.connection.options();
+        let patience = self.deadline.saturating_duration_since(Instant::now()).as_millis();
+        let flags = format!("{}{}", if self.sure { "s" } else { "" }, if self.doubtful { "g" } else { "" });
+        let mut args: Vec<Vec<u8>> = vec![
+            link.server_time().to_string().into(),
+            patience.to_string().into(),
+            link.facts.run.clone().into(),
+            link.started.to_string().into(),
+            link.refused().to_string().into(),
+            Incarnation::now().to_string().into(),
+            flags.into(),
+            format!("{:016x}", self.connection.draw()).into(),
+            options.history.to_string().into(),
+            LOG_BYTES.to_string().into(),
+        ];
+        args.extend(self.args.iter().cloned());
+        args
+    }
+
+    async fn once(&self, link: &Link, asking: bool) -> RedisResult<Value> {
+        let keys = [&*self.keys.head, &*self.keys.instances, &*self.keys.deadlines, &*self.keys.log];
+        let sent = Instant::now();
+        let answer = self.script.call(&keys, &self.args(link)).send(link, asking).await;
+        let answer = match answer {
+            Err(error) if matches!(error.kind(), Kind::Server(ServerErrorKind::NoScript)) => {
+                self.script.call_with_text(&keys, &self.args(link)).send(link, asking).await
+            }
+            answer => answer,
+        }?;
+        if let Some(Value::Int(now)) = answer.as_sequence().and_then(|parts| parts.get(1)) {
+            link.tell_time(sent, *now);
+        }
+        Ok(answer)
+    }
+}
+
+impl Request for Call<'_> {
+    async fn send(&self, link: &Link, asking: bool) -> RedisResult<Value> {
+        let Some(wait) = self.connection.options().wait.filter(|_| self.waits) else {
+            return self.once(link, asking).await;
+        };
+        // `WAIT` stops its connection, and counts what was written on it.
+        let node = self.connection.topology().node_at(&link.address);
+        let held = node.waited().await.map_err(|error| RedisError::from(std::io::Error::other(error)))?;
+        let Some(link) = held.as_ref() else {
+            return Err(RedisError::from(std::io::Error::other("no connection")));
+        };
+        let answer = self.once(link, asking).await?;
+        let mut count = cmd("WAIT");
+        count.arg(wait.replicas).arg(u64::try_from(wait.timeout.as_millis()).unwrap_or(u64::MAX).max(1));
+        match link.request(&count).await? {
+            Value::Int(count) if count >= i64::from(wait.replicas) => Ok(answer),
+            Value::Int(count) => Err(redis::make_extension_error(
+                UNMET.into(),
+                Some(format!("{count} of {} replicas have it after {:?}", wait.replicas, wait.timeout)),
+            )),
+            _ => Err(redis::make_extension_error(UNMET.into(), None)),
+        }
+    }
+}
+
+/// The code of an error that no server raises: `WAIT` was not met.
+const UNMET: &str = "UNMET";
+
+/// The same as [`classify`], for what calls of scripts give.
+pub(crate) fn classify_call(operation: Operation, error: RedisError) -> Error {
+    if error.code() == Some(UNMET) {
+        let message = format!("written, but only {}", error.detail().unwrap_or("too few replicas have it"));
+        return failure(ErrorKind::Timeout, operation, message);
+    }
+    classify(operation, error)
+}
