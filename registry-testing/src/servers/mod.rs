@@ -1,7 +1,7 @@
 //! Real servers as child processes, and a TCP proxy that injects faults: what suites against real backends stand on.
 //!
 //! * [`etcd`]: one node, or a cluster whose members can be killed, paused, wiped, restored and cut off from each other.
-//! * [`redis`]: a stand-alone Redis.
+//! * [`redis`]: one server, several under sentinels, or a cluster, whose servers can be killed, paused, lost and cut off from each other.
 //! * [`proxy`]: latency, throttle, black holes, cuts and resets in front of any address, with counters that prove that a fault bit.
 //! * [`disk`]: a disk that forgets what was not synced: power cuts, for root on Linux.
 //! * `containers` (feature): etcd and Redis in containers, under the same control.

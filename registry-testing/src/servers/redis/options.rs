@@ -19,7 +19,8 @@ pub enum Persistence {
     Snapshots,
     /// Everything that was acknowledged: an append-only file, synced before each answer.
     EveryWrite,
-    /// The same, synced once a second; a SIGKILL loses nothing by it, a power cut would.
+    /// The same, synced once a second, which a power cut would show. A SIGKILL loses what was acknowledged while a sync ran, since Redis holds the
+    /// next write back for that, up to 2 s.
     EverySecond,
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -97,7 +98,11 @@ async fn ask_within(
     let exchange = async {
         let mut connection = TcpStream::connect(server).await?;
         connection.write_all(&request).await?;
-        reply(&mut BufReader::new(connection)).await
+        let mut connection = BufReader::new(connection);
+        let answer = reply(&mut connection).await?;
+        // Who waits for a condition asks a thousand times, and each would leave a port that is in use for another minute.
+        SockRef::from(connection.get_ref()).set_linger(Some(Duration::ZERO))?;
+        Ok(answer)
     };
     let timed_out = |_| ServerError::Timeout { what: name.clone(), within, log: String::new() };
     let answer = timeout(within, exchange).await.map_err(timed_out)?;

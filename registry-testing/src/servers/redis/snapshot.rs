@@ -3,9 +3,10 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::super::ServerError;
 use super::super::scratch::Scratch;
+use super::super::{ServerError, until};
 use super::Redis;
 
 /// The data of a Redis as they were at some time. The files go when this is dropped.
@@ -22,13 +23,15 @@ impl Snapshot {
     }
 }
 
+/// Redis holds a write back for 2 s at most.
+const SOON: Duration = Duration::from_secs(10);
 /// What of the data folder is saved.
 const DUMP: &str = "dump.rdb";
 const APPENDED: &str = "appendonlydir";
 
 impl Redis {
-    /// A copy of its data as a SIGKILL at this moment would leave them to it. Where there is an append-only file, it stands still while that
-    /// is copied. Otherwise it is told to `SAVE`, whatever [`Persistence`](super::Persistence) says.
+    /// A copy of its data, with all that was acknowledged before. Where there is an append-only file, it stands still while that is copied.
+    /// Otherwise it is told to `SAVE`, whatever [`Persistence`](super::Persistence) says.
     ///
     /// If the future is dropped, it may be left paused.
     ///
@@ -42,6 +45,7 @@ impl Redis {
             copied.map_err(ServerError::io(format!("saving {name} of {}", self.process().name())))
         };
         if self.persistence().appends() {
+            self.wait_written().await?;
             self.pause().await?;
             let copied = copy(APPENDED);
             self.resume().await?;
@@ -51,6 +55,17 @@ impl Redis {
             copy(DUMP)?;
         }
         Ok(snapshot)
+    }
+
+    /// Waits until nothing is held back from the append-only file.
+    async fn wait_written(&self) -> Result<(), ServerError> {
+        let written = until("all is in the append-only file", SOON, || async {
+            match self.command(&["INFO", "persistence"]).await {
+                Ok(said) => (said.info().get("aof_buffer_length")? == "0").then_some(Ok(())),
+                Err(error) => Some(Err(error)),
+            }
+        });
+        written.await?
     }
 
     /// Kills it, puts its data back to `snapshot`, and starts it on the same port. It should be of the same

@@ -1,5 +1,7 @@
 //! A Redis cluster.
 
+use std::time::Duration;
+
 use registry_testing::servers::redis::{
     ClusterOptions, Failover, Persistence, RedisCluster, RedisOptions, Reply,
 };
@@ -210,4 +212,21 @@ async fn an_isolated_primary_loses_what_it_takes_meanwhile() {
     assert_eq!(proxies.iter().map(|proxy| proxy.counters().accepted).sum::<u64>(), 0, "none was a client");
     let _client = TcpStream::connect(cluster.seeds()[new]).await.unwrap();
     wait_for("the client is seen", || proxies[new].counters().accepted == 1).await;
+}
+
+#[tokio::test]
+async fn options_reach_the_servers() {
+    let options = ClusterOptions::default().with_node_timeout(Duration::from_millis(4321));
+    let options = options.with_node(RedisOptions::default().with_args(["--hz", "50"]));
+    let cluster = RedisCluster::start(options.with_size(3, 0).with_full_coverage()).await.unwrap();
+    assert_eq!(cluster.nodes().len(), 3);
+    for (name, value) in
+        [("cluster-node-timeout", "4321"), ("cluster-require-full-coverage", "yes"), ("hz", "50")]
+    {
+        let set = cluster.command(2, &["CONFIG", "GET", name]).await.unwrap();
+        assert_eq!(set.list()[1].text(), value, "{name}");
+    }
+    assert!(!cluster.partition_replicas() && !cluster.isolate(0), "there are no proxies");
+    let error = cluster.fail_over(0, Failover::Plain).await.unwrap_err();
+    assert!(error.to_string().contains("there is none"), "{error}");
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use registry_testing::servers::redis::{Persistence, Redis, RedisOptions};
+use registry_testing::servers::redis::{Persistence, Redis, RedisOptions, RedisSentinel, SentinelOptions};
 
 async fn start(persistence: Persistence) -> Redis {
     Redis::start(RedisOptions::default().with_persistence(persistence).with_disk()).await.unwrap()
@@ -70,4 +70,15 @@ async fn without_a_disk_a_power_cut_is_refused_and_it_runs_on() {
     let error = redis.power_cut().await.unwrap_err();
     assert!(error.to_string().contains("not on a disk of their own"), "{error}");
     assert_eq!(redis.command(&["PING"]).await.unwrap().text(), "PONG");
+}
+
+#[tokio::test]
+async fn a_primary_of_a_group_comes_back_from_a_power_cut_with_what_it_synced() {
+    let node = RedisOptions::default().with_persistence(Persistence::EveryWrite).with_disk();
+    let group = RedisSentinel::start(SentinelOptions::default().with_node(node)).await.unwrap();
+    group.command(0, &["SET", "key", "synced"]).await.unwrap();
+    group.node(0).power_cut().await.unwrap();
+    group.wait_in_sync().await.unwrap();
+    let primary = group.primary().await.unwrap();
+    assert_eq!(group.command(primary, &["GET", "key"]).await.unwrap().text(), "synced");
 }

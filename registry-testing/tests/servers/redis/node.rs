@@ -1,12 +1,12 @@
 //! One Redis.
 
-use registry_testing::servers::ServerError;
 use registry_testing::servers::proxy::Faults;
 use registry_testing::servers::redis::{Persistence, Redis, RedisOptions, Reply};
+use registry_testing::servers::{ServerError, until};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::support::wait_all_gone;
+use crate::support::{SOON, wait_all_gone};
 
 async fn start(persistence: Persistence) -> Redis {
     Redis::start(RedisOptions::default().with_persistence(persistence)).await.unwrap()
@@ -51,6 +51,14 @@ async fn what_survives_a_kill_is_what_the_persistence_says() {
             redis.command(&["SAVE"]).await.unwrap();
         }
         redis.command(&["SET", "key", "new"]).await.unwrap();
+        if persistence == Persistence::EverySecond {
+            // It holds a write back while a sync runs.
+            let written = || async {
+                let info = redis.command(&["INFO", "persistence"]).await.unwrap().text();
+                info.lines().any(|line| line == "aof_buffer_length:0").then_some(())
+            };
+            until("it is written", SOON, written).await.unwrap();
+        }
         redis.kill().await.unwrap();
         assert!(TcpStream::connect(redis.address()).await.is_err());
         redis.restart().await.unwrap();

@@ -252,10 +252,21 @@ async fn a_full_group_stays_full_over_a_fail_over() {
 async fn options_reach_the_servers() {
     let node = RedisOptions::default().with_args(["--hz", "50"]);
     let options = SentinelOptions::default().with_node(node).with_replicas(1).with_min_replicas_to_write(1);
+    let options =
+        options.with_timing(Duration::from_millis(4321), Duration::from_millis(5432)).with_hasty(false);
     let group = RedisSentinel::start(options).await.unwrap();
     assert_eq!(group.nodes().len(), 2);
     let hz = group.command(1, &["CONFIG", "GET", "hz"]).await.unwrap();
     assert_eq!(hz.list()[1].text(), "50");
+    let known = group.ask_sentinel(2, &["SENTINEL", "MASTER", group.service_name()]).await.unwrap();
+    let known = known.list().iter().map(Reply::text).collect::<Vec<_>>().join(" ");
+    assert!(
+        known.contains("down-after-milliseconds 4321") && known.contains("failover-timeout 5432"),
+        "{known}"
+    );
+    let periods = group.ask_sentinel(2, &["SENTINEL", "DEBUG"]).await.unwrap();
+    let periods = periods.list().iter().map(Reply::text).collect::<Vec<_>>().join(" ");
+    assert!(periods.contains("PUBLISH-PERIOD 2000"), "not hastened: {periods}");
     set(&group, 0, "value").await;
     group.kill(1).await.unwrap();
     let error = group.command(0, &["SET", "key", "value"]).await.unwrap_err();
