@@ -1,6 +1,7 @@
 //! Users, passwords, rights, TLS and client certificates: right ones work and can be replaced while all goes on; wrong ones are clear errors and no
 //! storm.
 
+mod cluster;
 mod rights;
 mod tls;
 
