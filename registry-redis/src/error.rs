@@ -25,6 +25,8 @@ fn kind(error: &RedisError) -> ErrorKind {
         Some("ERR") if error.detail().is_some_and(|detail| detail.contains("DB index is out of range")) => {
             return ErrorKind::InvalidInput;
         }
+        // What a script may not do, and what the library asks while it connects, is not called NOPERM.
+        Some("ERR") if error.detail().is_some_and(denies) => return ErrorKind::PermissionDenied,
         _ => {}
     }
     match error.kind() {
@@ -34,6 +36,10 @@ fn kind(error: &RedisError) -> ErrorKind {
         Kind::Parse | Kind::UnexpectedReturnType => ErrorKind::Corrupt,
         _ => ErrorKind::Unavailable,
     }
+}
+
+fn denies(detail: &str) -> bool {
+    detail.contains("has no permissions") || detail.starts_with("The user executing the script")
 }
 
 /// Whether the server refuses to write for now, and may still read.

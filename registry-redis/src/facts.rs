@@ -103,19 +103,21 @@ impl Facts {
         if self.evicts() {
             return Durability::None;
         }
+        // Under `everysec` what is written waits in the process, for up to 2 s, while an earlier sync is still at work (`aof.c`, flushAppendOnlyFile).
+        let at_once = matches!(self.sync.as_deref(), Some("always" | "no"));
         if replicated {
-            // A fail-over loses what no replica has.
+            // A fail-over loses what no replica has, and a primary that is back before it what it had not written.
             let all_have_it = wait.is_some_and(|wait| wait.replicas >= self.replicas.max(1));
-            return match (self.append_only, all_have_it) {
+            return match (self.append_only && at_once, all_have_it) {
                 (true, true) => Durability::ProcessCrash,
                 _ => Durability::Window,
             };
         }
         match (self.append_only, self.sync.as_deref()) {
             (true, Some("always")) if !self.sync_pauses => Durability::PowerCut,
-            (true, _) => Durability::ProcessCrash,
-            (false, _) if self.saves => Durability::Window,
-            (false, _) => Durability::None,
+            (true, _) if at_once => Durability::ProcessCrash,
+            (false, _) if !self.saves => Durability::None,
+            _ => Durability::Window,
         }
     }
 
@@ -166,20 +168,22 @@ mod tests {
         let paused = Facts { sync_pauses: true, ..facts(true, "always") };
         let untold = Facts { append_only: true, ..Facts::default() };
         let evicting = Facts { max_memory: 1, eviction: "allkeys-lru".into(), ..facts(true, "always") };
-        let two = Facts { replicas: 2, ..facts(true, "everysec") };
+        let two = Facts { replicas: 2, ..facts(true, "always") };
+        let later = Facts { replicas: 2, ..facts(true, "everysec") };
         for (facts, replicated, wait, durability) in [
             (Facts::default(), false, None, Durability::None),
             (saves, false, None, Durability::Window),
             (facts(true, "no"), false, None, Durability::ProcessCrash),
-            (facts(true, "everysec"), false, None, Durability::ProcessCrash),
+            (facts(true, "everysec"), false, None, Durability::Window),
             (facts(true, "always"), false, None, Durability::PowerCut),
             (paused, false, None, Durability::ProcessCrash),
-            (untold, false, None, Durability::ProcessCrash),
+            (untold, false, None, Durability::Window),
             (evicting, false, None, Durability::None),
             (facts(true, "always"), true, None, Durability::Window),
             (two.clone(), false, None, Durability::Window),
             (two.clone(), true, wait(1), Durability::Window),
             (two, true, wait(2), Durability::ProcessCrash),
+            (later, true, wait(2), Durability::Window),
         ] {
             let claimed = facts.guarantees(replicated, wait);
             assert_eq!(claimed.durability, durability, "{facts:?} {replicated} {wait:?}");

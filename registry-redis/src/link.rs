@@ -43,6 +43,8 @@ pub(crate) enum Use {
     Pushes(Box<dyn Fn(PushInfo) + Send + Sync>),
     /// Questions to a Sentinel.
     Sentinel,
+    /// Questions to a node of a cluster, which may be a replica.
+    Questions,
 }
 
 impl Link {
@@ -241,7 +243,9 @@ fn refused_connection(address: &Address, error: RedisError) -> Error {
     // The library folds what the server said into its own kind.
     let denied = matches!(error.kind(), Kind::AuthenticationFailed)
         || error.to_string().contains("WRONGPASS")
-        || error.to_string().contains("NOAUTH");
+        || error.to_string().contains("NOAUTH")
+        // In TLS 1.3 a server says what it thinks of our certificate after the handshake.
+        || error.to_string().contains("received fatal alert");
     let classified = classify(Operation::Connect, error);
     let kind = if denied { ErrorKind::Unauthenticated } else { classified.kind() };
     failure(kind, Operation::Connect, format!("{address}: {}", classified.message())).with_source(classified)

@@ -307,5 +307,8 @@ impl Reading<'_> {
 
 /// Whether Redis refuses to write for now, and could be read.
 pub(crate) fn is_refused(error: &Error) -> bool {
+    if error.kind() == ErrorKind::PermissionDenied {
+        return true;
+    }
     error.source().and_then(|source| source.downcast_ref::<RedisError>()).is_some_and(refuses_writes)
 }

@@ -32,9 +32,33 @@ pub(crate) struct Member {
 }
 
 #[derive(Debug, Default)]
-struct Failures {
+pub(crate) struct Failures {
     in_a_row: u32,
     last: Option<(Instant, Error)>,
+}
+
+impl Failures {
+    /// The last failure, if whoever came at `asked` is to be told that instead of a new one.
+    pub(crate) fn still(&self, asked: Instant) -> Option<Error> {
+        let (at, error) = self.last.as_ref()?;
+        let refused = matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::PermissionDenied);
+        let wait = if refused {
+            Backoff::new(AGAIN.0, AGAIN.1).delay(self.in_a_row.saturating_sub(1), 1.0)
+        } else {
+            SAME
+        };
+        (asked.saturating_duration_since(*at) < wait || *at > asked).then(|| error.clone())
+    }
+
+    pub(crate) fn note<T>(&mut self, outcome: &Result<T>) {
+        match outcome {
+            Ok(_) => *self = Self::default(),
+            Err(error) => {
+                self.in_a_row = self.in_a_row.saturating_add(1);
+                self.last = Some((Instant::now(), error.clone()));
+            }
+        }
+    }
 }
 
 impl Member {
@@ -78,30 +102,15 @@ impl Member {
         {
             return Ok(link);
         }
-        if let Some((at, error)) = &failures.last {
-            let refused = matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::PermissionDenied);
-            let wait = if refused {
-                Backoff::new(AGAIN.0, AGAIN.1).delay(failures.in_a_row.saturating_sub(1), 1.0)
-            } else {
-                SAME
-            };
-            if asked.saturating_duration_since(*at) < wait || *at > asked {
-                return Err(error.clone());
-            }
+        if let Some(error) = failures.still(asked) {
+            return Err(error);
         }
-        match Link::connect(&self.address, &self.options, Use::Requests).await {
-            Ok(link) => {
-                *failures = Failures::default();
-                let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-                *current = Some(Arc::clone(&link));
-                Ok(link)
-            }
-            Err(error) => {
-                failures.in_a_row = failures.in_a_row.saturating_add(1);
-                failures.last = Some((Instant::now(), error.clone()));
-                Err(error)
-            }
-        }
+        let connected = Link::connect(&self.address, &self.options, Use::Requests).await;
+        failures.note(&connected);
+        let link = connected?;
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = Some(Arc::clone(&link));
+        Ok(link)
     }
 
     /// A connection for one write that waits for replicas, which nobody else uses meanwhile.

@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, Notify};
 use crate::address::Address;
 use crate::error::failure;
 use crate::link::{Link, Use, text};
+use crate::member::Failures;
 use crate::options::RedisOptions;
 
 /// What one listener has not taken yet is kept up to so many messages and bytes; then all of it is dropped, for it to be read from the log.
@@ -25,6 +26,7 @@ pub(crate) struct Pushes {
     options: Arc<RedisOptions>,
     /// The connection; held while it is made, and while subscriptions are asked for.
     link: Mutex<Option<(Arc<Link>, Arc<Channels>)>>,
+    failures: Mutex<Failures>,
 }
 
 /// Who listens to what on one connection.
@@ -169,13 +171,14 @@ impl Channels {
 
 impl Pushes {
     pub(crate) fn new(address: Address, options: Arc<RedisOptions>) -> Self {
-        Self { address, options, link: Mutex::default() }
+        Self { address, options, link: Mutex::default(), failures: Mutex::default() }
     }
 
     /// What is told on `channel` from now on. The server may answer that the channel is elsewhere.
     ///
     /// Dropping what is returned ends it, at the latest when the next subscription is asked for.
     pub(crate) async fn listen(&self, channel: &str) -> std::result::Result<Arc<Inbox>, Refused> {
+        let asked = tokio::time::Instant::now();
         let mut held = self.link.lock().await;
         let alive = held.as_ref().is_some_and(|(link, _)| !link.is_broken());
         if !alive {
@@ -185,7 +188,13 @@ impl Pushes {
             if let Some((_, old)) = held.take() {
                 old.close();
             }
-            *held = Some((Link::connect(&self.address, &self.options, purpose).await?, channels));
+            let mut failures = self.failures.lock().await;
+            if let Some(error) = failures.still(asked) {
+                return Err(error.into());
+            }
+            let connected = Link::connect(&self.address, &self.options, purpose).await;
+            failures.note(&connected);
+            *held = Some((connected?, channels));
         }
         let Some((link, channels)) = held.as_ref() else { return Err(self.gone().into()) };
         let inbox = Arc::new(Inbox::default());

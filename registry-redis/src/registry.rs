@@ -147,7 +147,9 @@ impl Registry for RedisRegistry {
             *facts = Some(link.facts.clone());
         }
         match &*facts {
-            Some(facts) => facts.guarantees(topology.fails_over(), self.shared.options.wait),
+            Some(facts) => {
+                facts.guarantees(topology.fails_over() || facts.role.is_empty(), self.shared.options.wait)
+            }
             None => Facts::default().guarantees(true, None),
         }
     }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::address::Address;
 use crate::error::{classify, failure};
 use crate::link::{Link, Use, text};
-use crate::member::Member;
+use crate::member::{Failures, Member};
 use crate::options::{Deployment, RedisOptions};
 
 const REDIS_PORT: u16 = 6379;
@@ -28,7 +28,7 @@ pub(crate) struct Topology {
     nodes: Mutex<BTreeMap<Address, Arc<Member>>>,
     known: Mutex<Known>,
     /// Held while servers are asked, by one for all.
-    asking: tokio::sync::Mutex<()>,
+    asking: tokio::sync::Mutex<Failures>,
 }
 
 #[derive(Debug)]
@@ -151,10 +151,20 @@ impl Topology {
 
     /// Asks, unless it was asked since `version`.
     async fn ask(&self, version: u64) -> Result<()> {
-        let _asking = self.asking.lock().await;
+        let asked = Instant::now();
+        let mut failures = self.asking.lock().await;
         if self.lock().version != version {
             return Ok(());
         }
+        if let Some(error) = failures.still(asked) {
+            return Err(error);
+        }
+        let outcome = self.ask_now().await;
+        failures.note(&outcome);
+        outcome
+    }
+
+    async fn ask_now(&self) -> Result<()> {
         let ranges = match &self.kind {
             Kind::Standalone(_) => return Ok(()),
             Kind::Sentinel { sentinels, primary } => {
@@ -241,7 +251,7 @@ impl Topology {
         let link = match node.present() {
             Some(link) => link,
             // It may be a replica, which knows the slots as well.
-            None => Link::connect(address, &self.options, Use::Sentinel).await?,
+            None => Link::connect(address, &self.options, Use::Questions).await?,
         };
         let mut question = cmd("CLUSTER");
         question.arg("SLOTS");

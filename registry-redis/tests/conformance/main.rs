@@ -4,7 +4,7 @@
 
 mod harness;
 
-use registry_testing::servers::redis::Persistence;
+use registry_testing::servers::redis::{Persistence, redis_8, valkey_8_1};
 
 use crate::harness::{Deployment, Harness, Setup};
 
@@ -25,12 +25,25 @@ fn under_sentinels() -> Setup {
 
 /// The same, with an append-only file, and writes that wait for both replicas.
 fn waiting() -> Setup {
-    Setup { persistence: Persistence::EverySecond, wait: true, ..under_sentinels() }
+    Setup { persistence: Persistence::EveryWrite, wait: true, ..under_sentinels() }
 }
 
 /// Three primaries with a replica each.
 fn clustered() -> Setup {
     Setup { deployment: Deployment::Cluster, ..Setup::default() }
+}
+
+fn of_redis_8() -> Setup {
+    Setup { program: Some(redis_8().unwrap()), ..Setup::default() }
+}
+
+fn of_valkey() -> Setup {
+    Setup { program: Some(valkey_8_1().unwrap()), ..appending() }
+}
+
+/// Three primaries of Valkey, with a replica each.
+fn clustered_valkey() -> Setup {
+    Setup { deployment: Deployment::Cluster, ..of_valkey() }
 }
 
 macro_rules! modules {
@@ -52,4 +65,7 @@ modules! {
     sentinel: under_sentinels();
     sentinel_waiting: waiting();
     cluster: clustered();
+    redis_8: of_redis_8();
+    valkey: of_valkey();
+    valkey_cluster: clustered_valkey();
 }

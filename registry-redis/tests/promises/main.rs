@@ -7,5 +7,6 @@ mod churn;
 mod cluster;
 mod outage;
 mod scale;
+mod security;
 mod sentinel;
 mod support;

@@ -8,7 +8,7 @@ use registry_core::{
     ServiceName, Snapshot, Ttl, WatchEvent, fold,
 };
 use registry_redis::{RedisOptions, RedisRegistry};
-use registry_testing::servers::redis::{Redis, RedisOptions as ServerOptions};
+use registry_testing::servers::redis::{Redis, RedisOptions as ServerOptions, Reply};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -59,6 +59,11 @@ pub(crate) async fn info(redis: &Redis, name: &str) -> u64 {
     let info = redis.command(&["INFO", "everything"]).await.unwrap().text();
     let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+}
+
+/// A command of the operator.
+pub(crate) async fn admin(redis: &Redis, words: &str) -> Reply {
+    redis.command(&words.split_whitespace().collect::<Vec<_>>()).await.unwrap()
 }
 
 /// A client of the server at an address.
