@@ -5,6 +5,7 @@
 
 mod clock;
 mod cluster;
+mod groups;
 mod installation;
 mod network;
 mod node;
@@ -18,6 +19,7 @@ mod snapshot;
 mod space;
 
 pub use cluster::{ClusterOptions, Failover, Migration, RedisCluster};
+pub use groups::GroupSnapshot;
 pub use installation::{redis_8, valkey_8_1};
 pub use node::Node;
 pub use nodes::Nodes;

@@ -118,6 +118,22 @@ impl<N: Node> Nodes<N> {
         self.members[node].node.discard().await
     }
 
+    /// Makes every node that runs stand still.
+    ///
+    /// # Errors
+    /// See [`Node::pause`].
+    pub async fn pause_nodes(&self) -> Result<(), ServerError> {
+        try_join_all(self.running().await.into_iter().map(|node| self.pause(node))).await.map(drop)
+    }
+
+    /// Lets every node that runs go on.
+    ///
+    /// # Errors
+    /// See [`Node::resume`].
+    pub async fn resume_nodes(&self) -> Result<(), ServerError> {
+        try_join_all(self.running().await.into_iter().map(|node| self.resume(node))).await.map(drop)
+    }
+
     /// Makes every node that runs refuse what could need memory: see [`Redis::fill`]. A replica does so once it is a primary.
     ///
     /// # Errors
@@ -185,6 +201,11 @@ impl<N: Node> Nodes<N> {
         self.members[node].lost.load(Ordering::SeqCst)
     }
 
+    /// Those that are not lost.
+    pub(super) fn there(&self) -> impl Iterator<Item = usize> {
+        (0..self.members.len()).filter(|node| !self.is_lost(*node))
+    }
+
     /// Those that run.
     pub(super) async fn running(&self) -> Vec<usize> {
         let runs = join_all(self.members.iter().map(|member| member.node.is_running())).await;
@@ -199,8 +220,7 @@ impl<N: Node> Nodes<N> {
     /// Kills all of them, and then starts those that are not lost.
     pub(super) async fn restart_each(&self) -> Result<(), ServerError> {
         try_join_all(self.nodes().map(Node::kill)).await?;
-        let there = (0..self.members.len()).filter(|node| !self.is_lost(*node));
-        try_join_all(there.map(|node| self.restart(node))).await.map(drop)
+        try_join_all(self.there().map(|node| self.restart(node))).await.map(drop)
     }
 
     /// Asks one of several: none if it does not answer soon, or with an error.

@@ -75,20 +75,31 @@ impl Redis {
     /// See [`Process::start`](super::super::process::Process::start); [`ServerError::Io`].
     pub async fn restore(&self, snapshot: &Snapshot) -> Result<(), ServerError> {
         self.kill().await?;
-        let data = self.process().folder().data();
-        // Not more than its data: in a cluster, who it is lies beside them.
-        let restored = remove(&data.join(DUMP))
-            .and_then(|()| remove(&data.join(APPENDED)))
-            .and_then(|()| copy_all(&snapshot.path(), &data));
-        restored.map_err(ServerError::io(format!("restoring {}", self.process().name())))?;
+        self.put_back(snapshot)?;
         self.restart().await
+    }
+
+    /// Makes its data those of a snapshot; what a node of a cluster knows of the others stays. Only for one that does not run.
+    pub(super) fn put_back(&self, snapshot: &Snapshot) -> Result<(), ServerError> {
+        let data = self.process().folder().data();
+        let put_back = || {
+            for name in [DUMP, APPENDED] {
+                remove_all(&data.join(name))?;
+            }
+            copy_all(&snapshot.path(), &data)
+        };
+        put_back().map_err(ServerError::io(format!("restoring {}", self.process().name())))
     }
 }
 
-/// A file, or a folder with all that is in it, if it is there.
-fn remove(path: &Path) -> io::Result<()> {
-    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+fn remove_all(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return fs::remove_dir_all(path);
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// A file, or a folder with all that is in it.

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use registry_testing::servers::redis::{Persistence, Redis, RedisOptions, RedisSentinel, SentinelOptions};
+use futures_util::future::join_all;
+use registry_testing::servers::redis::{
+    ClusterOptions, Persistence, Redis, RedisCluster, RedisOptions, RedisSentinel, SentinelOptions,
+};
 
 async fn start(persistence: Persistence) -> Redis {
     Redis::start(RedisOptions::default().with_persistence(persistence).with_disk()).await.unwrap()
@@ -73,12 +76,27 @@ async fn without_a_disk_a_power_cut_is_refused_and_it_runs_on() {
 }
 
 #[tokio::test]
-async fn a_primary_of_a_group_comes_back_from_a_power_cut_with_what_it_synced() {
+async fn a_group_keeps_what_it_synced_through_a_power_cut_of_all() {
+    join_all([("always", "acknowledged"), ("no", "")].map(|(sync, kept)| async move {
+        let node = RedisOptions::default().with_persistence(Persistence::EveryWrite).with_disk();
+        let node = node.with_args(["--appendfsync", sync]);
+        let group = RedisSentinel::start(SentinelOptions::default().with_node(node)).await.unwrap();
+        group.command(0, &["SET", "key", "acknowledged"]).await.unwrap();
+        group.wait_in_sync().await.unwrap();
+        group.power_cut().await.unwrap();
+        let primary = group.primary().await.unwrap();
+        assert_eq!(group.command(primary, &["GET", "key"]).await.unwrap().text(), kept, "{sync}");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn a_cluster_keeps_what_it_synced_through_a_power_cut_of_all() {
     let node = RedisOptions::default().with_persistence(Persistence::EveryWrite).with_disk();
-    let group = RedisSentinel::start(SentinelOptions::default().with_node(node)).await.unwrap();
-    group.command(0, &["SET", "key", "synced"]).await.unwrap();
-    group.node(0).power_cut().await.unwrap();
-    group.wait_in_sync().await.unwrap();
-    let primary = group.primary().await.unwrap();
-    assert_eq!(group.command(primary, &["GET", "key"]).await.unwrap().text(), "synced");
+    let cluster = RedisCluster::start(ClusterOptions::default().with_node(node)).await.unwrap();
+    let owner = cluster.owner_of("key").await.unwrap();
+    cluster.command(owner, &["SET", "key", "acknowledged"]).await.unwrap();
+    cluster.power_cut().await.unwrap();
+    let owner = cluster.owner_of("key").await.unwrap();
+    assert_eq!(cluster.command(owner, &["GET", "key"]).await.unwrap().text(), "acknowledged");
 }

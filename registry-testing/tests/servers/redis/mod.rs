@@ -4,6 +4,7 @@ mod clock;
 mod cluster;
 mod data;
 mod disk;
+mod groups;
 mod node;
 mod sentinel;
 mod versions;

@@ -214,6 +214,24 @@ impl<N: Node> RedisCluster<N> {
         .await
     }
 
+    /// Makes all nodes stand still, so that none takes another for dead.
+    ///
+    /// # Errors
+    /// See [`Node::pause`].
+    pub async fn pause_all(&self) -> Result<(), ServerError> {
+        self.pause_nodes().await
+    }
+
+    /// Lets all go on, and waits until the cluster is well and the replicas are in sync.
+    ///
+    /// # Errors
+    /// See [`Node::resume`], [`wait_ok`](Self::wait_ok) and [`wait_in_sync`](Self::wait_in_sync).
+    pub async fn resume_all(&self) -> Result<(), ServerError> {
+        self.resume_nodes().await?;
+        self.wait_ok().await?;
+        self.wait_in_sync().await
+    }
+
     /// Kills every node and starts those that are not lost. Waits until the cluster is well and the replicas are in sync.
     ///
     /// # Errors

@@ -182,6 +182,33 @@ impl<N: Node> RedisSentinel<N> {
         .await
     }
 
+    /// Makes all sentinels stand still, and then all nodes, so that nobody takes anybody for dead.
+    ///
+    /// # Errors
+    /// See [`Node::pause`].
+    pub async fn pause_all(&self) -> Result<(), ServerError> {
+        for sentinel in &self.sentinels {
+            if sentinel.is_running().await {
+                sentinel.pause().await?;
+            }
+        }
+        self.pause_nodes().await
+    }
+
+    /// Lets all go on, and waits until there is a primary and its replicas are in sync.
+    ///
+    /// # Errors
+    /// See [`Node::resume`] and [`wait_in_sync`](Self::wait_in_sync).
+    pub async fn resume_all(&self) -> Result<(), ServerError> {
+        self.resume_nodes().await?;
+        for sentinel in &self.sentinels {
+            if sentinel.is_running().await {
+                sentinel.resume().await?;
+            }
+        }
+        self.wait_in_sync().await
+    }
+
     /// Kills every node, not the sentinels, and starts those that are not lost. Waits until there is a primary that takes writes, whichever it is,
     /// and its replicas are in sync.
     ///
