@@ -33,17 +33,14 @@ fn clustered() -> Setup {
     Setup { deployment: Deployment::Cluster, ..Setup::default() }
 }
 
+/// Redis 8, keeping nothing.
 fn of_redis_8() -> Setup {
     Setup { program: Some(redis_8().unwrap()), ..Setup::default() }
 }
 
+/// Valkey, syncing each write.
 fn of_valkey() -> Setup {
     Setup { program: Some(valkey_8_1().unwrap()), ..appending() }
-}
-
-/// Three primaries of Valkey, with a replica each.
-fn clustered_valkey() -> Setup {
-    Setup { deployment: Deployment::Cluster, ..of_valkey() }
 }
 
 macro_rules! modules {
@@ -67,5 +64,4 @@ modules! {
     cluster: clustered();
     redis_8: of_redis_8();
     valkey: of_valkey();
-    valkey_cluster: clustered_valkey();
 }
