@@ -78,7 +78,13 @@
 //! `&<prefix>:*`:
 //!
 //! ```text
-ACL_LIST
+//! ACL SETUSER registry on >secret resetkeys ~registry:* resetchannels &registry:* -@all
+//!   +evalsha +eval +time
+//!   +hmget +hget +hgetall +hlen +hscan +hexists +hset +hdel
+//!   +zscore +zrange +zrangebyscore +zcard +zscan +zadd +zrem
+//!   +xadd +xrange +del +exists +pexpire +persist
+//!   +spublish +ssubscribe +sunsubscribe +ping
+//!   +info +config|get
 //! ```
 //!
 //! Further: `+select` for another database than 0, `+wait` with [`wait`](RedisOptions::wait), `+cluster|slots +asking` in a cluster; on the Sentinels
