@@ -60,5 +60,7 @@ install_packages() {
 }
 
 [ ${#packages[@]} -eq 0 ] || install_packages
-# The tests run on two versions of etcd.
-"$(dirname "$0")/etcd-3.5.sh"
+# The tests run on two versions of etcd and on three of Redis.
+for beside in etcd-3.5 redis-8 valkey-8.1; do
+    "$(dirname "$0")/beside.sh" "$beside"
+done

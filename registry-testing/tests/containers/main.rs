@@ -4,3 +4,4 @@
 mod end;
 mod etcd;
 mod redis;
+mod redis_groups;

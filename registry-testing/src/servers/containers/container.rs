@@ -31,13 +31,22 @@ pub(super) struct Server {
     /// Program and arguments, before those of the options.
     pub(super) command: Vec<String>,
     pub(super) env: Vec<(&'static str, &'static str)>,
-    /// The port in the container.
-    pub(super) port: u16,
-    /// Whether it serves, on the published port.
+    /// Files that are there before it starts, with what they say.
+    pub(super) files: Vec<(&'static str, String)>,
+    pub(super) place: Place,
+    /// Whether it serves, on the port of this machine.
     pub(super) ready: Box<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
 }
 
-/// A server in a container, with one port of 127.0.0.1 published.
+/// Where a server listens.
+pub(super) enum Place {
+    /// On this port in the container, which is published on this machine.
+    Published(u16),
+    /// In the network of this machine: for one that tells others its address, and that they must not reach by another.
+    Machine,
+}
+
+/// A server in a container, with one port of 127.0.0.1.
 ///
 /// Dropping it removes the container with its data, also when the test panics; then the last lines of the log are printed first. When the test
 /// process itself ends without dropping it, even by `kill -9`, the container goes as well if there is a `docker` in `PATH`.
@@ -144,6 +153,23 @@ impl Container {
         self.wait_ready(Some(&*new)).await
     }
 
+    /// Whether it runs; a paused one does.
+    pub(super) async fn is_running(&self) -> bool {
+        let life = self.life.lock().await;
+        match life.as_ref().and_then(Removed::container) {
+            Some(container) => container.is_running().await.unwrap_or(false),
+            None => false,
+        }
+    }
+
+    /// Removes the container with its data. Only a wipe brings it back.
+    pub(super) async fn discard(&self) -> Result<(), ServerError> {
+        match self.life.lock().await.take() {
+            Some(life) => life.remove().await,
+            None => Ok(()),
+        }
+    }
+
     /// The last lines that it printed since it was last wiped.
     pub async fn log_tail(&self) -> String {
         match &*self.life.lock().await {
@@ -154,24 +180,37 @@ impl Container {
 
     fn request(&self) -> ContainerRequest<GenericImage> {
         let (image, tag) = split(&self.options.image);
-        let inside = ContainerPort::Tcp(self.server.port);
+        let published = match self.server.place {
+            Place::Published(port) => Some(ContainerPort::Tcp(port)),
+            Place::Machine => None,
+        };
         let outside = self.port.address();
         let host = move |config: &mut HostConfig| {
-            let binding = PortBinding {
-                host_ip: Some(outside.ip().to_string()),
-                host_port: Some(outside.port().to_string()),
-            };
             config.publish_all_ports = Some(false);
-            config.port_bindings = Some(HashMap::from([(inside.to_string(), Some(vec![binding]))]));
+            match published {
+                Some(inside) => {
+                    let binding = PortBinding {
+                        host_ip: Some(outside.ip().to_string()),
+                        host_port: Some(outside.port().to_string()),
+                    };
+                    config.port_bindings = Some(HashMap::from([(inside.to_string(), Some(vec![binding]))]));
+                }
+                None => config.network_mode = Some("host".to_owned()),
+            }
             let data =
                 Mount { target: Some(DATA.to_owned()), typ: Some(MountType::VOLUME), ..Default::default() };
             config.mounts = Some(vec![data]);
         };
-        let image = GenericImage::new(image, tag).with_exposed_port(inside);
+        let image = GenericImage::new(image, tag);
+        let image = published.into_iter().fold(image, GenericImage::with_exposed_port);
         let command = self.server.command.iter().chain(&self.options.args);
         let request =
             image.with_container_name(self.name()).with_cmd(command).with_host_config_modifier(host);
         let request = request.with_startup_timeout(self.options.patience);
+        let copy = |request: ContainerRequest<_>, (file, text): &(&'static str, String)| {
+            request.with_copy_to(*file, text.clone().into_bytes())
+        };
+        let request = self.server.files.iter().fold(request, copy);
         self.server.env.iter().fold(request, |request, (name, value)| request.with_env_var(*name, *value))
     }
 

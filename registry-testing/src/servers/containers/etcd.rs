@@ -9,7 +9,7 @@ use super::super::ServerError;
 use super::super::etcd::{EtcdControl, EtcdOptions};
 use super::super::ports::Port;
 use super::ContainerOptions;
-use super::container::{Container, DATA, Server};
+use super::container::{Container, DATA, Place, Server};
 
 /// The port of clients in the container.
 const CLIENTS: u16 = 2379;
@@ -55,7 +55,8 @@ impl EtcdContainer {
             command: own.into_iter().chain(EtcdOptions::default().timing_flags(1)).collect(),
             // As a variable, since 3.4 ignores one that it does not know, and refuses a flag.
             env: vec![("ETCD_UNSAFE_NO_FSYNC", "true")],
-            port: CLIENTS,
+            files: Vec::new(),
+            place: Place::Published(CLIENTS),
             ready: Box::new(move || {
                 let control = Arc::clone(&probed);
                 async move { control.serves().await }.boxed()

@@ -74,7 +74,7 @@ impl Node for Redis {
 
 /// How the servers of a group are started.
 #[async_trait]
-pub(in super::super) trait Launch: Sync {
+pub(crate) trait Launch: Sync {
     /// What comes of it.
     type Node: Node;
 

@@ -54,6 +54,8 @@ pub struct RedisOptions {
     pub persistence: Persistence,
     /// Put a proxy in front of the port.
     pub client_proxy: bool,
+    /// Give it a wall clock of its own, for [`Redis::step_clock`](super::Redis::step_clock). Linux only; takes a C compiler.
+    pub clock: bool,
     /// More arguments, last, so that they win.
     pub args: Vec<String>,
     /// How long a start may take; 30 s by default.
@@ -68,6 +70,7 @@ impl Default for RedisOptions {
             disk: None,
             persistence: Persistence::default(),
             client_proxy: false,
+            clock: false,
             args: Vec::new(),
             patience: Duration::from_secs(30),
         }
@@ -75,7 +78,7 @@ impl Default for RedisOptions {
 }
 
 impl RedisOptions {
-    /// With another installation: the path of its server, a Redis of 7.0 or later or a Valkey.
+    /// With another installation: the path of its server, such as [`redis_8`](super::redis_8) and [`valkey_8_1`](super::valkey_8_1) find it.
     #[must_use]
     pub fn with_program(mut self, server: impl Into<PathBuf>) -> Self {
         self.program = server.into();
@@ -107,6 +110,13 @@ impl RedisOptions {
     #[must_use]
     pub fn with_client_proxy(mut self) -> Self {
         self.client_proxy = true;
+        self
+    }
+
+    /// With a wall clock that can be stepped.
+    #[must_use]
+    pub fn with_clock(mut self) -> Self {
+        self.clock = true;
         self
     }
 

@@ -7,7 +7,7 @@ use super::Persistence;
 
 /// What a server is started with beside the options.
 #[derive(Debug)]
-pub(in super::super) struct Role {
+pub(crate) struct Role {
     /// For errors and logs.
     pub(in super::super) name: String,
     /// Where it listens.

@@ -7,6 +7,7 @@ use super::super::ports::Port;
 use super::super::process::Process;
 use super::super::proxy::Proxy;
 use super::super::{ServerError, until};
+use super::clock::Clock;
 use super::reply::{answers, ask};
 use super::role::Role;
 use super::{Persistence, RedisOptions, Reply};
@@ -36,6 +37,7 @@ pub struct Redis {
     client_proxy: Option<Proxy>,
     /// What clients are told, if it is neither the port nor that proxy.
     announced: Option<SocketAddr>,
+    clock: Option<Clock>,
     options: RedisOptions,
     // What it must hold on to while it is down.
     _bus: Option<Port>,
@@ -74,6 +76,10 @@ impl Redis {
             std::fs::write(&file, config).map_err(ServerError::io(format!("writing {}", file.display())))?;
             program = program.with_args([file]);
         }
+        let clock = if options.clock { Some(Clock::new(folder.path()).await?) } else { None };
+        if let Some(clock) = &clock {
+            program = clock.set_for(program);
+        }
         let data = folder.data().display().to_string();
         let program =
             program.with_args(role.args("127.0.0.1", role.port.number(), &data, options.persistence));
@@ -82,6 +88,7 @@ impl Redis {
             port: role.port,
             client_proxy: None,
             announced: role.announced,
+            clock,
             options: options.clone(),
             _bus: role.bus,
         })
@@ -118,6 +125,10 @@ impl Redis {
 
     pub(super) fn data_in(&self) -> Option<&Path> {
         self.options.data_in.as_deref()
+    }
+
+    pub(super) fn clock(&self) -> Option<&Clock> {
+        self.clock.as_ref()
     }
 
     /// SIGKILL; returns when it is gone.
@@ -205,7 +216,8 @@ impl Redis {
     pub(super) async fn start_process(&self) -> Result<(), ServerError> {
         let data = self.process.folder().data();
         std::fs::create_dir_all(&data).map_err(ServerError::io(format!("making {}", data.display())))?;
-        self.process.start(self.options.patience, || answers(self.port.address())).await
+        self.process.start(self.options.patience, || answers(self.port.address())).await?;
+        self.clock.as_ref().map_or(Ok(()), |clock| clock.must_be_used_by(&self.process))
     }
 
     /// The same when the port is fixed: whatever sits on it is waited out.

@@ -1,7 +1,9 @@
 //! Redis.
 
+mod clock;
 mod cluster;
 mod data;
 mod disk;
 mod node;
 mod sentinel;
+mod versions;

@@ -13,7 +13,7 @@ use futures_util::future::{join_all, try_join_all};
 
 use self::view::{SLOTS, View};
 use super::super::{ServerError, until};
-use super::node::Node;
+use super::node::{Launch, Node};
 use super::nodes::{NOBODYS, Nodes};
 use super::{Redis, Reply};
 
@@ -66,7 +66,7 @@ impl RedisCluster {
     /// # Errors
     /// [`ServerError::Missing`] if Redis is not installed, and what [`Process::start`](super::super::process::Process::start) gives.
     pub async fn start(options: ClusterOptions) -> Result<Self, ServerError> {
-        start::start(&options.node, &options).await
+        Self::launch(&options.node, &options).await
     }
 }
 
@@ -79,6 +79,13 @@ impl<N> Deref for RedisCluster<N> {
 }
 
 impl<N: Node> RedisCluster<N> {
+    pub(crate) async fn launch<L>(launcher: &L, options: &ClusterOptions) -> Result<Self, ServerError>
+    where
+        L: Launch<Node = N>,
+    {
+        start::start(launcher, options).await
+    }
+
     /// The addresses for clients to begin with: those of all nodes.
     #[must_use]
     pub fn seeds(&self) -> Vec<SocketAddr> {

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 
 use super::super::ServerError;
 use super::super::proxy::Proxy;
-use super::node::Node;
+use super::node::{Launch, Node};
 use super::nodes::Nodes;
 use super::reply::{ask, ask_shortly};
 use super::{Redis, Reply};
@@ -67,7 +67,7 @@ impl RedisSentinel {
     /// # Errors
     /// [`ServerError::Missing`] if Redis is not installed, and what [`Process::start`](super::super::process::Process::start) gives.
     pub async fn start(options: SentinelOptions) -> Result<Self, ServerError> {
-        start::start(&options.node, &options).await
+        Self::launch(&options.node, &options).await
     }
 }
 
@@ -80,6 +80,13 @@ impl<N> Deref for RedisSentinel<N> {
 }
 
 impl<N: Node> RedisSentinel<N> {
+    pub(crate) async fn launch<L>(launcher: &L, options: &SentinelOptions) -> Result<Self, ServerError>
+    where
+        L: Launch<Node = N>,
+    {
+        start::start(launcher, options).await
+    }
+
     /// The name that sentinels are asked for.
     #[must_use]
     pub fn service_name(&self) -> &'static str {
