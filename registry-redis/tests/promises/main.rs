@@ -1,7 +1,8 @@
 //! What this backend promises beyond the conformance suite, on real Redis: the program that `REGISTRY_TEST_REDIS` names, or the one in
 //! `PATH`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a test")]
 
+mod detection;
 mod outage;
 mod support;
