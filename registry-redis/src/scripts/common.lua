@@ -112,8 +112,8 @@ local function find(id)
     value = redis.call('HGET', INSTANCES, id)
     of = value and owner(value)
   elseif of and not score then
-    -- Written down before, and taken out of the deadlines by hand.
-    redis.call('ZADD', DEADLINES, 'inf', id)
+    -- Written down before, and taken out of the deadlines by hand. Who has a lease has a TTL to renew it.
+    redis.call('ZADD', DEADLINES, of.ttl > 0 and now + of.ttl + 1 - base or 'inf', id)
   end
   if of and score and score + base <= now then
     remove('expired', id)
