@@ -5,4 +5,6 @@
 
 mod detection;
 mod outage;
+mod restart;
 mod support;
+mod wiped;

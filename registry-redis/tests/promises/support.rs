@@ -111,6 +111,8 @@ pub(crate) struct Told {
     pub(crate) deletions: usize,
     /// Ids that left the view, by a change or a `Reset`, and when.
     pub(crate) gone: Vec<(String, Instant)>,
+    /// Revisions that were left out before these changes: each change has a revision of its own, so that is a silent gap.
+    pub(crate) holes: Vec<Revision>,
     pub(crate) view: Option<Snapshot>,
     pub(crate) cursor: Option<Cursor>,
     pub(crate) stale: bool,
@@ -129,12 +131,12 @@ impl Told {
 
 impl Record {
     pub(crate) async fn start(registry: &RedisRegistry) -> Self {
-        Self::of(registry, &user(), None).await
+        Self::of(registry, &user()).await
     }
 
-    /// Of any service, from where an earlier watch left off.
-    pub(crate) async fn of(registry: &RedisRegistry, service: &ServiceName, from: Option<Cursor>) -> Self {
-        let record = Self::watching(registry.watch(service, from));
+    /// Of any service.
+    pub(crate) async fn of(registry: &RedisRegistry, service: &ServiceName) -> Self {
+        let record = Self::watching(registry.watch(service, None), None);
         eventually("the first snapshot", PATIENCE, async || {
             record.told(|told| told.view.is_some().then_some(()))
         })
@@ -143,19 +145,37 @@ impl Record {
     }
 
     pub(crate) fn begin(registry: &RedisRegistry) -> Self {
-        Self::watching(registry.watch(&user(), None))
+        Self::watching(registry.watch(&user(), None), None)
     }
 
-    pub(crate) fn watching(mut watch: Watch) -> Self {
-        let told = Arc::new(Mutex::new(Told::default()));
+    /// Goes on from what an earlier watch or a lookup has told.
+    pub(crate) fn resume(registry: &RedisRegistry, from: Snapshot) -> Self {
+        Self::watching(registry.watch(from.service(), Some(from.cursor())), Some(from))
+    }
+
+    fn watching(mut watch: Watch, from: Option<Snapshot>) -> Self {
+        // What is resumed is stale until it is proven current.
+        let told = Told {
+            cursor: from.as_ref().map(Snapshot::cursor),
+            stale: from.is_some(),
+            view: from,
+            ..Told::default()
+        };
+        let told = Arc::new(Mutex::new(told));
         let shared = Arc::clone(&told);
         let task = tokio::spawn(async move {
             while let Some(event) = watch.next().await {
                 let mut told = shared.lock().unwrap();
                 match &event {
-                    WatchEvent::Reset { cause, .. } => told.resets.push(*cause),
+                    WatchEvent::Reset { cause, .. } => {
+                        told.stale = false;
+                        told.resets.push(*cause);
+                    }
                     WatchEvent::Changes(batch) => {
                         let at = batch.cursor.revision();
+                        if told.cursor.is_some_and(|last| last.revision().get() + 1 != at.get()) {
+                            told.holes.push(at);
+                        }
                         for change in &batch.changes {
                             told.deletions += usize::from(matches!(change, Change::Delete { .. }));
                             let id = match change {
@@ -203,6 +223,7 @@ impl Record {
             self.told(same)
         })
         .await;
+        self.told(|told| assert!(told.holes.is_empty(), "left out without a word: {:?}", told.holes));
     }
 
     /// Requires that every change acknowledged was told, none twice, in order, without a `Reset` after the first.
