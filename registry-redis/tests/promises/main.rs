@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a test")]
 
+mod clock;
 mod detection;
 mod outage;
+mod owner;
+mod refusal;
 mod restart;
 mod support;
 mod wiped;
