@@ -5,6 +5,7 @@
 
 mod clock;
 mod detection;
+mod history;
 mod outage;
 mod owner;
 mod refusal;
