@@ -11,4 +11,5 @@ mod owner;
 mod refusal;
 mod restart;
 mod support;
+mod told;
 mod wiped;
