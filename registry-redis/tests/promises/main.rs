@@ -10,6 +10,7 @@ mod outage;
 mod owner;
 mod refusal;
 mod restart;
+mod restricted;
 mod support;
 mod told;
 mod wiped;
