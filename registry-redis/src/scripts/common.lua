@@ -35,11 +35,6 @@ local function has(flag)
   return flags:find(flag, 1, true) ~= nil
 end
 
--- Nobody waits for the answer any more: what a server that stood still finds in its sockets must not happen now.
-local function late()
-  return sent > 0 and now > sent + patience
-end
-
 -- Who owns a value that these scripts wrote; nil for one that somebody else wrote.
 local function owner(value)
   local modified, created, incarnation, token, ttl, sequence, sum, at =
@@ -218,6 +213,18 @@ local function commit()
     redis.call('PERSIST', HEAD)
     redis.call('PERSIST', LOG)
   end
+end
+
+-- Nobody waits for the answer any more: what a server that stood still finds in its sockets must not happen now. All that is done is to note
+-- that nobody could renew meanwhile.
+local function late()
+  if sent == 0 or now <= sent + patience then
+    return false
+  end
+  if epoch and keep_time() then
+    commit()
+  end
+  return true
 end
 
 -- In which state the service is, for those who read: epoch, revision, nonce, milliseconds until the first deadline (-1: none).
