@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Removes what a lease owns, and only that: ARGV[11..13] are id, token and incarnation.
+-- Removes what a lease owns, and only that: ARGV[13..15] are id, token and incarnation.
 --
 -- -> { 'OK', now } | { 'DOUBT' | 'LATE', now }
-local id, token, incarnation = ARGV[11], ARGV[12], tonumber(ARGV[13])
+local id, token, incarnation = ARGV[13], ARGV[14], tonumber(ARGV[15])
 if late() then
   return { 'LATE', now }
 end

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- One heartbeat: ARGV[11..14] are id, token, incarnation, and the revision of the caller's last write that was acknowledged. An entry that is
+-- One heartbeat: ARGV[13..16] are id, token, incarnation, and the revision of the caller's last write that was acknowledged. An entry that is
 -- older than that was put back by somebody else: from a backup, or by a fail-over that lost the write.
 --
 -- -> { 'OK', now, modified, sequence, ttl } | { 'LOST', now } | { 'DOUBT' | 'LATE', now }
-local id, token, incarnation, acknowledged = ARGV[11], ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14])
+local id, token, incarnation, acknowledged = ARGV[13], ARGV[14], tonumber(ARGV[15]), tonumber(ARGV[16])
 if late() then
   return { 'LATE', now }
 end

@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- Replaces an entry in place: ARGV[11..16] are id, token, incarnation, revision of the last acknowledged write, sequence and the entry. A sequence
+-- Replaces an entry in place: ARGV[13..18] are id, token, incarnation, revision of the last acknowledged write, sequence and the entry. A sequence
 -- that is not above the entry's is an older write whose caller has gone on to a later one, or the same again. A sequence of 0 is of a caller
 -- who knows none.
 --
 -- -> { 'OK', now, revision, sequence } | { 'LOST', now } | { 'DOUBT' | 'LATE', now }
-local id, token, incarnation, acknowledged = ARGV[11], ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14])
-local sequence, entry = tonumber(ARGV[15]), ARGV[16]
+local id, token, incarnation, acknowledged = ARGV[13], ARGV[14], tonumber(ARGV[15]), tonumber(ARGV[16])
+local sequence, entry = tonumber(ARGV[17]), ARGV[18]
 if late() then
   return { 'LATE', now }
 end

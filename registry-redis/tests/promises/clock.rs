@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use registry_core::{RegisterOptions, Registrar, Registry, ResetCause};
+use registry_core::{RegisterOptions, Registrar, Registry, ResetCause, ServiceName};
 use registry_redis::RedisRegistry;
-use registry_testing::servers::redis::Redis;
+use registry_testing::servers::redis::{Persistence, Redis};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::{PATIENCE, Record, instance, registrar, registry, server, ttl, user};
+use crate::support::{PATIENCE, Record, instance, instance_of, registrar, registry, server, ttl, user};
 
 const TTL: u64 = 6;
 const LIVING: usize = 20;
@@ -122,4 +122,46 @@ async fn a_step_of_the_clock_takes_no_living_instance_out_of_lookups() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_of_the_clock_takes_no_living_instance_out_of_the_lookups_of_a_newcomer() {
     all_steps(Looking::New).await;
+}
+
+/// Leases that have most of their TTL before them, and that a step makes overdue by so little as is usual for those that have ended.
+async fn barely_overdue(looking: Looking) {
+    const BEFORE: Duration = Duration::from_secs(1);
+    const STEP: i64 = 5_300;
+    let redis = Redis::start(server().with_clock().with_persistence(Persistence::EveryWrite)).await.unwrap();
+    let (owner, old) = (registry(redis.address()), registry(redis.address()));
+    let services = [user(), ServiceName::new("other.rpc").unwrap(), ServiceName::new("third.rpc").unwrap()];
+    let mut leases = Vec::new();
+    for service in &services {
+        let options = RegisterOptions::new().with_ttl(ttl(TTL));
+        leases.push(owner.register(&instance_of(service, 1), &options).await.unwrap().lease);
+        assert_eq!(old.lookup(service).await.unwrap().len(), 1);
+    }
+    let record = if matches!(looking, Looking::Watch) { Some(Record::start(&old).await) } else { None };
+    for lease in &leases {
+        owner.keepalive(lease).await.unwrap();
+    }
+    let renewed = Instant::now();
+    sleep(BEFORE).await;
+    redis.step_clock(STEP).unwrap();
+    let client = if matches!(looking, Looking::New) { registry(redis.address()) } else { old };
+    // A watch looks once a second.
+    while renewed.elapsed() < BEFORE + Duration::from_secs(2) {
+        for service in &services {
+            let listed = client.lookup(service).await.unwrap().len();
+            assert_eq!(listed, 1, "{looking:?}: {service} after {:?}", renewed.elapsed());
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    for lease in &leases {
+        owner.keepalive(lease).await.unwrap();
+    }
+    if let Some(record) = record {
+        record.told(|told| assert_eq!((told.gone.len(), told.changes.len()), (0, 0), "{:?}", told.gone));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_makes_leases_barely_overdue_does_not_end_them() {
+    join_all([Looking::Watch, Looking::Old, Looking::New].map(barely_overdue)).await;
 }
