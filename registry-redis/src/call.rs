@@ -34,6 +34,7 @@ impl Call<'_> {
         let options = &self.connection.options();
         let patience = self.deadline.saturating_duration_since(Instant::now()).as_millis();
         let flags = format!("{}{}", if self.sure { "s" } else { "" }, if self.doubtful { "g" } else { "" });
+        let watched = link.watched();
         let mut args: Vec<Vec<u8>> = vec![
             link.server_time().to_string().into(),
             patience.to_string().into(),
@@ -45,6 +46,8 @@ impl Call<'_> {
             format!("{:016x}", self.connection.draw()).into(),
             options.history.to_string().into(),
             LOG_BYTES.to_string().into(),
+            watched.since.to_string().into(),
+            watched.forward.to_string().into(),
         ];
         args.extend(self.args.iter().cloned());
         args

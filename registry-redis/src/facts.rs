@@ -99,8 +99,13 @@ impl Facts {
         }
     }
 
+    /// Whether the server has told anything.
+    fn is_told(&self) -> bool {
+        !self.run.is_empty()
+    }
+
     fn durability(&self, replicated: bool, wait: Option<Wait>) -> Durability {
-        if self.evicts() {
+        if self.evicts() || !self.is_told() {
             return Durability::None;
         }
         // Under `everysec` what is written waits in the process, for up to 2 s, while an earlier sync is still at work (`aof.c`, flushAppendOnlyFile).
@@ -123,7 +128,7 @@ impl Facts {
 
     /// What can be promised; `replicated`: whether there may be a fail-over.
     pub(crate) fn guarantees(&self, replicated: bool, wait: Option<Wait>) -> Guarantees {
-        let replicated = replicated || self.replicas > 0;
+        let replicated = replicated || self.replicas > 0 || !self.is_told();
         let durability = self.durability(replicated, wait);
         // What is gone with the server, or with a primary that had not passed it on, was listed for less than its TTL.
         let after_disruption = if replicated || durability < Durability::ProcessCrash {
@@ -157,27 +162,31 @@ const CONVERGENCE: Duration = Duration::from_secs(4);
 mod tests {
     use super::*;
 
+    fn told() -> Facts {
+        Facts { run: "abc".into(), ..Facts::default() }
+    }
+
     fn facts(append_only: bool, sync: &str) -> Facts {
-        Facts { append_only, sync: Some(sync.into()), ..Facts::default() }
+        Facts { append_only, sync: Some(sync.into()), ..told() }
     }
 
     #[test]
     fn what_is_claimed_follows_from_what_the_server_says() {
         let wait = |replicas| Some(Wait { replicas, timeout: Duration::from_secs(1) });
-        let saves = Facts { saves: true, ..Facts::default() };
+        let saves = Facts { saves: true, ..told() };
         let paused = Facts { sync_pauses: true, ..facts(true, "always") };
-        let untold = Facts { append_only: true, ..Facts::default() };
+        let unsynced = Facts { append_only: true, ..told() };
         let evicting = Facts { max_memory: 1, eviction: "allkeys-lru".into(), ..facts(true, "always") };
         let two = Facts { replicas: 2, ..facts(true, "always") };
         let later = Facts { replicas: 2, ..facts(true, "everysec") };
         for (facts, replicated, wait, durability) in [
-            (Facts::default(), false, None, Durability::None),
+            (told(), false, None, Durability::None),
             (saves, false, None, Durability::Window),
             (facts(true, "no"), false, None, Durability::ProcessCrash),
             (facts(true, "everysec"), false, None, Durability::Window),
             (facts(true, "always"), false, None, Durability::PowerCut),
             (paused, false, None, Durability::ProcessCrash),
-            (untold, false, None, Durability::Window),
+            (unsynced, false, None, Durability::Window),
             (evicting, false, None, Durability::None),
             (facts(true, "always"), true, None, Durability::Window),
             (two.clone(), false, None, Durability::Window),
@@ -187,6 +196,16 @@ mod tests {
         ] {
             let claimed = facts.guarantees(replicated, wait);
             assert_eq!(claimed.durability, durability, "{facts:?} {replicated} {wait:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_server_that_tells_nothing_little_is_claimed() {
+        for facts in [Facts::default(), Facts { saves: true, ..facts(true, "always") }] {
+            let claimed = Facts { run: String::new(), ..facts }.guarantees(false, None);
+            assert_eq!(claimed.durability, Durability::None);
+            assert_eq!(claimed.after_disruption, AfterDisruption::MayExpireEarly);
+            assert!(!claimed.linearizable_reads, "there may be replicas");
         }
     }
 

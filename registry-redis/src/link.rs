@@ -1,8 +1,7 @@
 //! One connection to one server: how far its clock is from ours, which process it is, and what it says of itself.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redis::aio::MultiplexedConnection;
 use redis::{
@@ -25,8 +24,7 @@ pub(crate) struct Link {
     connection: MultiplexedConnection,
     driver: AbortHandle,
     made: Instant,
-    /// From the milliseconds since `made` to the server's time.
-    offset: AtomicI64,
+    clock: Mutex<Clock>,
     /// When the process that answers was started, by its own clock; 0 where it does not tell.
     pub(crate) started: i64,
     refused: AtomicU64,
@@ -34,6 +32,45 @@ pub(crate) struct Link {
     pub(crate) facts: Facts,
     broken: AtomicBool,
 }
+
+/// The server's clock, as its answers tell. All in milliseconds.
+#[derive(Debug, Default)]
+struct Clock {
+    /// From the milliseconds since the connection was made to the server's time.
+    offset: i64,
+    /// How far that may be wrong; nothing before the first answer.
+    within: Option<i64>,
+    watched: Watched,
+}
+
+/// Since when a clock has not stepped, in its time, and by how much it was put forward then; 0 where it was not, or where nobody knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Watched {
+    pub(crate) since: i64,
+    pub(crate) forward: i64,
+}
+
+impl Clock {
+    /// It was `now` at some moment of the `round_trip` that has ended at `ended`.
+    fn told(&mut self, ended: i64, round_trip: i64, now: i64) {
+        let doubt = round_trip / 2 + 1;
+        let offset = now - (ended - round_trip / 2);
+        let step = offset - self.offset;
+        match self.within {
+            None => self.watched = Watched { since: now, forward: 0 },
+            Some(within) if step.abs() > doubt + within + DRIFT => {
+                self.watched = Watched { since: now, forward: step.max(0) };
+            }
+            // A slow answer tells less than a quick one.
+            Some(within) if doubt > within.max(DRIFT) => return,
+            Some(_) => {}
+        }
+        (self.offset, self.within) = (offset, Some(doubt));
+    }
+}
+
+/// So many milliseconds clocks may drift apart between two answers.
+const DRIFT: i64 = 50;
 
 /// What a link is for.
 pub(crate) enum Use {
@@ -94,7 +131,7 @@ impl Link {
             connection,
             driver,
             made: Instant::now(),
-            offset: AtomicI64::new(0),
+            clock: Mutex::default(),
             started: 0,
             refused: AtomicU64::new(0),
             facts: Facts::default(),
@@ -179,20 +216,22 @@ impl Link {
 
     /// The server's time, as far as can be told: milliseconds since 1970.
     pub(crate) fn server_time(&self) -> i64 {
-        self.since_made() + self.offset.load(Ordering::Relaxed)
+        self.since_made() + self.clock().offset
     }
 
     /// The server said that it was `now` in answer to what was asked at `sent`.
     pub(crate) fn tell_time(&self, sent: Instant, now: i64) {
-        let round_trip = sent.elapsed();
-        // It was asked and answered at some moment between.
-        let middle = self.since_made() - i64::try_from((round_trip / 2).as_millis()).unwrap_or_default();
-        let offset = now - middle;
-        let known = self.offset.load(Ordering::Relaxed);
-        // A slow answer tells less than a quick one, unless it tells of a step.
-        if round_trip < Duration::from_millis(50) || (offset - known).abs() > 100 {
-            self.offset.store(offset, Ordering::Relaxed);
-        }
+        let round_trip = i64::try_from(sent.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.clock().told(self.since_made(), round_trip, now);
+    }
+
+    /// Since when the server's clock was seen not to step.
+    pub(crate) fn watched(&self) -> Watched {
+        self.clock().watched
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn since_made(&self) -> i64 {
@@ -265,4 +304,45 @@ fn millis(value: &Value) -> Option<i64> {
     let parts = value.as_sequence()?;
     let number = |at: usize| text(parts.get(at)?)?.parse::<i64>().ok();
     Some(number(0)? * 1_000 + number(1)? / 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(answers: &[(i64, i64, i64)]) -> Clock {
+        let mut clock = Clock::default();
+        for (ended, round_trip, now) in answers {
+            clock.told(*ended, *round_trip, *now);
+        }
+        clock
+    }
+
+    #[test]
+    fn a_step_is_noticed_and_told_from_an_answer_that_was_slow() {
+        let watched = |answers: &[_]| {
+            let watched = told(answers).watched;
+            (watched.since, watched.forward)
+        };
+        assert_eq!(watched(&[(10, 2, 1_009)]), (1_009, 0), "as of the first answer");
+        assert_eq!(watched(&[(10, 2, 1_009), (20, 2, 1_019)]), (1_009, 0));
+        assert_eq!(watched(&[(10, 2, 1_009), (20, 2, 6_319)]), (6_319, 5_300));
+        assert_eq!(watched(&[(10, 2, 1_009), (20, 2, 519)]), (519, 0), "put back");
+        for now in [1_012, 5_000, 9_012] {
+            assert_eq!(
+                watched(&[(10, 2, 1_009), (8_012, 8_000, now)]),
+                (1_009, 0),
+                "asked and answered between"
+            );
+        }
+        assert_eq!(watched(&[(10, 2, 1_009), (8_012, 8_000, 20_000)]), (20_000, 14_988));
+    }
+
+    #[test]
+    fn the_quickest_answer_tells_what_time_it_is() {
+        assert_eq!(told(&[(10, 2, 1_009)]).offset, 1_000);
+        assert_eq!(told(&[(1_000, 900, 1_950)]).offset, 1_400, "for want of a better one");
+        assert_eq!(told(&[(1_000, 900, 1_950), (1_010, 2, 2_009)]).offset, 1_000);
+        assert_eq!(told(&[(10, 2, 1_009), (1_000, 900, 1_950)]).offset, 1_000);
+    }
 }

@@ -10,11 +10,19 @@ local HEAD, INSTANCES, DEADLINES, LOG = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 -- What every call says of itself: the server's time when it was sent (0: not known) and for how long its caller waits; the server's run id, when
 -- it was started, and how many writes it has refused, as far as the caller knows; the caller's own clock; flags; randomness; how long the log may
--- be, in entries and in bytes. All times are milliseconds.
+-- be, in entries and in bytes; since when the caller has watched this server's clock without a step, and by how much that had been put forward (0:
+-- there was no step before, only another connection). All times are milliseconds.
 local sent, patience = tonumber(ARGV[1]), tonumber(ARGV[2])
 local run, started, refused, wall = ARGV[3], tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 local flags, seed = ARGV[7], ARGV[8]
 local history, budget = tonumber(ARGV[9]), tonumber(ARGV[10])
+local watched, forward = tonumber(ARGV[11]), tonumber(ARGV[12])
+local COMMON = 12
+
+-- The arguments of a script itself, from 1 on.
+local function argument(at)
+  return ARGV[COMMON + at]
+end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -33,11 +41,6 @@ local LONGEST_ID = 256
 
 local function has(flag)
   return flags:find(flag, 1, true) ~= nil
-end
-
--- Nobody waits for the answer any more: what a server that stood still finds in its sockets must not happen now.
-local function late()
-  return sent > 0 and now > sent + patience
 end
 
 -- Who owns a value that these scripts wrote; nil for one that somebody else wrote.
@@ -112,8 +115,8 @@ local function find(id)
     value = redis.call('HGET', INSTANCES, id)
     of = value and owner(value)
   elseif of and not score then
-    -- Written down before, and taken out of the deadlines by hand.
-    redis.call('ZADD', DEADLINES, 'inf', id)
+    -- Written down before, and taken out of the deadlines by hand. Who has a lease has a TTL to renew it.
+    redis.call('ZADD', DEADLINES, of.ttl > 0 and now + of.ttl + 1 - base or 'inf', id)
   end
   if of and score and score + base <= now then
     remove('expired', id)
@@ -143,10 +146,11 @@ end
 -- Time in which nobody could renew does not count against leases: everything is moved by how long the last script is ago, or by how long it was
 -- when the server was started. False when more must be known for that than the caller said.
 --
--- Nobody could renew while the server was another one or was down (another run id), stood still or had its clock put forward (the call is late),
--- refused writes (the caller saw it, or it has counted more refusals), or had its clock put forward before the caller came (its own clock
--- tells). The last two are looked at only when something is overdue that others should have ended. Leases are moved once
--- until the next heartbeat, so that nothing can keep the dead alive.
+-- Nobody could renew while the server was another one or was down (another run id), stood still or had its clock put forward (the call is late,
+-- or the caller has noticed a step since the last script), refused writes (the caller saw it, or it has counted more refusals), or had
+-- its clock put forward before the caller came (its own clock tells). The last two are looked at only when something is overdue that others should
+-- have ended, or that the caller cannot have seen ending. Leases are moved once until the next heartbeat, so that nothing
+-- can keep the dead alive.
 local function keep_time()
   local gap = now - last
   if gap < 0 then
@@ -162,9 +166,12 @@ local function keep_time()
     move = SLACK + (started > last and math.min(started - last, gap) or gap)
   elseif has('g') or (sent > 0 and now - sent > SLACK) then
     move = gap
+  elseif last < watched and forward > 0 then
+    move = math.min(gap, forward)
   else
     local first = redis.call('ZRANGE', DEADLINES, 0, 0, 'WITHSCORES')
-    if first[2] and tonumber(first[2]) + base < now - SLACK then
+    local usual = last < watched and 0 or SLACK
+    if first[2] and tonumber(first[2]) + base < now - usual then
       if not has('s') then
         return false
       end
@@ -218,6 +225,18 @@ local function commit()
     redis.call('PERSIST', HEAD)
     redis.call('PERSIST', LOG)
   end
+end
+
+-- Nobody waits for the answer any more: what a server that stood still finds in its sockets must not happen now. All that is done is to note
+-- that nobody could renew meanwhile.
+local function late()
+  if sent == 0 or now <= sent + patience then
+    return false
+  end
+  if epoch and keep_time() then
+    commit()
+  end
+  return true
 end
 
 -- In which state the service is, for those who read: epoch, revision, nonce, milliseconds until the first deadline (-1: none).

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Removes what a lease owns, and only that: ARGV[11..13] are id, token and incarnation.
+-- Removes what a lease owns, and only that: arguments 1 to 3 are id, token and incarnation.
 --
 -- -> { 'OK', now } | { 'DOUBT' | 'LATE', now }
-local id, token, incarnation = ARGV[11], ARGV[12], tonumber(ARGV[13])
+local id, token, incarnation = argument(1), argument(2), tonumber(argument(3))
 if late() then
   return { 'LATE', now }
 end

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- One heartbeat: ARGV[11..14] are id, token, incarnation, and the revision of the caller's last write that was acknowledged. An entry that is
+-- One heartbeat: arguments 1 to 4 are id, token, incarnation, and the revision of the caller's last write that was acknowledged. An entry that is
 -- older than that was put back by somebody else: from a backup, or by a fail-over that lost the write.
 --
 -- -> { 'OK', now, modified, sequence, ttl } | { 'LOST', now } | { 'DOUBT' | 'LATE', now }
-local id, token, incarnation, acknowledged = ARGV[11], ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14])
+local id, token, incarnation, acknowledged = argument(1), argument(2), tonumber(argument(3)), tonumber(argument(4))
 if late() then
   return { 'LATE', now }
 end

@@ -1,12 +1,12 @@
 #!lua
--- Lists an instance: ARGV[11..18] are id, token, incarnation of the entry, claim, what to do on conflict, ttl, sequence, and the entry.
+-- Lists an instance: arguments 1 to 8 are id, token, incarnation of the entry, claim, what to do on conflict, ttl, sequence, and the entry.
 --
 -- -> { 'OK', now, revision, created }
 --  | { 'RAISE', now, incarnation }   the entry must be written with this one
 --  | { 'HELD', now }                 another owner holds the id and keeps it
 --  | { 'DOUBT' | 'LATE', now }
-local id, token, incarnation, claim = ARGV[11], ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14])
-local conflict, ttl, sequence, entry = ARGV[15], tonumber(ARGV[16]), tonumber(ARGV[17]), ARGV[18]
+local id, token, incarnation, claim = argument(1), argument(2), tonumber(argument(3)), tonumber(argument(4))
+local conflict, ttl, sequence, entry = argument(5), tonumber(argument(6)), tonumber(argument(7)), argument(8)
 if late() then
   return { 'LATE', now }
 end

@@ -1,6 +1,6 @@
 #!lua
--- Looks whether somebody else has changed entries behind the log's back, at some ARGV[11] of them, going on where the last look ended. Ids in
--- ARGV[12..] are looked at first.
+-- Looks whether somebody else has changed entries behind the log's back, at some argument 1 of them, going on where the last look ended. Ids in
+-- arguments 2 and on are looked at first.
 --
 -- -> { 'OK' | 'DOUBT' | 'LATE', now }
 if late() then
@@ -12,10 +12,10 @@ end
 if not keep_time() then
   return { 'DOUBT', now }
 end
-for at = 12, #ARGV do
-  find(ARGV[at])
+for at = 2, #ARGV - COMMON do
+  find(argument(at))
 end
-local count = tonumber(ARGV[11])
+local count = tonumber(argument(1))
 if count > 0 then
   local cursor = redis.call('HMGET', HEAD, 'scrub_instances', 'scrub_deadlines')
   local values = redis.call('HSCAN', INSTANCES, cursor[1] or '0', 'COUNT', count)

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Ends what is overdue, at most ARGV[11] of it, and begins the history of a service that has none.
+-- Ends what is overdue, at most argument 1 of it, and begins the history of a service that has none.
 --
 -- -> { 'OK' | 'DOUBT' | 'LATE', now, epoch, revision, nonce, milliseconds until the first deadline }
 if late() then
@@ -11,7 +11,7 @@ end
 if not keep_time() then
   return { 'DOUBT', now }
 end
-sweep(tonumber(ARGV[11]))
+sweep(tonumber(argument(1)))
 commit()
 local epoch_now, revision_now, nonce_now, due = state()
 return { 'OK', now, epoch_now, revision_now, nonce_now, due }

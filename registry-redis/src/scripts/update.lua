@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- Replaces an entry in place: ARGV[11..16] are id, token, incarnation, revision of the last acknowledged write, sequence and the entry. A sequence
+-- Replaces an entry in place: arguments 1 to 6 are id, token, incarnation, revision of the last acknowledged write, sequence and the entry. A sequence
 -- that is not above the entry's is an older write whose caller has gone on to a later one, or the same again. A sequence of 0 is of a caller
 -- who knows none.
 --
 -- -> { 'OK', now, revision, sequence } | { 'LOST', now } | { 'DOUBT' | 'LATE', now }
-local id, token, incarnation, acknowledged = ARGV[11], ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14])
-local sequence, entry = tonumber(ARGV[15]), ARGV[16]
+local id, token, incarnation, acknowledged = argument(1), argument(2), tonumber(argument(3)), tonumber(argument(4))
+local sequence, entry = tonumber(argument(5)), argument(6)
 if late() then
   return { 'LATE', now }
 end

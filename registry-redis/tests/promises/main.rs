@@ -3,10 +3,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a test")]
 
+mod absence;
 mod churn;
+mod clock;
 mod cluster;
+mod detection;
+mod history;
 mod outage;
+mod owner;
+mod refusal;
+mod restart;
+mod restricted;
 mod scale;
 mod security;
 mod sentinel;
 mod support;
+mod told;
+mod wiped;

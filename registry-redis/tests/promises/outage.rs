@@ -19,19 +19,6 @@ fn behind(proxy: &Proxy) -> RedisRegistry {
     registry(proxy.address())
 }
 
-/// Waits until the view is what a lookup gives, and is current.
-async fn converged(record: &Record, direct: &RedisRegistry, deadline: Instant) {
-    eventually("the view is what is there", deadline - Instant::now(), async || {
-        let listed = direct.lookup(&user()).await.unwrap();
-        let same = |told: &crate::support::Told| {
-            let view = told.view.as_ref()?;
-            (!told.stale && view.iter().eq(listed.iter())).then_some(())
-        };
-        record.told(same)
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_flaps_of_the_connection_lose_nothing_and_block_nothing() {
     let redis = Redis::start(server()).await.unwrap();
@@ -54,7 +41,7 @@ async fn twenty_flaps_of_the_connection_lose_nothing_and_block_nothing() {
     }
     let healed = Instant::now();
     assert!(proxy.counters().cut > 0, "no flap bit");
-    converged(&record, &direct, healed + HEALED).await;
+    record.until_equal(&direct, healed + HEALED).await;
     record.require_whole(&acknowledged);
     let update = timeout(HEALED, serving.update(weighing(1, 7)));
     update.await.expect("the registrar is not blocked").unwrap();
@@ -85,7 +72,7 @@ async fn after_a_black_hole_of_30_seconds_entry_and_view_are_right_within_3() {
         (direct.lookup(&user()).await.unwrap().len() == 2).then_some(())
     })
     .await;
-    converged(&record, &direct, healed + HEALED).await;
+    record.until_equal(&direct, healed + HEALED).await;
     eprintln!("right {:?} after healing", healed.elapsed());
     record.told(|told| assert_eq!(told.resets, [ResetCause::First], "nothing was lost, so nothing is reset"));
     direct.deregister(&other.lease).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use registry_core::{
     Change, Cursor, Instance, RegisterOptions, Registrar, RegistrarOptions, Registry, ResetCause, Revision,
-    ServiceName, Snapshot, Ttl, WatchEvent, fold,
+    ServiceName, Snapshot, Ttl, Watch, WatchEvent, fold,
 };
 use registry_redis::{RedisOptions, RedisRegistry};
 use registry_testing::servers::redis::{Redis, RedisOptions as ServerOptions, Reply};
@@ -20,8 +20,12 @@ pub(crate) fn user() -> ServiceName {
 }
 
 pub(crate) fn instance(n: usize) -> Instance {
+    instance_of(&user(), n)
+}
+
+pub(crate) fn instance_of(service: &ServiceName, n: usize) -> Instance {
     let endpoint = format!("10.{}.{}.{}:8080", n / 62_500, n / 250 % 250, n % 250 + 1);
-    Instance::builder(user()).endpoint(endpoint).build().unwrap()
+    Instance::builder(service.clone()).endpoint(endpoint).build().unwrap()
 }
 
 pub(crate) fn weighing(n: usize, weight: u32) -> Instance {
@@ -72,8 +76,12 @@ pub(crate) fn registry(address: impl ToString) -> RedisRegistry {
 }
 
 pub(crate) fn registrar(registry: &RedisRegistry, n: usize, secs: u64) -> Registrar {
+    registrar_of(registry, instance(n), secs)
+}
+
+pub(crate) fn registrar_of(registry: &RedisRegistry, instance: Instance, secs: u64) -> Registrar {
     let options = RegistrarOptions::default().with_ttl(ttl(secs));
-    Registrar::start(Arc::new(registry.clone()), instance(n), options)
+    Registrar::start(Arc::new(registry.clone()), instance, options)
 }
 
 /// Waits until `check` gives something.
@@ -106,14 +114,34 @@ pub(crate) struct Told {
     pub(crate) changes: Vec<(Revision, String)>,
     /// How many were deletions.
     pub(crate) deletions: usize,
+    /// Ids that left the view, by a change or a `Reset`, and when.
+    pub(crate) gone: Vec<(String, Instant)>,
+    /// Revisions that were left out before these changes: each change has a revision of its own, so that is a silent gap.
+    pub(crate) holes: Vec<Revision>,
     pub(crate) view: Option<Snapshot>,
     pub(crate) cursor: Option<Cursor>,
     pub(crate) stale: bool,
 }
 
+impl Told {
+    fn note_gone(&mut self, before: Option<&Snapshot>) {
+        let (Some(before), Some(view)) = (before, &self.view) else { return };
+        if before.revision() == view.revision() && before.epoch() == view.epoch() {
+            return;
+        }
+        let left = before.iter().filter(|entry| view.get(entry.id()).is_none());
+        self.gone.extend(left.map(|entry| (entry.id().to_string(), Instant::now())));
+    }
+}
+
 impl Record {
     pub(crate) async fn start(registry: &RedisRegistry) -> Self {
-        let record = Self::begin(registry);
+        Self::of(registry, &user()).await
+    }
+
+    /// Of any service.
+    pub(crate) async fn of(registry: &RedisRegistry, service: &ServiceName) -> Self {
+        let record = Self::watching(registry.watch(service, None), None);
         eventually("the first snapshot", PATIENCE, async || {
             record.told(|told| told.view.is_some().then_some(()))
         })
@@ -122,16 +150,37 @@ impl Record {
     }
 
     pub(crate) fn begin(registry: &RedisRegistry) -> Self {
-        let mut watch = registry.watch(&user(), None);
-        let told = Arc::new(Mutex::new(Told::default()));
+        Self::watching(registry.watch(&user(), None), None)
+    }
+
+    /// Goes on from what an earlier watch or a lookup has told.
+    pub(crate) fn resume(registry: &RedisRegistry, from: Snapshot) -> Self {
+        Self::watching(registry.watch(from.service(), Some(from.cursor())), Some(from))
+    }
+
+    fn watching(mut watch: Watch, from: Option<Snapshot>) -> Self {
+        // What is resumed is stale until it is proven current.
+        let told = Told {
+            cursor: from.as_ref().map(Snapshot::cursor),
+            stale: from.is_some(),
+            view: from,
+            ..Told::default()
+        };
+        let told = Arc::new(Mutex::new(told));
         let shared = Arc::clone(&told);
         let task = tokio::spawn(async move {
             while let Some(event) = watch.next().await {
                 let mut told = shared.lock().unwrap();
                 match &event {
-                    WatchEvent::Reset { cause, .. } => told.resets.push(*cause),
+                    WatchEvent::Reset { cause, .. } => {
+                        told.stale = false;
+                        told.resets.push(*cause);
+                    }
                     WatchEvent::Changes(batch) => {
                         let at = batch.cursor.revision();
+                        if told.cursor.is_some_and(|last| last.revision().get() + 1 != at.get()) {
+                            told.holes.push(at);
+                        }
                         for change in &batch.changes {
                             told.deletions += usize::from(matches!(change, Change::Delete { .. }));
                             let id = match change {
@@ -147,7 +196,9 @@ impl Record {
                     _ => {}
                 }
                 told.cursor = event.cursor().or(told.cursor);
+                let before = told.view.clone();
                 fold(&mut told.view, &event);
+                told.note_gone(before.as_ref());
             }
         });
         Self { told, task }
@@ -164,6 +215,20 @@ impl Record {
             self.told(|told| told.view.as_ref().is_some_and(|view| view.revision() >= revision).then_some(()))
         };
         eventually(&what, within, there).await;
+    }
+
+    /// Waits until the view is what a lookup gives, and is current.
+    pub(crate) async fn until_equal(&self, direct: &RedisRegistry, deadline: Instant) {
+        eventually("the view is what is there", deadline - Instant::now(), async || {
+            let listed = direct.lookup(&user()).await.ok()?;
+            let same = |told: &Told| {
+                let view = told.view.as_ref()?;
+                (!told.stale && view.iter().eq(listed.iter())).then_some(())
+            };
+            self.told(same)
+        })
+        .await;
+        self.told(|told| assert!(told.holes.is_empty(), "left out without a word: {:?}", told.holes));
     }
 
     /// Requires that every change acknowledged was told, none twice, in order, without a `Reset` after the first.
