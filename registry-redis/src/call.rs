@@ -33,6 +33,9 @@ impl Call<'_> {
     fn args(&self, link: &Link) -> Vec<Vec<u8>> {
         let options = &self.connection.options();
         let patience = self.deadline.saturating_duration_since(Instant::now()).as_millis();
+        // Rather too short than too long: what comes too late is asked for again by those who still wait.
+        let unsure = u128::try_from(link.time_within()).unwrap_or_default();
+        let patience = patience.saturating_sub(unsure).max(patience / 2);
         let flags = format!("{}{}", if self.sure { "s" } else { "" }, if self.doubtful { "g" } else { "" });
         let watched = link.watched();
         let mut args: Vec<Vec<u8>> = vec![

@@ -219,6 +219,11 @@ impl Link {
         self.since_made() + self.clock().offset
     }
 
+    /// How many milliseconds that may be off, as far as can be told.
+    pub(crate) fn time_within(&self) -> i64 {
+        self.clock().within.unwrap_or(0)
+    }
+
     /// The server said that it was `now` in answer to what was asked at `sent`.
     pub(crate) fn tell_time(&self, sent: Instant, now: i64) {
         let round_trip = i64::try_from(sent.elapsed().as_millis()).unwrap_or(i64::MAX);

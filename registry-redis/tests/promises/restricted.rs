@@ -106,7 +106,7 @@ async fn without_info_everything_works_and_little_is_claimed() {
 async fn without_config_everything_works_and_how_often_files_are_synced_is_not_claimed() {
     let redis = Redis::start(restricted(&["-config"])).await.unwrap();
     let guarantees = works(&redis, as_user).await;
-    assert_eq!(guarantees.durability, Durability::ProcessCrash);
+    assert_eq!(guarantees.durability, Durability::Window);
     assert!(guarantees.linearizable_reads);
 }
 
@@ -116,7 +116,7 @@ async fn where_config_has_no_name_everything_works_and_how_often_files_are_synce
     let unknown = redis.command(&["CONFIG", "GET", "save"]).await.unwrap_err();
     assert!(unknown.to_string().contains("unknown command"), "{unknown}");
     let guarantees = works(&redis, as_anybody).await;
-    assert_eq!(guarantees.durability, Durability::ProcessCrash);
+    assert_eq!(guarantees.durability, Durability::Window);
     assert!(guarantees.linearizable_reads);
 }
 
