@@ -1,5 +1,7 @@
 //! A call of a script: what the script is told beside its own arguments, and the wait for replicas.
 
+use std::time::Duration;
+
 use redis::{ErrorKind as Kind, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 use registry_core::{Error, ErrorKind, Incarnation, Operation};
 use tokio::time::Instant;
@@ -8,7 +10,17 @@ use crate::connection::{Connection, Request};
 use crate::error::{classify, failure};
 use crate::layout::Keys;
 use crate::link::Link;
+use crate::options::Wait;
 use crate::script::Script;
+
+/// Why a service could not be written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trouble {
+    /// There was no answer: it may be our own network.
+    Unanswered,
+    /// The server said that it writes nothing for anybody.
+    Refused,
+}
 
 /// The log of a service holds at most so many bytes.
 const LOG_BYTES: usize = 16 << 20;
@@ -22,26 +34,40 @@ pub(crate) struct Call<'a> {
     pub(crate) deadline: Instant,
     /// Everything that can be known about refused writes is known.
     pub(crate) sure: bool,
-    /// Writes to this service were refused, or went unanswered.
-    pub(crate) doubtful: bool,
+    /// What has happened to writes to this service since the last that succeeded.
+    pub(crate) trouble: Option<Trouble>,
+    /// How often it came too late already.
+    pub(crate) tries: u32,
     /// It is acknowledged only when replicas have it.
     pub(crate) waits: bool,
 }
 
 impl Call<'_> {
+    /// For how long it may be done after it was sent; longer each time it was too late.
+    fn patience(&self, stall_after: Duration) -> Duration {
+        stall_after.saturating_mul(1 << self.tries)
+    }
+
     /// What the scripts expect before their own arguments; see `scripts/common.lua`.
     fn args(&self, link: &Link) -> Vec<Vec<u8>> {
         let options = &self.connection.options();
         let patience = self.deadline.saturating_duration_since(Instant::now()).as_millis();
+        // A copy that may be sent again on another connection must not be done after that one.
+        let patience = patience.min(self.patience(self.connection.options().stall_after).as_millis());
         // Rather too short than too long: what comes too late is asked for again by those who still wait.
         let unsure = u128::try_from(link.time_within()).unwrap_or_default();
         let patience = patience.saturating_sub(unsure).max(patience / 2);
-        let flags = format!("{}{}", if self.sure { "s" } else { "" }, if self.doubtful { "g" } else { "" });
+        let trouble = match self.trouble {
+            Some(Trouble::Refused) => "g",
+            Some(Trouble::Unanswered) => "u",
+            None => "",
+        };
+        let flags = format!("{}{trouble}", if self.sure { "s" } else { "" });
         let watched = link.watched();
         let mut args: Vec<Vec<u8>> = vec![
             link.server_time().to_string().into(),
             patience.to_string().into(),
-            link.facts.run.clone().into(),
+            link.run.clone().into(),
             link.started.to_string().into(),
             link.refused().to_string().into(),
             Incarnation::now().to_string().into(),
@@ -49,6 +75,7 @@ impl Call<'_> {
             format!("{:016x}", self.connection.draw()).into(),
             options.history.to_string().into(),
             LOG_BYTES.to_string().into(),
+            link.time_within().to_string().into(),
             watched.since.to_string().into(),
             watched.forward.to_string().into(),
         ];
@@ -79,11 +106,38 @@ impl Request for Call<'_> {
             return self.once(link, asking).await;
         };
         // `WAIT` stops its connection, and counts what was written on it.
-        let node = self.connection.topology().node_at(&link.address);
-        let held = node.waited().await.map_err(|error| RedisError::from(std::io::Error::other(error)))?;
+        let member = self.connection.topology().node_at(&link.address);
+        let held = member.waited().await.map_err(|error| RedisError::from(std::io::Error::other(error)))?;
         let Some(link) = held.as_ref() else {
             return Err(RedisError::from(std::io::Error::other("no connection")));
         };
+        // Given up in the middle, its answers would be taken for those of the next.
+        let mut unfinished = Unfinished(Some(link));
+        let outcome = self.once_and_wait(link, asking, wait).await;
+        unfinished.0 = None;
+        outcome
+    }
+
+    fn stall(&self, stall_after: Duration) -> Duration {
+        let wait =
+            self.connection.options().wait.filter(|_| self.waits).map_or(Duration::ZERO, |wait| wait.timeout);
+        self.patience(stall_after).saturating_add(wait)
+    }
+}
+
+/// Gives a connection up unless what was asked on it has been answered.
+struct Unfinished<'a>(Option<&'a Link>);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(link) = self.0 {
+            link.give_up();
+        }
+    }
+}
+
+impl Call<'_> {
+    async fn once_and_wait(&self, link: &Link, asking: bool, wait: Wait) -> RedisResult<Value> {
         let answer = self.once(link, asking).await?;
         let mut count = cmd("WAIT");
         count.arg(wait.replicas).arg(u64::try_from(wait.timeout.as_millis()).unwrap_or(u64::MAX).max(1));

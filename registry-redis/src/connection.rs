@@ -1,6 +1,6 @@
 //! Requests to whichever server has a service, through redirections, fail-overs and connections that fall silent.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::address::Address;
 use crate::answer::Answer;
-use crate::call::{Call, classify_call};
+use crate::call::{Call, Trouble, classify_call};
 use crate::error::{classify, failure, is_passing};
 use crate::layout::Keys;
 use crate::link::Link;
@@ -39,12 +39,17 @@ pub(crate) struct Connection {
     seed: u64,
     calls: AtomicU64,
     /// Services that could not be written to since they last were.
-    refused: Mutex<BTreeSet<ServiceName>>,
+    troubled: Mutex<BTreeMap<ServiceName, Trouble>>,
 }
 
 /// One request: what is sent, perhaps anew and elsewhere.
 pub(crate) trait Request: Sync {
     fn send(&self, link: &Link, asking: bool) -> impl Future<Output = RedisResult<Value>> + Send;
+
+    /// How long to wait for an answer before another connection is tried.
+    fn stall(&self, stall_after: Duration) -> Duration {
+        stall_after
+    }
 }
 
 impl Connection {
@@ -54,7 +59,7 @@ impl Connection {
             options,
             seed: OwnerToken::random().as_u128() as u64,
             calls: AtomicU64::new(0),
-            refused: Mutex::default(),
+            troubled: Mutex::default(),
         })
     }
 
@@ -78,6 +83,23 @@ impl Connection {
             .await?
             .map_err(|error| classify(operation, error))?;
         Ok(value)
+    }
+
+    /// A connection to the server that has `slot`, for requests that only one process can answer.
+    pub(crate) async fn pinned(&self, operation: Operation, slot: u16) -> Result<Arc<Link>> {
+        let member = self.topology.node(slot).await.map_err(|error| error.with_operation(operation))?;
+        member.link().await.map_err(|error| error.with_operation(operation))
+    }
+
+    /// One command on that connection, and nowhere else.
+    pub(crate) async fn on(&self, operation: Operation, link: &Link, command: &Cmd) -> Result<Value> {
+        match tokio::time::timeout(self.options.request_timeout, link.request(command)).await {
+            Ok(answer) => answer.map_err(|error| classify(operation, error)),
+            Err(_) => {
+                link.give_up();
+                Err(too_slow(operation, &self.options))
+            }
+        }
     }
 
     /// A script about `service`; its answer without the first two parts, which say how it went and when.
@@ -112,21 +134,22 @@ impl Connection {
     ) -> Result<Answer> {
         let keys = self.keys(service);
         let deadline = later(Instant::now(), self.options.request_timeout);
-        let (mut sure, mut tries) = (false, 0);
+        let (mut sure, mut tries) = (false, 0_u32);
         loop {
-            let doubtful = !script.reads && self.is_refused(service);
-            let call = Call { connection: self, keys: &keys, script, args, deadline, sure, doubtful, waits };
+            let trouble = self.trouble(service).filter(|_| !script.reads);
+            let call =
+                Call { connection: self, keys: &keys, script, args, deadline, sure, trouble, tries, waits };
             let outcome = self.send(operation, keys.slot, deadline, &call).await;
             let (value, link) = match outcome {
                 Ok(Ok(answered)) => answered,
                 Ok(Err(error)) => {
-                    if !script.reads {
-                        self.note_refused(service);
+                    if let Some(trouble) = trouble_of(&error).filter(|_| !script.reads) {
+                        self.note(service, trouble);
                     }
                     return Err(classify_call(operation, error));
                 }
                 Err(error) => {
-                    self.note_refused(service);
+                    self.note(service, trouble_of_connecting(&error));
                     return Err(error);
                 }
             };
@@ -147,8 +170,8 @@ impl Connection {
                     sure = true;
                 }
                 _ => {
-                    if doubtful {
-                        self.lock_refused().remove(service);
+                    if trouble.is_some() {
+                        self.lock_troubled().remove(service);
                     }
                     return Ok(answer);
                 }
@@ -284,13 +307,18 @@ impl Connection {
         asking: bool,
     ) -> Result<RedisResult<(Value, Arc<Link>)>> {
         let mut link = node.link().await?;
+        if link.is_to_learn() {
+            let link = Arc::clone(&link);
+            tokio::spawn(async move { link.learn_again().await });
+        }
+        let mut patience = request.stall(self.options.stall_after);
         loop {
             let another = {
                 let mut answer = pin!(request.send(&link, asking));
                 loop {
                     tokio::select! {
                         answer = &mut answer => return Ok(answer.map(|value| (value, Arc::clone(&link)))),
-                        () = sleep(self.options.stall_after) => {}
+                        () = sleep(patience) => {}
                     }
                     tokio::select! {
                         answer = &mut answer => return Ok(answer.map(|value| (value, Arc::clone(&link)))),
@@ -300,6 +328,8 @@ impl Connection {
             };
             link.give_up();
             link = another;
+            // It may be slow and not gone: copies must not pile up there.
+            patience = patience.saturating_mul(2);
         }
     }
 
@@ -311,19 +341,20 @@ impl Connection {
         }
     }
 
-    fn is_refused(&self, service: &ServiceName) -> bool {
-        self.lock_refused().contains(service)
+    fn trouble(&self, service: &ServiceName) -> Option<Trouble> {
+        self.lock_troubled().get(service).copied()
     }
 
-    fn note_refused(&self, service: &ServiceName) {
-        let mut refused = self.lock_refused();
-        if refused.len() < REMEMBERED {
-            refused.insert(service.clone());
+    fn note(&self, service: &ServiceName, trouble: Trouble) {
+        let mut troubled = self.lock_troubled();
+        if troubled.len() < REMEMBERED || troubled.contains_key(service) {
+            let known = troubled.entry(service.clone()).or_insert(trouble);
+            *known = trouble.max(*known);
         }
     }
 
-    fn lock_refused(&self) -> std::sync::MutexGuard<'_, BTreeSet<ServiceName>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_troubled(&self) -> std::sync::MutexGuard<'_, BTreeMap<ServiceName, Trouble>> {
+        self.troubled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Connects to a server that has services.
@@ -333,6 +364,11 @@ impl Connection {
             .await?
             .map(drop)
             .map_err(|error| classify(Operation::Connect, error))
+    }
+
+    /// What tells our writes from those of other clients.
+    pub(crate) fn writer(&self) -> Vec<u8> {
+        format!("{:x}", self.seed >> 16).into_bytes()
     }
 
     /// Randomness that no other call has.
@@ -358,6 +394,19 @@ impl Request for Cmd {
         both.add_command(cmd("ASKING")).add_command(self.clone());
         link.pipeline(&both, 2).await
     }
+}
+
+/// What an answer to a write says about others' writes. A full memory says nothing: heartbeats need none.
+fn trouble_of(error: &RedisError) -> Option<Trouble> {
+    if matches!(error.code(), Some("MISCONF" | "NOREPLICAS")) || is_passing(error) {
+        return Some(Trouble::Refused);
+    }
+    crate::error::breaks_connection(error).then_some(Trouble::Unanswered)
+}
+
+fn trouble_of_connecting(error: &Error) -> Trouble {
+    let answer = std::error::Error::source(error).and_then(|source| source.downcast_ref::<RedisError>());
+    answer.and_then(trouble_of).unwrap_or(Trouble::Unanswered)
 }
 
 fn too_slow(operation: Operation, options: &RedisOptions) -> Error {

@@ -8,7 +8,7 @@ use registry_core::{AfterDisruption, Durability, GapDetection, Guarantees, Revis
 
 use crate::address::Address;
 use crate::link::text;
-use crate::options::Wait;
+use crate::options::{RedisOptions, Wait};
 
 /// From `INFO`, and from `CONFIG GET` where that is allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(crate) struct Facts {
     pub(crate) up: Option<Duration>,
     pub(crate) role: String,
     pub(crate) loading: bool,
-    /// How many writes were refused so far: no memory, a failed background save, too few replicas.
+    /// How many writes were refused so far to everybody: a failed background save, too few replicas.
     pub(crate) refused: u64,
     pub(crate) replicas: u32,
     append_only: bool,
@@ -38,7 +38,8 @@ impl Facts {
         let mut lines = BTreeMap::new();
         let mut refused = 0;
         for (name, value) in info.lines().filter_map(|line| line.trim_end().split_once(':')) {
-            if matches!(name, "errorstat_OOM" | "errorstat_MISCONF" | "errorstat_NOREPLICAS") {
+            // Not those for want of memory, which hinder no heartbeat.
+            if matches!(name, "errorstat_MISCONF" | "errorstat_NOREPLICAS") {
                 refused +=
                     value.strip_prefix("count=").and_then(|count| count.parse::<u64>().ok()).unwrap_or(0);
             }
@@ -115,6 +116,8 @@ impl Facts {
             let all_have_it = wait.is_some_and(|wait| wait.replicas >= self.replicas.max(1));
             return match (self.append_only && at_once, all_have_it) {
                 (true, true) => Durability::ProcessCrash,
+                // A primary that is back, empty, before it is replaced takes its replicas along.
+                _ if !self.append_only && !self.saves => Durability::None,
                 _ => Durability::Window,
             };
         }
@@ -127,7 +130,8 @@ impl Facts {
     }
 
     /// What can be promised; `replicated`: whether there may be a fail-over.
-    pub(crate) fn guarantees(&self, replicated: bool, wait: Option<Wait>) -> Guarantees {
+    pub(crate) fn guarantees(&self, replicated: bool, options: &RedisOptions) -> Guarantees {
+        let wait = options.wait;
         let replicated = replicated || self.replicas > 0 || !self.is_told();
         let durability = self.durability(replicated, wait);
         // What is gone with the server, or with a primary that had not passed it on, was listed for less than its TTL.
@@ -144,7 +148,7 @@ impl Facts {
             .with_after_disruption(after_disruption)
             .with_min_ttl(min_ttl(wait))
             .with_durability(durability)
-            .with_convergence(CONVERGENCE)
+            .with_convergence(convergence(options))
             .with_gap_detection(GapDetection::Always)
     }
 }
@@ -155,8 +159,14 @@ pub(crate) fn min_ttl(wait: Option<Wait>) -> Ttl {
     Ttl::new(least.clamp(Ttl::MIN.get(), Ttl::MAX.get())).unwrap_or(Ttl::MIN)
 }
 
+/// A connection that is silent is noticed, another one is made, and a watch that was refused before has waited before it asks again.
+fn convergence(options: &RedisOptions) -> Duration {
+    let waits = options.resume.backoff.cap.max(options.resume.slow_backoff.cap);
+    let found = options.stall_after.saturating_add(options.connect_timeout).saturating_add(waits);
+    found.saturating_add(Duration::from_secs(1))
+}
+
 const EXPIRY_BOUND: Duration = Duration::from_millis(500);
-const CONVERGENCE: Duration = Duration::from_secs(4);
 
 #[cfg(test)]
 mod tests {
@@ -194,7 +204,9 @@ mod tests {
             (two, true, wait(2), Durability::ProcessCrash),
             (later, true, wait(2), Durability::Window),
         ] {
-            let claimed = facts.guarantees(replicated, wait);
+            let mut options = RedisOptions::standalone("h");
+            options.wait = wait;
+            let claimed = facts.guarantees(replicated, &options);
             assert_eq!(claimed.durability, durability, "{facts:?} {replicated} {wait:?}");
         }
     }
@@ -202,7 +214,8 @@ mod tests {
     #[test]
     fn of_a_server_that_tells_nothing_little_is_claimed() {
         for facts in [Facts::default(), Facts { saves: true, ..facts(true, "always") }] {
-            let claimed = Facts { run: String::new(), ..facts }.guarantees(false, None);
+            let claimed =
+                Facts { run: String::new(), ..facts }.guarantees(false, &RedisOptions::standalone("h"));
             assert_eq!(claimed.durability, Durability::None);
             assert_eq!(claimed.after_disruption, AfterDisruption::MayExpireEarly);
             assert!(!claimed.linearizable_reads, "there may be replicas");
@@ -219,7 +232,7 @@ mod tests {
         facts.add_config(&Value::Array(vec![bulk("save"), bulk(""), bulk("appendfsync"), bulk("always")]));
         facts.add_config(&Value::Nil);
         assert_eq!((facts.run.as_str(), facts.role.as_str()), ("abc", "master"));
-        assert_eq!((facts.refused, facts.replicas), (7, 2));
+        assert_eq!((facts.refused, facts.replicas), (4, 2));
         assert!(!facts.evicts() && !facts.saves && facts.append_only);
         assert_eq!(facts.sync.as_deref(), Some("always"));
     }

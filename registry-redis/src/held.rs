@@ -84,8 +84,13 @@ impl HeldLeases {
         });
     }
 
+    /// It was given up. What was written is still counted, so that a later registration by the same token is known to be later.
     pub(crate) fn forget(&self, lease: &Lease) {
-        self.with(|state| state.leases.remove(&key(lease)));
+        self.with(|state| {
+            if let Some(held) = state.leases.get_mut(&key(lease)) {
+                held.acknowledged = 0;
+            }
+        });
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {

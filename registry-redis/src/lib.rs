@@ -88,8 +88,8 @@
 //! ```
 //!
 //! Further: `+select` for another database than 0, `+wait` with [`wait`](RedisOptions::wait), `+cluster|slots +asking` in a cluster; on the Sentinels
-//! `-@all +sentinel|get-master-addr-by-name`. Without `info` and `config|get` everything works, but less is claimed, and restarts are noticed less surely. Who may
-//! not write sees what others have ended.
+//! `-@all +sentinel|get-master-addr-by-name`. Without `info` and `config|get` everything works, but less is claimed, and restarts are noticed less surely; without `spublish` changes
+//! are told only when a watch looks. Who may not write sees what others have ended.
 //!
 //! Passwords, certificates and keys are a [`Material`]: given, in a file, or fetched, and read anew for every connection, so that they can be replaced without a
 //! restart. What Redis refuses is [`Unauthenticated`](registry_core::ErrorKind::Unauthenticated) and not shown again for 1 s, later up to 5 s.

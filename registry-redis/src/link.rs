@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
@@ -28,8 +29,12 @@ pub(crate) struct Link {
     /// When the process that answers was started, by its own clock; 0 where it does not tell.
     pub(crate) started: i64,
     refused: AtomicU64,
-    /// What the server said of itself when this was connected.
-    pub(crate) facts: Facts,
+    /// What the server said of itself last.
+    facts: Mutex<Facts>,
+    /// When it said so.
+    learnt: Mutex<Instant>,
+    /// Which process answers.
+    pub(crate) run: String,
     broken: AtomicBool,
 }
 
@@ -71,6 +76,9 @@ impl Clock {
 
 /// So many milliseconds clocks may drift apart between two answers.
 const DRIFT: i64 = 50;
+
+/// What a server says of itself is asked for again after this time, while it is used.
+const FRESH: Duration = Duration::from_secs(10);
 
 /// What a link is for.
 pub(crate) enum Use {
@@ -134,7 +142,9 @@ impl Link {
             clock: Mutex::default(),
             started: 0,
             refused: AtomicU64::new(0),
-            facts: Facts::default(),
+            facts: Mutex::default(),
+            learnt: Mutex::new(Instant::now()),
+            run: String::new(),
             broken: AtomicBool::new(false),
         };
         if requests {
@@ -146,35 +156,61 @@ impl Link {
     /// Asks who is there and what time it is.
     async fn learn(&mut self) -> Result<()> {
         let failed = |error| refused_connection(&self.address, error);
-        let info = self.send(cmd("INFO")).await.map_err(failed)?;
-        let mut facts = match text(&info) {
-            Some(text) => Facts::of_info(&text),
-            // Without the right to ask nothing is known, and little is claimed.
-            None => Facts::default(),
-        };
+        let facts = self.ask_facts().await.map_err(failed)?;
         if !facts.role.is_empty() && facts.role != "master" {
             let message = format!("{} is no primary", self.address);
             return Err(failure(ErrorKind::Unavailable, Operation::Connect, message));
         }
         if facts.loading {
+            let loading = redis::make_extension_error("LOADING".into(), Some("it reads its data".into()));
             let message = format!("{} is loading its data", self.address);
-            return Err(failure(ErrorKind::Unavailable, Operation::Connect, message));
+            return Err(failure(ErrorKind::Unavailable, Operation::Connect, message).with_source(loading));
         }
-        let mut config = cmd("CONFIG");
-        config.arg("GET").arg("appendfsync").arg("no-appendfsync-on-rewrite").arg("save");
-        let configured = self.send(config).await.map_err(failed)?;
-        facts.add_config(&configured);
         facts.warn_of_eviction(&self.address);
-        self.refused = AtomicU64::new(facts.refused);
-        self.facts = facts;
         let sent = Instant::now();
         let time = self.send(cmd("TIME")).await.map_err(failed)?;
         if let Some(now) = millis(&time) {
             self.tell_time(sent, now);
-            let up = self.facts.up.and_then(|up| i64::try_from(up.as_millis()).ok());
+            let up = facts.up.and_then(|up| i64::try_from(up.as_millis()).ok());
             self.started = up.map_or(0, |up| now - up);
         }
+        self.run.clone_from(&facts.run);
+        self.refused = AtomicU64::new(facts.refused);
+        self.facts = Mutex::new(facts);
         Ok(())
+    }
+
+    async fn ask_facts(&self) -> RedisResult<Facts> {
+        // Without the right to ask nothing is known, and little is claimed.
+        let mut facts =
+            text(&self.send(cmd("INFO")).await?).map(|info| Facts::of_info(&info)).unwrap_or_default();
+        let mut config = cmd("CONFIG");
+        config.arg("GET").arg("appendfsync").arg("no-appendfsync-on-rewrite").arg("save");
+        facts.add_config(&self.send(config).await?);
+        Ok(facts)
+    }
+
+    /// Whether what the server said of itself is so old that it is to be asked again; the first who asks is told so.
+    pub(crate) fn is_to_learn(&self) -> bool {
+        let mut learnt = self.learnt.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = learnt.elapsed() > FRESH;
+        if old {
+            *learnt = Instant::now();
+        }
+        old
+    }
+
+    /// Asks the server again what it is.
+    pub(crate) async fn learn_again(&self) {
+        if let Ok(facts) = self.ask_facts().await {
+            self.refused.fetch_max(facts.refused, Ordering::Relaxed);
+            *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = facts;
+        }
+    }
+
+    /// What the server said of itself last.
+    pub(crate) fn facts(&self) -> Facts {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// One command; an error of the server is an error, save that what the server refuses to tell while connecting is `Nil`.
@@ -267,10 +303,7 @@ impl Drop for Link {
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link")
-            .field("address", &self.address)
-            .field("run", &self.facts.run)
-            .finish_non_exhaustive()
+        f.debug_struct("Link").field("address", &self.address).field("run", &self.run).finish_non_exhaustive()
     }
 }
 

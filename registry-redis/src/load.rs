@@ -201,7 +201,9 @@ impl RedisRegistry {
         if state.values <= page {
             read.all(&state.entries);
         } else {
-            self.scan(&mut read, operation).await?;
+            if !self.scan(&mut read, operation).await? {
+                return Ok(Err(Again::Now));
+            }
             // Whatever changed meanwhile is in the log.
             loop {
                 match log::after(self.connection(), service, at, operation).await? {
@@ -231,12 +233,19 @@ impl RedisRegistry {
         Ok(Ok(Snapshot::new(service.clone(), at, read.entries.into_values()).with_skipped(skipped)))
     }
 
-    async fn scan(&self, read: &mut Reading<'_>, operation: Operation) -> Result<()> {
+    /// Reads page by page, all from one process: the cursors of another mean something else. False when it could not be read to its end there.
+    async fn scan(&self, read: &mut Reading<'_>, operation: Operation) -> Result<bool> {
         let keys = self.connection().keys(read.service);
+        let link = self.connection().pinned(operation, keys.slot).await?;
         let mut cursor = b"0".to_vec();
         loop {
             let scan = keys.scan(&cursor, self.options().page);
-            let answer = self.connection().command(operation, keys.slot, scan).await?;
+            let answer = match self.connection().on(operation, &link, &scan).await {
+                Ok(answer) => answer,
+                // It has gone, or has given the service away.
+                Err(error) if error.kind() == ErrorKind::Unavailable => return Ok(false),
+                Err(error) => return Err(error),
+            };
             let parts = answer.as_sequence().unwrap_or_default();
             let (Some(Value::BulkString(next)), Some(page)) =
                 (parts.first(), parts.get(1).and_then(Value::as_sequence))
@@ -245,7 +254,7 @@ impl RedisRegistry {
             };
             read.all(page);
             if next == b"0" {
-                return Ok(());
+                return Ok(true);
             }
             cursor.clone_from(next);
         }

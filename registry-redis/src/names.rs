@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use redis::{Value, cmd};
-use registry_core::{Incarnation, Operation, Result, ServiceName};
+use registry_core::{ErrorKind, Incarnation, Operation, Result, ServiceName};
 use tokio::time::Instant;
 
 use crate::layout;
@@ -76,7 +76,14 @@ impl RedisRegistry {
     pub(crate) async fn names(&self, prefix: &str) -> Result<Vec<ServiceName>> {
         let listed = self.listed(prefix).await?;
         let looks = stream::iter(listed).map(|(name, touched)| async move {
-            let there = self.has_instances(&name).await?;
+            let there = match self.has_instances(&name).await {
+                // What others wrote there is no reason to hide the other services.
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    tracing::warn!(service = %name, %error, "skipped a service that cannot be read");
+                    return Ok(None);
+                }
+                there => there?,
+            };
             if !there {
                 self.forget(&name, touched).await;
             }

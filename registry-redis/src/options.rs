@@ -276,6 +276,12 @@ impl RedisOptions {
                 return Err(Error::invalid(field, format!("is {timeout:?}, must be 1 ms or more")));
             }
         }
+        if let Some(wait) = self.wait
+            && wait.timeout.saturating_mul(2) > self.request_timeout
+        {
+            let reason = format!("is {:?}, must be half of the request timeout or less", wait.timeout);
+            return Err(Error::invalid("wait timeout", reason));
+        }
         if self.check_interval < Duration::from_millis(10) || self.check_interval > Duration::from_secs(1) {
             let reason = format!("is {:?}, must be 10 ms to 1 s", self.check_interval);
             return Err(Error::invalid("check interval", reason));

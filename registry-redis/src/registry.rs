@@ -34,8 +34,8 @@ struct Shared {
     held: HeldLeases,
     malformed: Malformed,
     touched: Touched,
-    /// What was last told by a server.
-    facts: Mutex<Option<Facts>>,
+    /// What the servers have told last.
+    facts: Mutex<Vec<Facts>>,
 }
 
 impl RedisRegistry {
@@ -143,15 +143,14 @@ impl Registry for RedisRegistry {
     fn guarantees(&self) -> Guarantees {
         let topology = self.connection().topology();
         let mut facts = self.shared.facts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(link) = topology.present() {
-            *facts = Some(link.facts.clone());
+        let present = topology.present();
+        if !present.is_empty() {
+            *facts = present.iter().map(|link| link.facts()).collect();
         }
-        match &*facts {
-            Some(facts) => {
-                facts.guarantees(topology.fails_over() || facts.role.is_empty(), self.shared.options.wait)
-            }
-            None => Facts::default().guarantees(true, None),
-        }
+        let claims = |facts: &Facts| facts.guarantees(topology.fails_over(), self.options());
+        let weakest =
+            facts.iter().map(claims).min_by_key(|claim| (claim.durability, claim.linearizable_reads));
+        weakest.unwrap_or_else(|| claims(&Facts::default()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which server to ask: the one there is, the one the Sentinels name, or the one that has the slot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub(crate) struct Topology {
     options: Arc<RedisOptions>,
     kind: Kind,
     nodes: Mutex<BTreeMap<Address, Arc<Member>>>,
+    /// Connections for questions, to Sentinels and to nodes that are not used otherwise.
+    questions: Mutex<BTreeMap<Address, Arc<Link>>>,
     known: Mutex<Known>,
     /// Held while servers are asked, by one for all.
     asking: tokio::sync::Mutex<Failures>,
@@ -63,6 +65,7 @@ impl Topology {
             options,
             kind,
             nodes: Mutex::default(),
+            questions: Mutex::default(),
             known: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
         })
@@ -98,10 +101,14 @@ impl Topology {
         Arc::clone(node)
     }
 
-    /// Any connection there is, to learn from what its server says of itself.
-    pub(crate) fn present(&self) -> Option<Arc<Link>> {
+    /// The connections there are to servers that have services, to learn from what they say of themselves.
+    pub(crate) fn present(&self) -> Vec<Arc<Link>> {
+        let owners: BTreeSet<Address> = match &self.kind {
+            Kind::Standalone(address) => BTreeSet::from([address.clone()]),
+            _ => self.lock().ranges.values().map(|(_, owner)| owner.clone()).collect(),
+        };
         let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        nodes.values().find_map(|node| node.present())
+        owners.iter().filter_map(|owner| nodes.get(owner)?.present()).collect()
     }
 
     /// An announced address, as it is reached from here.
@@ -173,6 +180,7 @@ impl Topology {
             }
             Kind::Cluster { seeds } => self.ask_nodes(seeds).await?,
         };
+        self.forget_others(&ranges);
         let mut known = self.lock();
         known.ranges = ranges;
         known.asked = Some(Instant::now());
@@ -180,42 +188,77 @@ impl Topology {
         Ok(())
     }
 
-    /// The first primary that a Sentinel names and that takes itself for one.
+    /// Lets go of nodes that have nothing any more and that nobody uses.
+    fn forget_others(&self, ranges: &BTreeMap<u16, (u16, Address)>) {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let serves = |address: &Address| ranges.values().any(|(_, owner)| owner == address);
+        nodes.retain(|address, node| serves(address) || Arc::strong_count(node) > 1);
+    }
+
+    /// The primary that most Sentinels name, and that takes itself for one. One that is cut off may name an old one for long.
     async fn ask_sentinels(&self, sentinels: &[Address], primary: &str) -> Result<Address> {
         let mut asked: FuturesUnordered<_> =
             sentinels.iter().map(|sentinel| self.ask_sentinel(sentinel, primary)).collect();
         let mut last = unavailable("no Sentinel is given");
-        let mut refused = Vec::new();
+        let mut named: Vec<(usize, Address)> = Vec::new();
         while let Some(answer) = asked.next().await {
-            let address = match answer {
-                Ok(address) => self.reached(address),
-                Err(error) => {
-                    last = error;
-                    continue;
-                }
-            };
-            if refused.contains(&address) {
-                continue;
+            match answer {
+                Ok(address) => match named.iter_mut().find(|(_, known)| *known == address) {
+                    Some((votes, _)) => *votes += 1,
+                    None => named.push((1, address)),
+                },
+                Err(error) => last = error,
             }
+            if named.iter().any(|(votes, _)| *votes > sentinels.len() / 2) {
+                break;
+            }
+        }
+        named.sort_by_key(|(votes, _)| std::cmp::Reverse(*votes));
+        for (_, address) in named {
+            let address = self.reached(address);
             match self.node_at(&address).link().await {
                 Ok(_) => return Ok(address),
-                Err(error) => {
-                    refused.push(address);
-                    last = error;
-                }
+                Err(error) => last = error,
             }
         }
         Err(last)
     }
 
+    /// A connection for questions, kept for the next.
+    async fn questions_to(&self, address: &Address, purpose: Use) -> Result<Arc<Link>> {
+        let known = self.lock_questions().get(address).filter(|link| !link.is_broken()).cloned();
+        if let Some(link) = known {
+            return Ok(link);
+        }
+        let link = Link::connect(address, &self.options, purpose).await?;
+        self.lock_questions().insert(address.clone(), Arc::clone(&link));
+        Ok(link)
+    }
+
+    /// One question, answered in time or not to be asked on that connection again.
+    async fn question(&self, link: &Arc<Link>, question: &redis::Cmd) -> Result<Value> {
+        match tokio::time::timeout(self.options.connect_timeout, link.request(question)).await {
+            Ok(answer) => answer.map_err(|error| {
+                let error = classify(Operation::Connect, error);
+                failure(error.kind(), Operation::Connect, format!("{}: {}", link.address, error.message()))
+                    .with_source(error)
+            }),
+            Err(_) => {
+                link.give_up();
+                Err(unavailable(format!("{} does not answer", link.address)))
+            }
+        }
+    }
+
+    fn lock_questions(&self) -> MutexGuard<'_, BTreeMap<Address, Arc<Link>>> {
+        self.questions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn ask_sentinel(&self, sentinel: &Address, primary: &str) -> Result<Address> {
-        let link = Link::connect(sentinel, &self.options, Use::Sentinel).await?;
+        let link = self.questions_to(sentinel, Use::Sentinel).await?;
         let mut question = cmd("SENTINEL");
         question.arg("get-master-addr-by-name").arg(primary);
-        let answer = tokio::time::timeout(self.options.connect_timeout, link.request(&question)).await;
-        let answer = answer
-            .map_err(|_| unavailable(format!("the Sentinel {sentinel} does not answer")))?
-            .map_err(|error| classify(Operation::Connect, error))?;
+        let answer = self.question(&link, &question).await?;
         let parts = answer.as_sequence().unwrap_or_default();
         let part = |at: usize| parts.get(at).and_then(text);
         match (part(0), part(1).and_then(|port| port.parse().ok())) {
@@ -251,14 +294,11 @@ impl Topology {
         let link = match node.present() {
             Some(link) => link,
             // It may be a replica, which knows the slots as well.
-            None => Link::connect(address, &self.options, Use::Questions).await?,
+            None => self.questions_to(address, Use::Questions).await?,
         };
         let mut question = cmd("CLUSTER");
         question.arg("SLOTS");
-        let answer = tokio::time::timeout(self.options.connect_timeout, link.request(&question)).await;
-        let answer = answer
-            .map_err(|_| unavailable(format!("{address} does not answer")))?
-            .map_err(|error| classify(Operation::Connect, error))?;
+        let answer = self.question(&link, &question).await?;
         let mut ranges = BTreeMap::new();
         for range in answer.as_sequence().unwrap_or_default() {
             let Some((first, last, owner)) = self.range(range, address) else { continue };

@@ -41,6 +41,7 @@ impl RedisRegistry {
                 claim.to_string().into(),
                 conflict.into(),
                 ttl.get().as_millis().to_string().into(),
+                self.connection().writer(),
                 sequence.to_string().into(),
                 stored.encode(),
             ];
@@ -88,6 +89,7 @@ impl RedisRegistry {
             token(lease),
             lease.incarnation().to_string().into(),
             self.held().acknowledged(lease).to_string().into(),
+            self.connection().writer(),
             self.held().next(lease).to_string().into(),
             stored.encode(),
         ];

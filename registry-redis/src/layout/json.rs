@@ -69,7 +69,8 @@ fn split(value: &[u8]) -> Option<(Header<'_>, &[u8])> {
     let mut words = line.split(' ');
     let mut number = || words.next()?.parse::<u64>().ok();
     let (modified, created, incarnation) = (number()?, number()?, number()?);
-    let sum = words.nth(3)?;
+    // Token, TTL, writer and sequence are for the scripts.
+    let sum = words.nth(4)?;
     let header = Header { modified, created, incarnation, sum };
     let whole =
         words.next().is_none() && sha1_smol::Sha1::from(json).digest().to_string().starts_with(header.sum);
@@ -87,7 +88,7 @@ mod tests {
         let service = instance.service().clone();
         let json = Stored::new(instance, Incarnation::new(9), OwnerToken::from_u128(1)).encode();
         let sum = &sha1_smol::Sha1::from(&json).digest().to_string()[..16];
-        (service, [format!("5 3 9 ab 10000 1 {sum}\n").as_bytes(), &json].concat())
+        (service, [format!("5 3 9 ab 10000 7f 1 {sum}\n").as_bytes(), &json].concat())
     }
 
     #[test]

@@ -1,7 +1,7 @@
 -- What every script begins with. One service is four keys under one hash tag:
 --
 --   head       hash: epoch, revision, nonce (of the last change), and how time went: last, base, run, refused, skew, graced
---   instances  hash: id -> 'modified created incarnation token ttl sequence sum' LF entry as JSON
+--   instances  hash: id -> 'modified created incarnation token ttl writer sequence sum' LF entry as JSON
 --   deadlines  sorted set: id -> deadline - base; whatever the log says is listed has one, 'inf' if nobody's lease holds it
 --   log        stream: one entry 'revision-0' for each change: nonce, previous (nonce), change, id, value
 --
@@ -10,14 +10,14 @@ local HEAD, INSTANCES, DEADLINES, LOG = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 -- What every call says of itself: the server's time when it was sent (0: not known) and for how long its caller waits; the server's run id, when
 -- it was started, and how many writes it has refused, as far as the caller knows; the caller's own clock; flags; randomness; how long the log may
--- be, in entries and in bytes; since when the caller has watched this server's clock without a step, and by how much that had been put forward (0:
+-- be, in entries and in bytes; how far the caller may be wrong about the server's time; since when the caller has watched this server's clock without a step, and by how much that had been put forward (0:
 -- there was no step before, only another connection). All times are milliseconds.
 local sent, patience = tonumber(ARGV[1]), tonumber(ARGV[2])
 local run, started, refused, wall = ARGV[3], tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 local flags, seed = ARGV[7], ARGV[8]
 local history, budget = tonumber(ARGV[9]), tonumber(ARGV[10])
-local watched, forward = tonumber(ARGV[11]), tonumber(ARGV[12])
-local COMMON = 12
+local unsure, watched, forward = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
+local COMMON = 13
 
 -- The arguments of a script itself, from 1 on.
 local function argument(at)
@@ -31,12 +31,18 @@ local head = redis.call('HMGET', HEAD, 'epoch', 'revision', 'nonce', 'last', 'ba
 local epoch, revision, nonce = head[1], tonumber(head[2]) or 0, head[3] or ''
 local last, base = tonumber(head[4]) or now, tonumber(head[5]) or 0
 local graced = head[9] == '1'
+if epoch and not (epoch:match('^%x+$') and #epoch == 16 and nonce:match('^%x+$') and #nonce == 16 and revision == math.floor(revision)) then
+  -- Not what these scripts write: another history begins.
+  epoch, revision, head = false, 0, {}
+end
 local recorded = 0
 
 -- Lateness and overdue leases up to this need no explanation.
 local SLACK = 1000
--- What nobody uses any more is kept for an hour.
-local KEPT = 3600 * 1000
+-- What nobody uses any more is kept for an hour, and for a minute what nobody ever has.
+local KEPT, KEPT_UNUSED = 3600 * 1000, 60 * 1000
+-- The greatest incarnation.
+local HIGHEST = 2 ^ 53 - 1
 local LONGEST_ID = 256
 
 local function has(flag)
@@ -45,14 +51,14 @@ end
 
 -- Who owns a value that these scripts wrote; nil for one that somebody else wrote.
 local function owner(value)
-  local modified, created, incarnation, token, ttl, sequence, sum, at =
-    value:match('^(%d+) (%d+) (%d+) (%x+) (%d+) (%d+) (%x+)\n()')
+  local modified, created, incarnation, token, ttl, writer, sequence, sum, at =
+    value:match('^(%d+) (%d+) (%d+) (%x+) (%d+) (%x+) (%d+) (%x+)\n()')
   if not at or redis.sha1hex(value:sub(at)):sub(1, 16) ~= sum then
     return nil
   end
   return {
     modified = tonumber(modified), created = tonumber(created), incarnation = tonumber(incarnation), token = token,
-    ttl = tonumber(ttl), sequence = tonumber(sequence), sum = sum,
+    ttl = tonumber(ttl), writer = writer, sequence = tonumber(sequence), sum = sum, entry = value:sub(at),
   }
 end
 
@@ -66,24 +72,28 @@ local function record(change, id, value)
   local entry = { 'nonce', nonce, 'previous', previous, 'change', change, 'id', id, 'value', value }
   local added = redis.pcall('XADD', LOG, 'MAXLEN', '~', length, revision .. '-0', unpack(entry))
   if type(added) == 'table' and added.err then
-    -- Somebody else has written there. What was before is lost to those who resume, and they will see it.
-    redis.call('DEL', LOG)
+    if added.err:find('equal or smaller', 1, true) or added.err:find('WRONGTYPE', 1, true) then
+      -- Somebody else has written there. What was before is lost to those who resume, and they will see it.
+      redis.call('DEL', LOG)
+    end
     redis.call('XADD', LOG, revision .. '-0', unpack(entry))
   end
-  redis.call('SPUBLISH', LOG, table.concat({ revision, nonce, previous, change, id, value }, '\n'))
+  -- Who may not publish has written all the same: those who listen find it in the log.
+  redis.pcall('SPUBLISH', LOG, table.concat({ revision, nonce, previous, change, id, value }, '\n'))
 end
 
-local function put(id, created, incarnation, token, ttl, sequence, entry)
+local function put(id, created, incarnation, token, ttl, writer, sequence, entry)
   local sum = redis.sha1hex(entry):sub(1, 16)
-  local value = string.format('%.0f %.0f %.0f %s %.0f %.0f %s\n', revision + 1, created, incarnation, token, ttl, sequence, sum) .. entry
-  redis.call('HSET', INSTANCES, id, value)
+  local value = string.format(
+    '%.0f %.0f %.0f %s %.0f %s %.0f %s\n', revision + 1, created, incarnation, token, ttl, writer, sequence, sum) .. entry
   record('put', id, value)
+  redis.call('HSET', INSTANCES, id, value)
 end
 
 local function remove(change, id)
+  record(change, id, '')
   redis.call('ZREM', DEADLINES, id)
   redis.call('HDEL', INSTANCES, id)
-  record(change, id, '')
 end
 
 -- Makes the log say what somebody else did behind it: `value` is what is there now, or false. What cannot be an entry is left alone, and is not
@@ -94,14 +104,15 @@ local function settle(id, value)
     local readable, entry = pcall(cjson.decode, value)
     if readable and type(entry) == 'table' and type(entry.schema) == 'number' and type(entry.token) == 'string' then
       local token = entry.token:match('^%x+$') or '0'
-      redis.call('ZADD', DEADLINES, 'NX', 'inf', id)
-      put(id, revision + 1, tonumber(entry.incarnation) or 0, token, 0, 0, value)
+      local incarnation = math.floor(math.min(HIGHEST - 1, math.max(0, tonumber(entry.incarnation) or 0)))
+      put(id, revision + 1, incarnation, token, 0, '0', 0, value)
+      redis.call('ZADD', DEADLINES, 'inf', id)
       return
     end
   end
   if listed then
-    redis.call('ZREM', DEADLINES, id)
     record('gone', id, '')
+    redis.call('ZREM', DEADLINES, id)
   end
 end
 
@@ -115,7 +126,8 @@ local function find(id)
     value = redis.call('HGET', INSTANCES, id)
     of = value and owner(value)
   elseif of and not score then
-    -- Written down before, and taken out of the deadlines by hand. Who has a lease has a TTL to renew it.
+    -- Put back by other hands, or taken out of the deadlines. Who has a lease has a TTL to renew it.
+    put(id, of.created, of.incarnation, of.token, of.ttl, of.writer, of.sequence, of.entry)
     redis.call('ZADD', DEADLINES, of.ttl > 0 and now + of.ttl + 1 - base or 'inf', id)
   end
   if of and score and score + base <= now then
@@ -143,47 +155,66 @@ local function other_run()
   return run ~= '' and head[6] and head[6] ~= run
 end
 
--- Time in which nobody could renew does not count against leases: everything is moved by how long the last script is ago, or by how long it was
--- when the server was started. False when more must be known for that than the caller said.
---
--- Nobody could renew while the server was another one or was down (another run id), stood still or had its clock put forward (the call is late,
--- or the caller has noticed a step since the last script), refused writes (the caller saw it, or it has counted more refusals), or had
--- its clock put forward before the caller came (its own clock tells). The last two are looked at only when something is overdue that others should
--- have ended, or that the caller cannot have seen ending. Leases are moved once until the next heartbeat, so that nothing
--- can keep the dead alive.
+-- Whether something is overdue by more than `usual`, and nothing that somebody renews is not.
+local function all_overdue(usual)
+  local first = redis.call('ZRANGE', DEADLINES, 0, 0, 'WITHSCORES')
+  return first[2] and tonumber(first[2]) + base < now - usual
+    and redis.call('ZCOUNT', DEADLINES, now - base, '(inf') == 0
+end
+
+-- By how much to move every deadline, because nobody could renew for so long: `gap` is how long ago the last script was. False when more must be
+-- known than the caller said.
+local function lost_time(gap)
+  if other_run() then
+    -- A restart, after which it takes a while to come back; or a fail-over or a move to another node, of which the time is not known.
+    if started > last then
+      return SLACK + (has('g') and gap or math.min(started - last, gap))
+    end
+    return graced and 0 or SLACK + gap
+  end
+  if graced then
+    return 0
+  end
+  -- The caller was refused by a server that refuses everybody; or the call is late, because the server stood still or its clock was put forward.
+  if has('g') or (sent > 0 and now - sent - unsure > SLACK) then
+    return gap
+  end
+  if last < watched and forward > 0 then
+    return math.min(gap, forward)
+  end
+  -- What follows may be the caller's own trouble. Where others renew all the time, it is.
+  if not all_overdue(last < watched and 0 or SLACK) then
+    return 0
+  end
+  if has('u') then
+    return gap
+  end
+  if not has('s') then
+    return false
+  end
+  if head[7] and head[7] ~= refused then
+    return gap
+  end
+  local skew = tonumber(head[8])
+  local jump = skew and now - wall - skew or 0
+  return jump > 2 * SLACK and math.min(gap, jump) or 0
+end
+
+-- Time in which nobody could renew does not count against leases: every deadline is moved by it. False when more must be known for that than the
+-- caller said. Apart from restarts, once until the next heartbeat, so that nothing can keep the dead alive.
 local function keep_time()
   local gap = now - last
   if gap < 0 then
     base = base + gap
-    return true
-  end
-  if graced or not head[1] then
-    return true
-  end
-  local move
-  if other_run() then
-    -- And time to come back.
-    move = SLACK + (started > last and math.min(started - last, gap) or gap)
-  elseif has('g') or (sent > 0 and now - sent > SLACK) then
-    move = gap
-  elseif last < watched and forward > 0 then
-    move = math.min(gap, forward)
-  else
-    local first = redis.call('ZRANGE', DEADLINES, 0, 0, 'WITHSCORES')
-    local usual = last < watched and 0 or SLACK
-    if first[2] and tonumber(first[2]) + base < now - usual then
-      if not has('s') then
-        return false
-      end
-      local skew = tonumber(head[8])
-      if (head[7] and head[7] ~= refused) or (skew and math.abs(now - wall - skew) > 2 * SLACK) then
-        move = gap
-      end
+  elseif head[1] then
+    local move = lost_time(gap)
+    if not move then
+      return false
     end
-  end
-  if move and move > 0 then
-    base = base + move
-    graced = true
+    if move > 0 then
+      base = base + move
+      graced = true
+    end
   end
   return true
 end
@@ -219,7 +250,7 @@ local function commit()
   set('graced', graced and '1' or '0', head[9])
   redis.call('HSET', HEAD, unpack(fields))
   if redis.call('EXISTS', INSTANCES) == 0 then
-    redis.call('PEXPIRE', HEAD, KEPT)
+    redis.call('PEXPIRE', HEAD, revision == 0 and KEPT_UNUSED or KEPT)
     redis.call('PEXPIRE', LOG, KEPT)
   elseif recorded > 0 then
     redis.call('PERSIST', HEAD)

@@ -7,7 +7,7 @@ if late() then
   return { 'LATE', now }
 end
 if not epoch then
-  return { 'OK', now }
+  begin()
 end
 if not keep_time() then
   return { 'DOUBT', now }

@@ -1,12 +1,13 @@
 #!lua
--- Lists an instance: arguments 1 to 8 are id, token, incarnation of the entry, claim, what to do on conflict, ttl, sequence, and the entry.
+-- Lists an instance: arguments 1 to 9 are id, token, incarnation of the entry, claim, what to do on conflict, ttl, writer, sequence, and the entry.
 --
 -- -> { 'OK', now, revision, created }
 --  | { 'RAISE', now, incarnation }   the entry must be written with this one
 --  | { 'HELD', now }                 another owner holds the id and keeps it
 --  | { 'DOUBT' | 'LATE', now }
 local id, token, incarnation, claim = argument(1), argument(2), tonumber(argument(3)), tonumber(argument(4))
-local conflict, ttl, sequence, entry = argument(5), tonumber(argument(6)), tonumber(argument(7)), argument(8)
+local conflict, ttl = argument(5), tonumber(argument(6))
+local writer, sequence, entry = argument(7), tonumber(argument(8)), argument(9)
 if late() then
   return { 'LATE', now }
 end
@@ -20,23 +21,24 @@ sweep(64)
 local answer
 local _, of = find(id)
 if of and of.token == token then
-  -- The same attempt again.
+  -- The same attempt again; or an older copy of it, whose writer has written again since.
+  local older = of.writer == writer and sequence < of.sequence
   if of.incarnation ~= incarnation then
     answer = { 'RAISE', now, string.format('%.0f', of.incarnation) }
   else
     renew(id, ttl)
-    if of.sum ~= redis.sha1hex(entry):sub(1, 16) or of.ttl ~= ttl then
-      put(id, of.created, incarnation, token, ttl, math.max(sequence, of.sequence), entry)
+    if not older and (of.sum ~= redis.sha1hex(entry):sub(1, 16) or of.ttl ~= ttl) then
+      put(id, of.created, incarnation, token, ttl, writer, sequence, entry)
       of = { modified = revision, created = of.created }
     end
     answer = { 'OK', now, of.modified, of.created }
   end
 elseif of and (conflict == 'refuse' or (conflict == 'reclaim' and of.incarnation >= claim)) then
   answer = { 'HELD', now }
-elseif of and of.incarnation >= incarnation then
-  answer = { 'RAISE', now, string.format('%.0f', of.incarnation + 1) }
+elseif of and of.incarnation >= incarnation and incarnation < HIGHEST then
+  answer = { 'RAISE', now, string.format('%.0f', math.min(of.incarnation + 1, HIGHEST)) }
 else
-  put(id, revision + 1, incarnation, token, ttl, sequence, entry)
+  put(id, revision + 1, incarnation, token, ttl, writer, sequence, entry)
   renew(id, ttl)
   answer = { 'OK', now, revision, revision }
 end
