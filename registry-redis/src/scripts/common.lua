@@ -8,7 +8,7 @@
 -- The log's name is also the shard channel on which every change is told at once.
 local HEAD, INSTANCES, DEADLINES, LOG = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
--- What every call says of itself: the server's time when it was sent (0: not known) and for how long its caller waits; the server's run id, when
+-- What every call says of itself: the server's time when it should arrive (0: not known) and for how long from then its caller waits; the server's run id, when
 -- it was started, and how many writes it has refused, as far as the caller knows; the caller's own clock; flags; randomness; how long the log may
 -- be, in entries and in bytes; since when the caller has watched this server's clock without a step, and by how much that had been put forward (0:
 -- there was no step before, only another connection). All times are milliseconds.
@@ -26,12 +26,16 @@ local epoch, revision, nonce = head[1], tonumber(head[2]) or 0, head[3] or ''
 local last, base = tonumber(head[4]) or now, tonumber(head[5]) or 0
 local graced = head[9] == '1'
 local recorded = 0
+-- Whether this call takes longer than others on its connection, and whether it has moved leases.
+local slow, moved = false, false
 
 -- Lateness and overdue leases up to this need no explanation.
 local SLACK = 1000
 -- What nobody uses any more is kept for an hour.
 local KEPT = 3600 * 1000
 local LONGEST_ID = 256
+
+slow = sent > 0 and now - sent > SLACK
 
 local function has(flag)
   return flags:find(flag, 1, true) ~= nil
@@ -122,7 +126,10 @@ end
 local function renew(id, ttl)
   -- One more, because the beginning of this millisecond is past.
   redis.call('ZADD', DEADLINES, now + ttl + 1 - base, id)
-  graced = false
+  -- That the server serves again is for others to show than those who brought the grace, or else they could do so for ever.
+  if not slow and not moved then
+    graced = false
+  end
 end
 
 local function begin()
@@ -143,8 +150,8 @@ end
 -- Nobody could renew while the server was another one or was down (another run id), stood still or had its clock put forward (the call is late,
 -- or the caller has noticed a step since the last script), refused writes (the caller saw it, or it has counted more refusals), or had
 -- its clock put forward before the caller came (its own clock tells). The last two are looked at only when something is overdue that others should
--- have ended, or that the caller cannot have seen ending. Leases are moved once until the next heartbeat, so that nothing
--- can keep the dead alive.
+-- have ended, or that the caller cannot have seen ending. Leases are moved once until the next heartbeat
+-- that is in time, so that nothing can keep the dead alive.
 local function keep_time()
   local gap = now - last
   if gap < 0 then
@@ -158,7 +165,7 @@ local function keep_time()
   if other_run() then
     -- And time to come back.
     move = SLACK + (started > last and math.min(started - last, gap) or gap)
-  elseif has('g') or (sent > 0 and now - sent > SLACK) then
+  elseif has('g') or slow then
     move = gap
   elseif last < watched and forward > 0 then
     move = math.min(gap, forward)
@@ -177,7 +184,7 @@ local function keep_time()
   end
   if move and move > 0 then
     base = base + move
-    graced = true
+    graced, moved = true, true
   end
   return true
 end
