@@ -20,7 +20,7 @@ const APART: Duration = Duration::from_millis(20);
 /// How often it is looked for what other hands wrote, by one watch for all, and at how many instances.
 const SCRUB: Duration = Duration::from_secs(2);
 const SCRUBBED: usize = 64;
-/// So often in a row a look may find what should have been told.
+/// So often in a row a look may find what should have been told, with nothing told since the look before.
 const DEAF: u32 = 3;
 
 pub(crate) struct Reader {
@@ -97,6 +97,7 @@ impl Reader {
             self.look_soon();
             return Ok(());
         };
+        self.deaf = 0;
         match logged.place(self.position) {
             Place::Next => self.deliver(sender, &logged).await,
             Place::Here => Ok(()),

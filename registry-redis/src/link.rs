@@ -45,6 +45,8 @@ struct Clock {
     offset: i64,
     /// How far that may be wrong; nothing before the first answer.
     within: Option<i64>,
+    /// How long the last answered request was on its way.
+    delay: i64,
     watched: Watched,
 }
 
@@ -61,6 +63,8 @@ impl Clock {
         let doubt = round_trip / 2 + 1;
         let offset = now - (ended - round_trip / 2);
         let step = offset - self.offset;
+        let delay = (now - (ended - round_trip + self.offset)).max(0);
+        self.delay = if self.within.is_some() { delay.min(round_trip) } else { round_trip / 2 };
         match self.within {
             None => self.watched = Watched { since: now, forward: 0 },
             Some(within) if step.abs() > doubt + within + DRIFT => {
@@ -250,9 +254,10 @@ impl Link {
         self.broken.load(Ordering::Relaxed)
     }
 
-    /// The server's time, as far as can be told: milliseconds since 1970.
-    pub(crate) fn server_time(&self) -> i64 {
-        self.since_made() + self.clock().offset
+    /// When what is sent now should arrive, by the server's time, as far as can be told: milliseconds since 1970. And how long it is on its way.
+    pub(crate) fn arrival(&self) -> (i64, i64) {
+        let clock = self.clock();
+        (self.since_made() + clock.offset + clock.delay, clock.delay)
     }
 
     /// How many milliseconds that may be off, as far as can be told.
@@ -374,6 +379,15 @@ mod tests {
             );
         }
         assert_eq!(watched(&[(10, 2, 1_009), (8_012, 8_000, 20_000)]), (20_000, 14_988));
+    }
+
+    #[test]
+    fn how_long_the_way_takes_is_what_it_took_last() {
+        assert_eq!(told(&[(10, 2, 1_009)]).delay, 1);
+        assert_eq!(told(&[(10, 2, 1_009), (2_000, 1_310, 3_000)]).delay, 1_310, "there");
+        assert_eq!(told(&[(10, 2, 1_009), (2_000, 1_310, 1_691)]).delay, 1, "back");
+        assert_eq!(told(&[(10, 2, 1_009), (2_000, 1_310, 3_000), (2_010, 2, 3_009)]).delay, 1);
+        assert!(told(&[(10, 2, 1_009), (20, 2, 6_319)]).delay <= 2, "a step is no delay");
     }
 
     #[test]

@@ -8,16 +8,16 @@
 -- The log's name is also the shard channel on which every change is told at once.
 local HEAD, INSTANCES, DEADLINES, LOG = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
--- What every call says of itself: the server's time when it was sent (0: not known) and for how long its caller waits; the server's run id, when
+-- What every call says of itself: the server's time when it should arrive (0: not known) and for how long from then its caller waits; the server's run id, when
 -- it was started, and how many writes it has refused, as far as the caller knows; the caller's own clock; flags; randomness; how long the log may
--- be, in entries and in bytes; how far the caller may be wrong about the server's time; since when the caller has watched this server's clock without a step, and by how much that had been put forward (0:
+-- be, in entries and in bytes; since when the caller has watched this server's clock without a step, and by how much that had been put forward (0:
 -- there was no step before, only another connection). All times are milliseconds.
 local sent, patience = tonumber(ARGV[1]), tonumber(ARGV[2])
 local run, started, refused, wall = ARGV[3], tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 local flags, seed = ARGV[7], ARGV[8]
 local history, budget = tonumber(ARGV[9]), tonumber(ARGV[10])
-local unsure, watched, forward = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
-local COMMON = 13
+local watched, forward = tonumber(ARGV[11]), tonumber(ARGV[12])
+local COMMON = 12
 
 -- The arguments of a script itself, from 1 on.
 local function argument(at)
@@ -36,6 +36,8 @@ if epoch and not (epoch:match('^%x+$') and #epoch == 16 and nonce:match('^%x+$')
   epoch, revision, head = false, 0, {}
 end
 local recorded = 0
+-- Whether this call takes longer than others on its connection, and whether it has moved leases.
+local slow, moved = false, false
 
 -- Lateness and overdue leases up to this need no explanation.
 local SLACK = 1000
@@ -44,6 +46,8 @@ local KEPT, KEPT_UNUSED = 3600 * 1000, 60 * 1000
 -- The greatest incarnation.
 local HIGHEST = 2 ^ 53 - 1
 local LONGEST_ID = 256
+
+slow = sent > 0 and now - sent > SLACK
 
 local function has(flag)
   return flags:find(flag, 1, true) ~= nil
@@ -140,7 +144,10 @@ end
 local function renew(id, ttl)
   -- One more, because the beginning of this millisecond is past.
   redis.call('ZADD', DEADLINES, now + ttl + 1 - base, id)
-  graced = false
+  -- That the server serves again is for others to show than those who brought the grace, or else they could do so for ever.
+  if not slow and not moved then
+    graced = false
+  end
 end
 
 local function begin()
@@ -176,7 +183,7 @@ local function lost_time(gap)
     return 0
   end
   -- The caller was refused by a server that refuses everybody; or the call is late, because the server stood still or its clock was put forward.
-  if has('g') or (sent > 0 and now - sent - unsure > SLACK) then
+  if has('g') or slow then
     return gap
   end
   if last < watched and forward > 0 then
@@ -201,7 +208,7 @@ local function lost_time(gap)
 end
 
 -- Time in which nobody could renew does not count against leases: every deadline is moved by it. False when more must be known for that than the
--- caller said. Apart from restarts, once until the next heartbeat, so that nothing can keep the dead alive.
+-- caller said. Apart from restarts, once until the next heartbeat that is in time, so that nothing can keep the dead alive.
 local function keep_time()
   local gap = now - last
   if gap < 0 then
@@ -213,7 +220,7 @@ local function keep_time()
     end
     if move > 0 then
       base = base + move
-      graced = true
+      graced, moved = true, true
     end
   end
   return true

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use registry_core::{RegisterOptions, Registry, ServiceName};
 use registry_redis::RedisRegistry;
+use registry_testing::servers::proxy::{Faults, Proxy};
 use registry_testing::servers::redis::{Redis, Reply};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -134,4 +135,52 @@ async fn whoever_beats_stays_while_another_dies_beside_it() {
         let gone: Vec<_> = told.gone.iter().map(|(id, _)| id.clone()).collect();
         assert_eq!(gone, [instance(1).id().to_string()]);
     });
+}
+
+/// Each call of a living client comes so late that the server may have stood still meanwhile; `prompt`: beside one whose calls do not.
+async fn beside_a_slow_way(prompt: bool) {
+    let redis = Redis::start(server()).await.unwrap();
+    let proxy = Proxy::start(redis.address()).unwrap();
+    let (slow, quick) = (registry(proxy.address()), registry(redis.address()));
+    let options = || RegisterOptions::new().with_ttl(ttl(2 * TTL));
+    let lease = slow.register(&instance(2), &options()).await.unwrap().lease;
+    slow.keepalive(&lease).await.unwrap();
+    let prompt_lease = quick.register(&instance(3), &options()).await.unwrap().lease;
+    let (_, answered) = die(&redis, &user()).await;
+    let mut faults = Faults::default();
+    faults.to_server.latency = Duration::from_millis(1_300);
+    proxy.set(faults).await;
+    let beating = async {
+        loop {
+            let begun = Instant::now();
+            slow.keepalive(&lease).await.unwrap();
+            assert!(begun.elapsed() > Duration::from_secs(1), "the way is slow");
+        }
+    };
+    let prompt_beating = async {
+        while prompt {
+            quick.keepalive(&prompt_lease).await.unwrap();
+            sleep(Duration::from_millis(700)).await;
+        }
+        std::future::pending().await
+    };
+    let looking = registry(redis.address());
+    let gone = async || {
+        let listed = looking.lookup(&user()).await.unwrap();
+        assert!(listed.get(lease.id()).is_some(), "the living stays");
+        listed.get(instance(1).id()).is_none().then_some(())
+    };
+    tokio::select! {
+        () = beating => {}
+        () = prompt_beating => {}
+        () = eventually("the dead is gone", PATIENCE, gone) => {}
+    }
+    let late = answered.elapsed().saturating_sub(ttl(TTL).get());
+    eprintln!("beside a slow way, with a prompt one: {prompt}: gone {late:?} after the TTL");
+    assert!(late < ttl(TTL).get() + LATE, "{late:?} after the TTL");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_beats_on_a_slow_way_keeps_no_dead_alive() {
+    tokio::join!(beside_a_slow_way(false), beside_a_slow_way(true));
 }

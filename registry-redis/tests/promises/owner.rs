@@ -28,7 +28,7 @@ const SEEN: Duration = Duration::from_secs(4);
 const BRIEF: Duration = Duration::from_millis(500);
 
 /// A client whose callers give up soon.
-fn impatient(address: impl ToString) -> RedisRegistry {
+fn impatient(address: SocketAddr) -> RedisRegistry {
     let options = RedisOptions::standalone(address.to_string()).with_request_timeout(BRIEF);
     RedisRegistry::new(options).unwrap()
 }

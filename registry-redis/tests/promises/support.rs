@@ -1,5 +1,6 @@
 //! What the tests share: instances, clients, waiting, and a record of everything that a watch told.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -71,7 +72,7 @@ pub(crate) async fn admin(redis: &Redis, words: &str) -> Reply {
 }
 
 /// A client of the server at an address.
-pub(crate) fn registry(address: impl ToString) -> RedisRegistry {
+pub(crate) fn registry(address: SocketAddr) -> RedisRegistry {
     RedisRegistry::new(RedisOptions::standalone(address.to_string())).unwrap()
 }
 
@@ -136,17 +137,20 @@ impl Told {
 
 impl Record {
     pub(crate) async fn start(registry: &RedisRegistry) -> Self {
-        Self::of(registry, &user()).await
+        Self::begin(registry).with_view().await
     }
 
     /// Of any service.
     pub(crate) async fn of(registry: &RedisRegistry, service: &ServiceName) -> Self {
-        let record = Self::watching(registry.watch(service, None), None);
+        Self::watching(registry.watch(service, None), None).with_view().await
+    }
+
+    async fn with_view(self) -> Self {
         eventually("the first snapshot", PATIENCE, async || {
-            record.told(|told| told.view.is_some().then_some(()))
+            self.told(|told| told.view.is_some().then_some(()))
         })
         .await;
-        record
+        self
     }
 
     pub(crate) fn begin(registry: &RedisRegistry) -> Self {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use registry_core::{ErrorKind, Instance, Lease, Registry, ResetCause, Revision};
 use registry_redis::RedisRegistry;
 use registry_testing::servers::proxy::{Faults, Flow, Proxy};
@@ -184,4 +185,31 @@ async fn connections_that_are_killed_again_and_again_lose_nothing() {
         record.until_equal(&client, Instant::now() + RIGHT).await;
         record.require_whole(&acknowledged);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_service_is_told_on_one_connection() {
+    let redis = Redis::start(server()).await.unwrap();
+    let watching = registry(redis.address());
+    let record = Record::start(&watching).await;
+    let end = Instant::now() + Duration::from_secs(10);
+    let writers = (0..4).map(|n| {
+        let client = registry(redis.address());
+        async move {
+            let lease = client.register(&instance(n), &lasting()).await.unwrap().lease;
+            let mut count = 0;
+            while Instant::now() < end {
+                count += 1;
+                client.update(&lease, &weighing(n, count % 10_000)).await.unwrap();
+            }
+            count
+        }
+    });
+    let updates: u32 = join_all(writers).await.into_iter().sum();
+    let stats = redis.command(&["INFO", "commandstats"]).await.unwrap().text();
+    let subscribed = stats.lines().find(|line| line.starts_with("cmdstat_ssubscribe:")).unwrap();
+    eprintln!("{updates} updates in 10 s");
+    assert!(subscribed.starts_with("cmdstat_ssubscribe:calls=1,"), "{subscribed}");
+    record.until_equal(&watching, Instant::now() + RIGHT).await;
+    record.require_whole(&[]);
 }
