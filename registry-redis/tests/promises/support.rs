@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use registry_core::{
-    Change, Cursor, Instance, RegisterOptions, Registrar, RegistrarOptions, Registry, ResetCause, Revision,
-    ServiceName, Snapshot, Ttl, Watch, WatchEvent, fold,
+    Change, Cursor, Instance, InstanceId, RegisterOptions, Registrar, RegistrarOptions, Registry, ResetCause,
+    Revision, ServiceName, Snapshot, Ttl, Watch, WatchEvent, fold,
 };
 use registry_redis::{RedisOptions, RedisRegistry};
 use registry_testing::servers::redis::{Redis, RedisOptions as ServerOptions, Reply};
@@ -125,13 +125,22 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    fn note_gone(&mut self, before: Option<&Snapshot>) {
+    /// What has left since `before`. Of a change that is a look at what it is about: the service may be large.
+    fn note_gone(&mut self, event: &WatchEvent, before: Option<&Snapshot>) {
         let (Some(before), Some(view)) = (before, &self.view) else { return };
-        if before.revision() == view.revision() && before.epoch() == view.epoch() {
-            return;
+        let now = Instant::now();
+        let left = |id: &InstanceId| before.get(id).is_some() && view.get(id).is_none();
+        match event {
+            WatchEvent::Changes(batch) => {
+                let ids = batch.changes.iter().map(Change::id).filter(|id| left(id));
+                self.gone.extend(ids.map(|id| (id.to_string(), now)));
+            }
+            WatchEvent::Reset { .. } => {
+                let ids = before.iter().map(|entry| entry.id()).filter(|id| left(id));
+                self.gone.extend(ids.map(|id| (id.to_string(), now)));
+            }
+            _ => {}
         }
-        let left = before.iter().filter(|entry| view.get(entry.id()).is_none());
-        self.gone.extend(left.map(|entry| (entry.id().to_string(), Instant::now())));
     }
 }
 
@@ -202,7 +211,7 @@ impl Record {
                 told.cursor = event.cursor().or(told.cursor);
                 let before = told.view.clone();
                 fold(&mut told.view, &event);
-                told.note_gone(before.as_ref());
+                told.note_gone(&event, before.as_ref());
             }
         });
         Self { told, task }
