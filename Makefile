@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SEED ?= 0
 
-.PHONY: help setup test test-stores test-etcd test-redis conformance-etcd conformance-redis test-etcd-promises test-redis-promises quickstart simulate images containers containers-if-docker bench fmt clippy doc ci
+.PHONY: help setup test test-stores test-etcd test-redis conformance-etcd conformance-redis promises-etcd promises-etcd-3.5 promises-redis heavy-etcd heavy-redis quickstart simulate images containers containers-if-docker bench fmt clippy doc ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,33 +21,41 @@ RUN = CARGO="$(CARGO)" scripts/run-test.sh
 ETCD_3_5 = $${ETCD_35:-$(CURDIR)/target/tools/etcd-3.5}/etcd
 VALKEY = $${VALKEY_81:-$(CURDIR)/target/tools/valkey-8.1}/valkey-server
 # What measures time, or needs much of the machine, has it to itself.
-HEAVY = cluster:: scale:: idle::
+HEAVY_ETCD = cluster:: scale:: idle::
+HEAVY_REDIS = scale::
 
-test-stores: setup ## The suite and the further promises on real etcd and Redis (11 minutes)
+test-stores: setup ## The suite and the further promises on real etcd and Redis (10 minutes)
 	$(MAKE) --jobs 2 --output-sync=target conformance-etcd conformance-redis
-	$(MAKE) test-etcd-promises
-	REGISTRY_TEST_ETCD=$(ETCD_3_5) $(MAKE) test-etcd-promises
-	$(MAKE) test-redis-promises
+	$(MAKE) --jobs 2 --output-sync=target promises-etcd promises-redis promises-etcd-3.5
+	$(MAKE) heavy-etcd
+	$(MAKE) heavy-redis
 
-test-etcd: setup conformance-etcd ## The same on etcd 3.4 and 3.5 alone
-	$(MAKE) test-etcd-promises
-	REGISTRY_TEST_ETCD=$(ETCD_3_5) $(MAKE) test-etcd-promises
+test-etcd: setup ## The same on etcd 3.4 and 3.5 alone
+	$(MAKE) conformance-etcd promises-etcd promises-etcd-3.5 heavy-etcd
+	REGISTRY_TEST_ETCD=$(ETCD_3_5) $(MAKE) heavy-etcd
 
-test-redis: setup conformance-redis ## The same on Redis 7 and 8 and Valkey alone
-	$(MAKE) test-redis-promises
-	REGISTRY_TEST_REDIS=$(VALKEY) $(MAKE) test-redis-promises
+test-redis: setup ## The same on Redis 7 and 8 and Valkey alone
+	$(MAKE) conformance-redis promises-redis heavy-redis
+	REGISTRY_TEST_REDIS=$(VALKEY) $(MAKE) promises-redis heavy-redis
 
 # They mostly wait, so they have more threads than there are cores.
 conformance-etcd conformance-redis:
-	$(RUN) $(@:conformance-%=registry-%) conformance --test-threads=6
+	$(RUN) $(@:conformance-%=registry-%) conformance --test-threads=7
 
-test-etcd-promises:
-	$(RUN) registry-etcd promises --test-threads=4 $(HEAVY:%=--skip %)
-	$(RUN) registry-etcd promises --test-threads=1 $(HEAVY)
+promises-etcd:
+	$(RUN) registry-etcd promises --test-threads=4 $(HEAVY_ETCD:%=--skip %)
 
-test-redis-promises:
-	$(RUN) registry-redis promises --test-threads=4 $(HEAVY:%=--skip %)
-	$(RUN) registry-redis promises --test-threads=1 $(HEAVY)
+promises-etcd-3.5:
+	REGISTRY_TEST_ETCD=$(ETCD_3_5) $(MAKE) promises-etcd
+
+promises-redis:
+	$(RUN) registry-redis promises --test-threads=6 $(HEAVY_REDIS:%=--skip %)
+
+heavy-etcd:
+	$(RUN) registry-etcd promises --test-threads=1 $(HEAVY_ETCD)
+
+heavy-redis:
+	$(RUN) registry-redis promises --test-threads=1 $(HEAVY_REDIS)
 
 quickstart: ## Watch discovery at work, about 15 s
 	$(CARGO) run --example quickstart
