@@ -376,16 +376,12 @@ impl Call<'_> {
     /// What the scripts expect before their own arguments; see `scripts/common.lua`.
     fn args(&self, link: &Link) -> Vec<Vec<u8>> {
         let options = &self.connection.options;
-        let patience = self.deadline.saturating_duration_since(Instant::now()).as_millis();
-        let patience = i64::try_from(patience).unwrap_or(i64::MAX);
-        let (arrival, delay) = link.arrival();
-        // A way that takes longer than the caller waits is no reason to wait longer.
-        let excess = (delay - patience).max(0);
+        let (arrival, patience) = link.arrival(self.deadline.saturating_duration_since(Instant::now()));
         let flags = format!("{}{}", if self.sure { "s" } else { "" }, if self.doubtful { "g" } else { "" });
         let watched = link.watched();
         let mut args: Vec<Vec<u8>> = vec![
-            (arrival - excess).to_string().into(),
-            (patience - delay + excess).to_string().into(),
+            arrival.to_string().into(),
+            patience.to_string().into(),
             link.facts.run.clone().into(),
             link.started.to_string().into(),
             link.refused().to_string().into(),
