@@ -51,16 +51,9 @@ impl Call<'_> {
     /// What the scripts expect before their own arguments; see `scripts/common.lua`.
     fn args(&self, link: &Link) -> Vec<Vec<u8>> {
         let options = &self.connection.options();
-        let patience = self.deadline.saturating_duration_since(Instant::now());
         // A copy that may be sent again on another connection must not be done after that one.
-        let patience = patience.min(self.patience(options.stall_after)).as_millis();
-        let patience = i64::try_from(patience).unwrap_or(i64::MAX);
-        let (arrival, delay) = link.arrival();
-        // A way that takes longer than the caller waits is no reason to wait longer.
-        let excess = (delay - patience).max(0);
-        // Rather too short than too long: what comes too late is asked for again by those who still wait.
-        let waits = patience - delay + excess;
-        let waits = (waits - link.time_within()).max(waits / 2);
+        let patience = self.deadline.saturating_duration_since(Instant::now());
+        let (arrival, patience) = link.arrival(patience.min(self.patience(options.stall_after)));
         let trouble = match self.trouble {
             Some(Trouble::Refused) => "g",
             Some(Trouble::Unanswered) => "u",
@@ -69,8 +62,8 @@ impl Call<'_> {
         let flags = format!("{}{trouble}", if self.sure { "s" } else { "" });
         let watched = link.watched();
         let mut args: Vec<Vec<u8>> = vec![
-            (arrival - excess).to_string().into(),
-            waits.to_string().into(),
+            arrival.to_string().into(),
+            patience.to_string().into(),
             link.run.clone().into(),
             link.started.to_string().into(),
             link.refused().to_string().into(),

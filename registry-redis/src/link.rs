@@ -254,15 +254,15 @@ impl Link {
         self.broken.load(Ordering::Relaxed)
     }
 
-    /// When what is sent now should arrive, by the server's time, as far as can be told: milliseconds since 1970. And how long it is on its way.
-    pub(crate) fn arrival(&self) -> (i64, i64) {
+    /// When what is sent now should arrive, by the server's time in milliseconds since 1970, and for how long from then its caller, who waits for
+    /// `patience` from now, surely still waits.
+    pub(crate) fn arrival(&self, patience: Duration) -> (i64, i64) {
+        let patience = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
         let clock = self.clock();
-        (self.since_made() + clock.offset + clock.delay, clock.delay)
-    }
-
-    /// How many milliseconds that may be off, as far as can be told.
-    pub(crate) fn time_within(&self) -> i64 {
-        self.clock().within.unwrap_or(0)
+        // What is cut off where it cannot be told exactly, and at both ends of a millisecond.
+        let surely = patience - (clock.within.unwrap_or_default() + 1).min(patience / 2);
+        let delay = clock.delay.min(surely);
+        (self.since_made() + clock.offset + delay, surely - delay)
     }
 
     /// The server said that it was `now` in answer to what was asked at `sent`.

@@ -8,7 +8,7 @@ use registry_core::{
     ErrorKind, Incarnation, Instance, OwnerToken, RegisterOptions, RegistrarState, Registry, ResetCause,
 };
 use registry_redis::{RedisOptions, RedisRegistry};
-use registry_testing::servers::proxy::{Faults, Proxy};
+use registry_testing::servers::proxy::{Faults, Flow, Proxy};
 use registry_testing::servers::redis::Redis;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,8 +28,8 @@ const SEEN: Duration = Duration::from_secs(4);
 const BRIEF: Duration = Duration::from_millis(500);
 
 /// A client whose callers give up soon.
-fn impatient(address: SocketAddr) -> RedisRegistry {
-    let options = RedisOptions::standalone(address.to_string()).with_request_timeout(BRIEF);
+fn impatient(address: SocketAddr, patience: Duration) -> RedisRegistry {
+    let options = RedisOptions::standalone(address.to_string()).with_request_timeout(patience);
     RedisRegistry::new(options).unwrap()
 }
 
@@ -88,7 +88,7 @@ async fn a_takeover_is_learnt_within_one_heartbeat_and_fences_every_use_of_the_o
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_that_was_given_up_during_a_pause_does_not_happen_after_it() {
     let redis = Redis::start(server()).await.unwrap();
-    let owner = impatient(redis.address());
+    let owner = impatient(redis.address(), BRIEF);
     let lease = owner.register(&instance(1), &lasting()).await.unwrap().lease;
     let at = owner.update(&lease, &weighing(1, 4)).await.unwrap();
     let before = calls(&redis).await;
@@ -109,26 +109,31 @@ async fn an_update_that_was_given_up_during_a_pause_does_not_happen_after_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registration_that_was_given_up_during_a_pause_does_not_appear_after_it() {
     let redis = Redis::start(server()).await.unwrap();
-    // So slow that the server can be stopped between the index and the entry.
     let proxy = Proxy::start(redis.address()).unwrap();
-    let (owner, direct) = (impatient(proxy.address()), registry(redis.address()));
+    let (owner, direct) = (impatient(proxy.address(), 4 * BRIEF), registry(redis.address()));
     owner.register(&instance(1), &lasting()).await.unwrap();
     let touched = async || redis.command(&["ZSCORE", "registry:services", "user.rpc"]).await.unwrap().text();
     let (before, first) = (calls(&redis).await, touched().await);
-    proxy.set(Faults::default().with_latency(BRIEF / 5)).await;
+    // The index is written first. Until that is answered, the entry is not.
+    let mut faults = Faults::default();
+    faults.to_client.flow = Flow::Stalled;
+    proxy.set(faults).await;
     let registering = tokio::spawn({
         let owner = owner.clone();
         async move { owner.register(&instance(2), &lasting()).await }
     });
     eventually("the index is written", PATIENCE, async || (touched().await != first).then_some(())).await;
+    assert_eq!(calls(&redis).await, before);
     redis.pause().await.unwrap();
+    proxy.heal().await;
     let error = registering.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     redis.resume().await.unwrap();
     eventually("it was asked for", PATIENCE, async || (calls(&redis).await > before).then_some(())).await;
     assert_eq!(weight(&direct, 2).await, None);
-    proxy.heal().await;
-    owner.register(&instance(2), &lasting()).await.unwrap();
+    // The first to ask may still be told of the outage.
+    let registered = async || owner.register(&instance(2), &lasting()).await.ok();
+    eventually("a later one succeeds", PATIENCE, registered).await;
     assert!(weight(&direct, 2).await.is_some());
 }
 

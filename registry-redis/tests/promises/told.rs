@@ -141,6 +141,11 @@ async fn a_reader_that_redis_drops_because_it_is_slow_misses_nothing_without_a_w
         }
         proxy.heal().await;
         let healed = Instant::now();
+        eventually("it listens again", RIGHT, async || {
+            let listeners = redis.command(&["PUBSUB", "SHARDNUMSUB", &key(&user(), "log")]).await.unwrap();
+            (listeners.list()[1] == Reply::Number(1)).then_some(())
+        })
+        .await;
         record.until_equal(&owner, healed + RIGHT).await;
         eprintln!("dropped after {weight} updates; right {:?} after the end", healed.elapsed());
     }
