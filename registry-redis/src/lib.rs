@@ -73,6 +73,16 @@
 //!   heartbeats, lookups, updates and leaving go on, and new instances are refused as `StoreFull`.
 //! - A failed snapshot (`MISCONF`) and missing replicas (`NOREPLICAS`) refuse every write. Lookups go on, nothing expires meanwhile.
 //!
+//! # Limits
+//! - A heartbeat that a server which stands still finds in its sockets counts for nothing if that server does not know the script yet (before the first heartbeat ever, or
+//!   after `SCRIPT FLUSH`): leases that fell due meanwhile may then end, and their owners register again.
+//! - A client that connects after a step of the server's clock, and comes first, notices steps above 2 s only. It goes by its own clock then, so the dead may be
+//!   listed for as long as clients' clocks differ, once.
+//! - A fail-over or a move to another node does not tell when it was. A service of which the last client is gone may, if it is looked at afterwards, list
+//!   the dead once more, for one TTL and a second at most.
+//! - An older value of the same entry that is put back by hand is noticed by its owner's next heartbeat, not by watches.
+//! - Valkey 8.1.1 (Debian 13) was seen to crash when a node of a cluster is started again; the suite runs on Valkey stand-alone.
+//!
 //! # Users
 //! Watching and lookups also end what is overdue, so they need the right to write. The least rights, beside the keys `~<prefix>:*` and the channels
 //! `&<prefix>:*`:
