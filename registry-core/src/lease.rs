@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use crate::cursor::Revision;
 use crate::entropy;
-use crate::error::{Error, Result};
+use crate::error::{Error, Operation, Result};
+use crate::instance::Instance;
 use crate::name::{InstanceId, ServiceName};
 
 /// How long an entry stays listed without a heartbeat: 1 second to 1 day.
@@ -270,6 +271,21 @@ impl Lease {
     #[must_use]
     pub fn key(&self) -> u128 {
         self.key
+    }
+
+    /// For backends: whether [`update`](crate::Registry::update) may publish `instance` under this lease.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when its service or its id is not that of the lease.
+    pub fn check(&self, instance: &Instance) -> Result<()> {
+        let field = if *instance.service() != self.service {
+            "service name"
+        } else if *instance.id() != self.id {
+            "instance id"
+        } else {
+            return Ok(());
+        };
+        Err(Error::invalid(field, "is not the one of the lease").with_operation(Operation::Update))
     }
 }
 

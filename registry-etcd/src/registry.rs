@@ -124,16 +124,7 @@ impl Registry for EtcdRegistry {
     }
 
     async fn update(&self, lease: &Lease, instance: &Instance) -> Result<Revision> {
-        let mismatch = |field| {
-            let error = Error::invalid(field, "is not the one of the lease");
-            Err(error.with_operation(Operation::Update).with_backend(BACKEND))
-        };
-        if instance.service() != lease.service() {
-            return mismatch("service name");
-        }
-        if instance.id() != lease.id() {
-            return mismatch("instance id");
-        }
+        lease.check(instance).map_err(|error| error.with_backend(BACKEND))?;
         self.rewrite(lease, instance).await
     }
 

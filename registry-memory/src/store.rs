@@ -147,16 +147,7 @@ impl Store {
     }
 
     pub(crate) fn update(&mut self, lease: &Lease, instance: &Instance, now: Instant) -> Result<Revision> {
-        let mismatch = |field| {
-            let error = Error::invalid(field, "is not the one of the lease");
-            Err(error.with_operation(Operation::Update).with_backend(BACKEND))
-        };
-        if instance.service() != lease.service() {
-            return mismatch("service name");
-        }
-        if instance.id() != lease.id() {
-            return mismatch("instance id");
-        }
+        lease.check(instance).map_err(|error| error.with_backend(BACKEND))?;
         let owner = self.owner(lease, Operation::Update, now)?;
         let (service, mut clock) = self.service_mut(lease.service(), now);
         Ok(service.put(instance.clone(), owner, lease.incarnation(), &mut clock))

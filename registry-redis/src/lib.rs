@@ -53,7 +53,7 @@
 //! # What it takes
 //! An instance of usual size takes some 460 bytes, a change in the log some 420, more with more metadata; the log of a service holds
 //! [`history`](RedisOptions::history) changes and 16 MiB at most. An idle watch costs one script a second that only reads, and one every 2 s, by one of
-//! all watches, that looks for what other hands wrote. Ending leases costs the server some 30 µs each, at most 256 in one script: of 10,000 that are
+//! all watches, that looks for what other hands wrote. At most 256 leases are ended by one script: of 10,000 that are
 //! due together the last is told some 0.1 to 0.5 s late. Services of more than [`page`](RedisOptions::page) instances are read page by page, so no
 //! script takes longer for it.
 //!
@@ -65,7 +65,7 @@
 //!   Redis holds them back while it syncs. Without persistence a restart loses everything; views say so, and owners register again.
 //! - **Sentinel** and **Cluster** replicate without waiting: a fail-over may lose what was acknowledged last. Views then say `Reset`, and owners learn it with their next
 //!   heartbeat. [`wait`](RedisOptions::wait) makes it rarer, not impossible. The Sentinels are asked once a second, so a primary that was replaced and does
-//!   not know it is left within about a second.
+//!   not know it is left within seconds.
 //! - **Cluster**: while the keys of a service are half moved to another node, nothing can be done with it (`TRYAGAIN`), and a service that does not exist yet cannot be
 //!   begun in a slot that is being moved. The index of services is in a slot of its own: a name is written there before the registration, and again by
 //!   heartbeats every 10 s.

@@ -1,7 +1,7 @@
 #!lua
 -- Lists an instance: arguments 1 to 9 are id, token, incarnation of the entry, claim, what to do on conflict, ttl, writer, sequence, and the entry.
 --
--- -> { 'OK', now, revision, created }
+-- -> { 'OK', now, revision }
 --  | { 'RAISE', now, incarnation }   the entry must be written with this one
 --  | { 'HELD', now }                 another owner holds the id and keeps it
 --  | { 'DOUBT' | 'LATE', now }
@@ -29,9 +29,9 @@ if of and of.token == token then
     renew(id, ttl)
     if not older and (of.sum ~= redis.sha1hex(entry):sub(1, 16) or of.ttl ~= ttl) then
       put(id, of.created, incarnation, token, ttl, writer, sequence, entry)
-      of = { modified = revision, created = of.created }
+      of = { modified = revision }
     end
-    answer = { 'OK', now, of.modified, of.created }
+    answer = { 'OK', now, of.modified }
   end
 elseif of and (conflict == 'refuse' or (conflict == 'reclaim' and of.incarnation >= claim)) then
   answer = { 'HELD', now }
@@ -40,7 +40,7 @@ elseif of and of.incarnation >= incarnation and incarnation < HIGHEST then
 else
   put(id, revision + 1, incarnation, token, ttl, writer, sequence, entry)
   renew(id, ttl)
-  answer = { 'OK', now, revision, revision }
+  answer = { 'OK', now, revision }
 end
 commit()
 return answer

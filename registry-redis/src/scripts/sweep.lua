@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Ends what is overdue, at most argument 1 of it, and begins the history of a service that has none.
 --
--- -> { 'OK' | 'DOUBT' | 'LATE', now, epoch, revision, nonce, milliseconds until the first deadline }
+-- -> { 'OK' | 'DOUBT' | 'LATE', now }
 if late() then
   return { 'LATE', now }
 end
@@ -13,5 +13,4 @@ if not keep_time() then
 end
 sweep(tonumber(argument(1)))
 commit()
-local epoch_now, revision_now, nonce_now, due = state()
-return { 'OK', now, epoch_now, revision_now, nonce_now, due }
+return { 'OK', now }

@@ -159,7 +159,7 @@ async fn connections_do_not_grow_with_the_number_of_watched_services() {
     assert!(info(&redis, "connected_clients").await - before <= 3);
 }
 
-/// Ending leases costs some 10 µs each on the server, in pieces of 256, and all are told.
+/// They are ended in pieces of 256, and all are told.
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_leases_that_end_together_are_gone_within_the_bound_and_block_nobody() {
     const LEASES: usize = 10_000;
@@ -201,7 +201,7 @@ async fn ten_thousand_leases_that_end_together_are_gone_within_the_bound_and_blo
     require_none_long(&redis).await;
 }
 
-/// What is told in the crate's documentation: at most 1 KiB for an instance of the usual size, and 600 bytes for a change in the log.
+/// What is told in the crate's documentation: some 460 bytes for an instance of the usual size, and some 420 for a change in the log.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_and_a_change_take_as_much_memory_as_is_told() {
     const COUNT: usize = 5_000;
@@ -216,6 +216,6 @@ async fn an_instance_and_a_change_take_as_much_memory_as_is_told() {
     let registry_testing::servers::redis::Reply::Number(log) = usage else { panic!("{usage:?}") };
     let change = usize::try_from(log).unwrap() / COUNT;
     eprintln!("an instance: {} bytes; a change in the log: {change} bytes", both - change);
-    assert!(both - change < 1_024, "{both} with its change of {change}");
-    assert!(change < 600, "{change}");
+    assert!((400..520).contains(&(both - change)), "{both} with its change of {change}");
+    assert!((370..470).contains(&change), "{change}");
 }

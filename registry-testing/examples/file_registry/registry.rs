@@ -149,12 +149,7 @@ impl Registry for FileRegistry {
 
     async fn update(&self, lease: &Lease, instance: &Instance) -> Result<Revision> {
         self.with(Operation::Update, lease.service(), |service, folder| {
-            if instance.service() != lease.service() {
-                return Err(Error::invalid("service name", "is not the one of the lease"));
-            }
-            if instance.id() != lease.id() {
-                return Err(Error::invalid("instance id", "is not the one of the lease"));
-            }
+            lease.check(instance)?;
             service.owned(lease).ok_or_else(|| Self::lost(lease))?;
             let token = OwnerToken::from_u128(lease.key());
             let incarnation: Incarnation = lease.incarnation();
