@@ -1,0 +1,159 @@
+//! Where the Redis is, and a connection to it that is opened again when it broke, which is what every client library offers.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::{MultiplexedConnection, PubSub};
+use redis::cluster_async::ClusterConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, Value};
+use tokio::sync::Mutex;
+
+/// As most clients are configured: an answer is waited for, but not for ever.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Where the Redis is.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// One server.
+    Server(SocketAddr),
+    /// The primary that the first sentinel that answers names.
+    Sentinel {
+        /// The sentinels.
+        sentinels: Vec<SocketAddr>,
+        /// What they call the primary.
+        name: String,
+    },
+    /// A cluster.
+    Cluster(Vec<SocketAddr>),
+    /// What a URL of the reader's says, one server.
+    Url(String),
+}
+
+fn io(what: &str) -> RedisError {
+    RedisError::from(std::io::Error::other(what.to_owned()))
+}
+
+fn within(patience: Duration) -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(Some(patience)).set_response_timeout(Some(patience))
+}
+
+impl Place {
+    /// Where writes go now, of a place that is no cluster.
+    pub(super) async fn url(&self) -> Result<String, RedisError> {
+        match self {
+            Self::Server(address) => Ok(format!("redis://{address}")),
+            Self::Url(url) => Ok(url.clone()),
+            Self::Sentinel { sentinels, name } => {
+                let mut last = io("no sentinel");
+                for sentinel in sentinels {
+                    match ask_sentinel(*sentinel, name).await {
+                        Ok((host, port)) => return Ok(format!("redis://{host}:{port}")),
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
+            }
+            Self::Cluster(nodes) => {
+                nodes.first().map(|node| format!("redis://{node}")).ok_or_else(|| io("no node"))
+            }
+        }
+    }
+
+    /// Where keyspace events are told: on every primary of a cluster, for its own keys.
+    pub(super) async fn event_sources(&self) -> Result<Vec<String>, RedisError> {
+        let Self::Cluster(_) = self else { return Ok(vec![self.url().await?]) };
+        let connection = Connection::new(self.clone());
+        let slots: Vec<Vec<Value>> = connection.call(&redis::cmd("CLUSTER").arg("SLOTS").to_owned()).await?;
+        let primary = |range: Vec<Value>| {
+            let (host, port): (String, u16) = {
+                let node: Vec<Value> = redis::from_redis_value(range.into_iter().nth(2)?).ok()?;
+                let mut node = node.into_iter();
+                (redis::from_redis_value(node.next()?).ok()?, redis::from_redis_value(node.next()?).ok()?)
+            };
+            Some(format!("redis://{host}:{port}"))
+        };
+        let mut sources: Vec<String> = slots.into_iter().filter_map(primary).collect();
+        sources.sort();
+        sources.dedup();
+        Ok(sources)
+    }
+}
+
+async fn ask_sentinel(sentinel: SocketAddr, name: &str) -> Result<(String, u16), RedisError> {
+    let client = Client::open(format!("redis://{sentinel}"))?;
+    let mut asked = client.get_multiplexed_async_connection_with_config(&within(PATIENCE)).await?;
+    redis::cmd("SENTINEL").arg("get-master-addr-by-name").arg(name).query_async(&mut asked).await
+}
+
+/// A subscription of its own connection.
+pub(super) async fn subscriber(url: &str) -> Result<PubSub, RedisError> {
+    let client = Client::open(url)?;
+    let opened = tokio::time::timeout(PATIENCE, client.get_async_pubsub()).await;
+    opened.unwrap_or_else(|_| Err(io("connecting took too long")))
+}
+
+enum Open {
+    One(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+/// A connection that is opened when it is needed, and opened again after it failed.
+pub(super) struct Connection {
+    place: Place,
+    open: Arc<Mutex<Option<Open>>>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    pub(super) fn new(place: Place) -> Self {
+        Self { place, open: Arc::default() }
+    }
+
+    /// Sends a command once.
+    pub(super) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
+        let outcome = match self.opened().await? {
+            Open::One(mut connection) => command.query_async(&mut connection).await,
+            Open::Cluster(mut connection) => command.query_async(&mut connection).await,
+        };
+        if let Err(error) = &outcome
+            && !matches!(&self.place, Place::Cluster(_))
+            && (error.is_io_error() || error.is_unrecoverable_error() || error.code() == Some("READONLY"))
+        {
+            *self.open.lock().await = None;
+        }
+        outcome
+    }
+
+    async fn opened(&self) -> Result<Open, RedisError> {
+        let mut open = self.open.lock().await;
+        if open.is_none() {
+            *open = Some(match &self.place {
+                Place::Cluster(nodes) => {
+                    let nodes: Vec<String> = nodes.iter().map(|node| format!("redis://{node}")).collect();
+                    let client = redis::cluster::ClusterClientBuilder::new(nodes)
+                        .connection_timeout(PATIENCE)
+                        .response_timeout(PATIENCE)
+                        .build()?;
+                    Open::Cluster(client.get_async_connection().await?)
+                }
+                place => {
+                    let client = Client::open(place.url().await?)?;
+                    let config = within(PATIENCE);
+                    Open::One(client.get_multiplexed_async_connection_with_config(&config).await?)
+                }
+            });
+        }
+        match open.as_ref() {
+            Some(Open::One(connection)) => Ok(Open::One(connection.clone())),
+            Some(Open::Cluster(connection)) => Ok(Open::Cluster(connection.clone())),
+            None => Err(io("not connected")),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! `comparisons claims`: the five claims, tested. See the library for how.
+
+fn main() {}

@@ -1,0 +1,100 @@
+//! What is to be seen in a picture, as data; [`report`](crate::report) draws it.
+
+/// One picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Picture {
+    /// What it shows, as a sentence that says what to see.
+    pub title: String,
+    /// What is drawn.
+    pub drawing: Drawing,
+}
+
+/// The kinds of pictures.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Drawing {
+    /// Shares of events by how long they took, over a logarithmic axis: each line is `(x, share up to x)`.
+    Ecdf {
+        /// The axis, such as `intended send to receive, µs`.
+        x: String,
+        /// The lines.
+        lines: Vec<Line>,
+    },
+    /// Ratios with their intervals over a logarithmic axis, and the band in which nothing is decided.
+    Forest {
+        /// The axis, such as `Redis / etcd, median latency`.
+        x: String,
+        /// From which to which ratio nothing is decided.
+        undecided: [f64; 2],
+        /// From top to bottom.
+        rows: Vec<Interval>,
+    },
+    /// Something against a size, both axes logarithmic. Zeroes are drawn at the lower end.
+    Lag {
+        /// The axis of the sizes.
+        x: String,
+        /// The other axis.
+        y: String,
+        /// The lines.
+        lines: Vec<Line>,
+    },
+    /// What happened over time, with the time of the fault shaded.
+    Timeline {
+        /// The axis, such as `seconds since the primary was isolated`.
+        x: String,
+        /// From when to when there was a fault.
+        fault: [f64; 2],
+        /// From top to bottom.
+        lanes: Vec<Lane>,
+    },
+    /// One bar for each, of a length that is written beside it.
+    Bars {
+        /// What the length is, such as `changes lost without a word, of 100`.
+        x: String,
+        /// From top to bottom.
+        bars: Vec<Bar>,
+    },
+}
+
+/// A line through points.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// Whose.
+    pub name: String,
+    /// Pairs of x and y, by ascending x.
+    pub points: Vec<[f64; 2]>,
+}
+
+/// A ratio and its 95 % interval.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interval {
+    /// What is compared.
+    pub name: String,
+    /// The middle.
+    pub ratio: f64,
+    /// From where to where.
+    pub between: [f64; 2],
+}
+
+/// What happened to one contestant over time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lane {
+    /// Whose.
+    pub name: String,
+    /// When writes were acknowledged that are still there.
+    pub kept: Vec<f64>,
+    /// When writes were acknowledged that are lost.
+    pub lost: Vec<f64>,
+}
+
+/// A bar.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bar {
+    /// Whose.
+    pub name: String,
+    /// How long it is.
+    pub length: f64,
+    /// What is written beside it, such as `100 of 100, nobody told`.
+    pub label: String,
+    /// Whether it is bad.
+    pub bad: bool,
+}

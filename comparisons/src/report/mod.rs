@@ -1,0 +1,1 @@
+//! What people look at: made of records alone.
