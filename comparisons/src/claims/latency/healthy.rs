@@ -93,12 +93,11 @@ impl Experiment for Healthy {
                      read by XREAD BLOCK; put and watch) with values of the size of a registry's. The arms take turns in short blocks, in an order that \
                      is reversed from round to round; blocks are thrown away and repeated when their sends were late by more than 200 µs at the 99th \
                      percentile or when the machine was more than 70 % busy.",
-            rule: "The median latency on Redis is divided by that on etcd in each round; the rounds are resampled for the 95 % interval of the median \
-                   ratio. | interval | says | \
-                   | above 1.1 | Redis is slower | | below 0.9 | Redis is faster | | not above 1.1 | no difference to speak of | | otherwise | open | \
-                   Compared are this project's registries (etcd with three nodes) and both ways of the bare commands (etcd with one node and with \
-                   three). Confirmed if Redis is slower in all of them, depends if in some and not in others, refuted if in none; undecided if a pair \
-                   that is open could change that, if fewer than 8 rounds count, or if one arm that is measured twice differs from itself.",
+            rule: "The median latency on Redis is divided by that on etcd in each round, and the rounds are resampled for the 95 % interval of the \
+                   median ratio. An interval above 1.1: Redis is slower. Below 0.9: Redis is faster. Not above 1.1: no difference to speak of. Any \
+                   other: open. Compared are this project's registries (etcd with three nodes), and both ways of the bare commands (etcd with one node \
+                   and with three). Redis slower in all of them: confirmed. In some and not in others: depends. In none: refuted. Undecided if a pair \
+                   that is open could change that, if fewer than 8 rounds count, or if the interval of an arm that is measured twice does not hold 1.",
             falsifier: "No interval above 1.1.",
             remedy: "registry-redis stores and announces a change by one script, and its watchers are pushed the change itself, by a stream that is read \
                      with XREAD BLOCK: nothing is asked for again.",

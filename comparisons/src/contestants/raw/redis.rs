@@ -1,9 +1,12 @@
 //! A hash for each service, and a message or an entry of a stream for each change.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
+use futures_util::future::try_join_all;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, AsyncConnectionConfig, Client, RedisError, cmd, pipe};
 use tokio::sync::mpsc::UnboundedSender;
@@ -26,7 +29,9 @@ pub enum Announce {
 #[derive(Clone, Debug)]
 pub struct RawRedis {
     client: Client,
-    connection: MultiplexedConnection,
+    /// Taken in turn; one is enough for who does not wait.
+    connections: Arc<[MultiplexedConnection]>,
+    turn: Arc<AtomicUsize>,
     announce: Announce,
     replicas: Option<u32>,
 }
@@ -35,6 +40,8 @@ pub struct RawRedis {
 const HISTORY: usize = 10_000;
 /// How many entries are read at once.
 const PAGE: usize = 1_000;
+/// Among how many connections those who wait are spread: `WAIT` stops everything behind it on its connection.
+const WAITING: usize = 16;
 /// How long replicas may take; then the write counts as failed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -50,8 +57,15 @@ impl RawRedis {
     ) -> Result<Self, RedisError> {
         let client = Client::open(place.url().await?)?;
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE * 2));
-        let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        Ok(Self { client, connection, announce, replicas })
+        let count = if replicas.is_some() { WAITING } else { 1 };
+        let open = (0..count).map(|_| client.get_multiplexed_async_connection_with_config(&config));
+        let connections = try_join_all(open).await?.into();
+        Ok(Self { client, connections, turn: Arc::default(), announce, replicas })
+    }
+
+    fn connection(&self) -> MultiplexedConnection {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.connections[turn % self.connections.len()].clone()
     }
 
     /// Stores a value, or its absence, and announces it, all in one write to the connection.
@@ -72,7 +86,7 @@ impl RawRedis {
             }
         };
         change.cmd("EXEC").ignore();
-        let mut connection = self.connection.clone();
+        let mut connection = self.connection();
         let Some(replicas) = self.replicas else {
             return Ok(change.query_async(&mut connection).await?);
         };
@@ -167,7 +181,7 @@ impl Contestant for RawRedis {
     }
 
     async fn list(&self, service: &str) -> Result<Listed, Trouble> {
-        let stored: Vec<(String, String)> = self.connection.clone().hgetall(hash(service)).await?;
+        let stored: Vec<(String, String)> = self.connection().hgetall(hash(service)).await?;
         Ok(stored.into_iter().filter_map(|(id, stored)| Some((id, parse(&stored)?))).collect())
     }
 }
@@ -185,7 +199,7 @@ impl Member for RawMember {
         let millis = i64::try_from(self.ttl.as_millis()).unwrap_or(i64::MAX);
         let mut renewal = pipe();
         renewal.pexpire(hash(&self.service), millis).ignore().pexpire(log(&self.service), millis).ignore();
-        let () = renewal.query_async(&mut self.on.connection.clone()).await?;
+        let () = renewal.query_async(&mut self.on.connection()).await?;
         Ok(())
     }
 
