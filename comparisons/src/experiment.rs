@@ -32,8 +32,13 @@ pub trait Experiment: fmt::Debug + Send + Sync {
     /// The columns of the table in which its arms are compared.
     fn columns(&self) -> &'static [Column];
 
-    /// What is to be seen, if there are records to see it in.
-    fn picture(&self, records: &Records) -> Option<Picture>;
+    /// What is to be seen, as far as there are records to see it in.
+    fn pictures(&self, records: &Records) -> Vec<Picture>;
+
+    /// What the records say against etcd, if they do: one plain sentence, made of the figures.
+    fn against_etcd(&self, _records: &Records) -> Option<String> {
+        None
+    }
 }
 
 /// What an experiment is about, in words for who reads the report. Plain text.
