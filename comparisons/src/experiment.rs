@@ -32,10 +32,10 @@ pub trait Experiment: fmt::Debug + Send + Sync {
     /// The columns of the table in which its arms are compared.
     fn columns(&self) -> &'static [Column];
 
-    /// What is to be seen, as far as there are records to see it in.
+    /// What is to be seen; nothing where there are no records to see it in.
     fn pictures(&self, records: &Records) -> Vec<Picture>;
 
-    /// What the records say against etcd, if they do: one plain sentence, made of the figures.
+    /// What it shows that speaks against etcd, as one plain sentence made of the figures.
     fn against_etcd(&self, _records: &Records) -> Option<String> {
         None
     }

@@ -10,11 +10,17 @@
 //! 5. [`report`] makes tables, sentences and pictures of both. Nothing after the records measures anything, so a report can be made again.
 
 pub mod claims;
+pub mod cli;
 pub mod contestants;
+pub mod environment;
 pub mod experiment;
 pub mod finding;
 pub mod lab;
 pub mod measure;
 pub mod picture;
+mod progress;
 pub mod record;
 pub mod report;
+pub mod results;
+pub mod run;
+pub mod theirs;

@@ -1,0 +1,221 @@
+//! On what records were made.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use registry_testing::servers::process::Program;
+use rustix::fs::fdatasync;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::experiment::Trouble;
+use crate::lab::{Lab, Scale};
+
+/// On what, and with what, records were made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    /// The day, in UTC.
+    pub date: String,
+    /// The commit of this program, with a `+` if files were changed since.
+    pub commit: String,
+    /// `optimized`, or `not optimized`, with which figures of time mean little.
+    pub build: String,
+    /// `quick` or `full`.
+    pub scale: String,
+    /// What all random choices come from.
+    pub seed: u64,
+    /// The version of etcd.
+    pub etcd: String,
+    /// The version of Redis.
+    pub redis: String,
+    /// The reader's own servers, if it was they.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub theirs: Option<String>,
+    /// The name and release of the system.
+    pub system: String,
+    /// The processor.
+    pub processor: String,
+    /// How many of them.
+    pub cores: usize,
+    /// In all.
+    pub memory_gib: f64,
+    /// Of the folder for data that are meant to be durable.
+    pub file_system: String,
+    /// The median time to write 4 KiB there and sync them.
+    pub fsync_us: f64,
+    /// Over the last minute, at the start.
+    pub load: f64,
+}
+
+impl Environment {
+    /// What is here. Takes some 100 ms.
+    ///
+    /// # Errors
+    /// If a server is missing, or the folder for data is not to be written to.
+    pub async fn read(lab: &Lab) -> Result<Self, Trouble> {
+        let (etcd, redis) = match &lab.theirs {
+            Some(theirs) => theirs.versions().await?,
+            None => (version_of_etcd(&lab.etcd).await?, version_of_redis(&lab.redis).await?),
+        };
+        let theirs = lab.theirs.as_ref().map(crate::theirs::Theirs::shown);
+        Ok(Self {
+            date: printed("date", &["-u", "+%F"]).await.unwrap_or_default(),
+            commit: commit().await,
+            build: if cfg!(debug_assertions) { "not optimized" } else { "optimized" }.to_owned(),
+            scale: match lab.scale {
+                Scale::Quick => "quick",
+                Scale::Full => "full",
+            }
+            .to_owned(),
+            seed: lab.seed,
+            etcd,
+            redis,
+            theirs,
+            system: printed("uname", &["-sr"]).await.unwrap_or_default(),
+            processor: value_of("/proc/cpuinfo", "model name").unwrap_or_default(),
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            memory_gib: memory_gib(),
+            file_system: file_system(&lab.disk),
+            fsync_us: fsync_us(&lab.disk)?,
+            load: first_number("/proc/loadavg").unwrap_or_default(),
+        })
+    }
+
+    /// Why records of the one and the other do not belong into one file, if they do not.
+    #[must_use]
+    pub fn differs(&self, other: &Self) -> Option<String> {
+        let pairs = [
+            ("scale", &self.scale, &other.scale),
+            ("etcd", &self.etcd, &other.etcd),
+            ("Redis", &self.redis, &other.redis),
+            ("processor", &self.processor, &other.processor),
+        ];
+        let of_text = pairs.into_iter().find(|(_, one, other)| one != other);
+        let seed =
+            (self.seed != other.seed).then(|| format!("seed {} there, {} here", self.seed, other.seed));
+        let theirs = (self.theirs != other.theirs).then(|| "servers of the reader there or here".to_owned());
+        of_text.map(|(what, one, other)| format!("{what} {one} there, {other} here")).or(seed).or(theirs)
+    }
+
+    /// For a table.
+    #[must_use]
+    pub fn rows(&self) -> Vec<(String, String)> {
+        let rows = [
+            ("date", self.date.clone()),
+            ("commit", self.commit.clone()),
+            ("build", self.build.clone()),
+            ("scale", self.scale.clone()),
+            ("seed", self.seed.to_string()),
+            ("etcd", self.etcd.clone()),
+            ("Redis", self.redis.clone()),
+            ("servers of the reader", self.theirs.clone().unwrap_or_default()),
+            ("system", self.system.clone()),
+            ("processor", format!("{}, {} cores", self.processor, self.cores)),
+            ("memory", format!("{:.0} GiB", self.memory_gib)),
+            (
+                "disk",
+                format!("{}, 4 KiB written and synced in {:.0} µs (median)", self.file_system, self.fsync_us),
+            ),
+            ("load at the start", format!("{:.2}", self.load)),
+        ];
+        let rows = rows.into_iter().filter(|(_, value)| !value.is_empty());
+        rows.map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+async fn printed(program: &str, args: &[&str]) -> Option<String> {
+    let printed = Program::new(program, "part of every system").with_args(args).run().await;
+    printed.ok().map(|text| text.trim().to_owned())
+}
+
+async fn commit() -> String {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    let Some(commit) = printed("git", &["-C", folder, "rev-parse", "--short=12", "HEAD"]).await else {
+        return "unknown".to_owned();
+    };
+    // What is recorded and generated is no change of the program.
+    let changed =
+        ["-C", folder, "status", "--porcelain", "--untracked-files=no", "--", "..", ":!results", ":!*.md"];
+    let is_changed = printed("git", &changed).await.is_none_or(|changed| !changed.is_empty());
+    if is_changed { commit + "+" } else { commit }
+}
+
+async fn version_of_etcd(program: &Path) -> Result<String, Trouble> {
+    let printed =
+        Program::new(program, "`apt-get install etcd-server`").with_args(["--version"]).run().await?;
+    let version = printed.lines().find_map(|line| line.strip_prefix("etcd Version: "));
+    Ok(version.unwrap_or("unknown").to_owned())
+}
+
+async fn version_of_redis(program: &Path) -> Result<String, Trouble> {
+    let printed =
+        Program::new(program, "`apt-get install redis-server`").with_args(["--version"]).run().await?;
+    let version = printed.split_whitespace().find_map(|word| word.strip_prefix("v="));
+    Ok(version.unwrap_or("unknown").to_owned())
+}
+
+/// Of `name : value`.
+fn value_of(file: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(file).ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line.split_once(':').map(|(_, value)| value.trim().to_owned())
+}
+
+fn first_number(file: &str) -> Option<f64> {
+    fs::read_to_string(file).ok()?.split_whitespace().next()?.parse().ok()
+}
+
+fn memory_gib() -> f64 {
+    let kib = value_of("/proc/meminfo", "MemTotal");
+    let kib = kib.and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok());
+    kib.unwrap_or_default() / f64::from(1 << 20)
+}
+
+/// The type of the file system that holds a folder: of the mount whose path is the longest that begins the folder's.
+fn file_system(folder: &Path) -> String {
+    let folder = folder.canonicalize().unwrap_or(folder.to_owned());
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mounts = mounts.lines().filter_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        Some((PathBuf::from(words.next()?), words.next()?.to_owned()))
+    });
+    let holds = mounts.filter(|(path, _)| folder.starts_with(path));
+    holds.max_by_key(|(path, _)| path.components().count()).map_or("unknown".to_owned(), |(_, kind)| kind)
+}
+
+fn fsync_us(folder: &Path) -> Result<f64, Trouble> {
+    fs::create_dir_all(folder)?;
+    let path = folder.join(format!("fsync-{}", std::process::id()));
+    let measure = || {
+        let mut file = File::create(&path)?;
+        let mut times = Vec::new();
+        for _ in 0..50 {
+            let start = Instant::now();
+            file.write_all(&[7; 4096])?;
+            fdatasync(&file)?;
+            times.push(start.elapsed().as_secs_f64() * 1e6);
+        }
+        Ok(crate::measure::median(&times).unwrap_or_default())
+    };
+    let measured: std::io::Result<f64> = measure();
+    let _ = fs::remove_file(&path);
+    Ok(measured?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Environment;
+
+    #[test]
+    fn records_of_different_servers_or_seeds_do_not_mix() {
+        let one = Environment { seed: 1, etcd: "3.4".to_owned(), ..Environment::default() };
+        assert_eq!(one.differs(&one), None);
+        let seed = Environment { seed: 2, ..one.clone() };
+        assert!(one.differs(&seed).is_some_and(|why| why.contains("seed 1")));
+        let etcd = Environment { etcd: "3.5".to_owned(), ..one.clone() };
+        assert!(one.differs(&etcd).is_some_and(|why| why.contains("3.4 there, 3.5 here")));
+        let later = Environment { date: "tomorrow".to_owned(), load: 3.0, ..one.clone() };
+        assert_eq!(one.differs(&later), None);
+    }
+}

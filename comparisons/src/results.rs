@@ -1,0 +1,223 @@
+//! The file of records: `results.jsonl`, one JSON object a line, to which each finished step is added as a whole.
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::environment::Environment;
+use crate::record::{Record, Records};
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "line", rename_all = "snake_case")]
+pub enum Line {
+    /// Where and with what the records that follow were made.
+    Environment(Environment),
+    /// A run.
+    Record(Record),
+    /// The step to which the records before it belong is done. Records without such a line are of a step that was broken off.
+    Step(Done),
+}
+
+/// A step that is done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    /// The experiment.
+    pub experiment: String,
+    /// Its step.
+    pub step: String,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// What a file holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Results {
+    /// One for each time that it was worked on.
+    pub environments: Vec<Environment>,
+    /// The records of steps that are done.
+    pub records: Vec<Record>,
+    /// The steps.
+    pub done: Vec<Done>,
+}
+
+/// Why a file of records cannot be used.
+#[derive(Debug)]
+pub enum ResultsError {
+    /// The system does not give it.
+    Io(PathBuf, io::Error),
+    /// A line is not one of ours.
+    Malformed {
+        /// The file.
+        file: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong with it.
+        why: serde_json::Error,
+    },
+}
+
+impl fmt::Display for ResultsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(file, error) => write!(f, "{}: {error}", file.display()),
+            Self::Malformed { file, line, why } => {
+                write!(f, "{}, line {line}, is no record of this program: {why}", file.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for ResultsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(_, error) => Some(error),
+            Self::Malformed { why, .. } => Some(why),
+        }
+    }
+}
+
+impl Results {
+    /// What is in `file`; nothing if there is no such file. A last line that was cut off is left out, with the step that it belongs to.
+    ///
+    /// # Errors
+    /// If it cannot be read, or holds something else.
+    pub fn read(file: &Path) -> Result<Self, ResultsError> {
+        match fs::read_to_string(file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(ResultsError::Io(file.to_owned(), error)),
+            Ok(text) => Self::parse(&text).map_err(|(line, why)| {
+                let file = file.to_owned();
+                ResultsError::Malformed { file, line, why }
+            }),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, (usize, serde_json::Error)> {
+        let mut results = Self::default();
+        let mut of_step = Vec::new();
+        for (number, line) in text.split_inclusive('\n').enumerate() {
+            let parsed = match serde_json::from_str(line) {
+                Ok(parsed) => parsed,
+                Err(_) if !line.ends_with('\n') => break,
+                Err(why) => return Err((number + 1, why)),
+            };
+            match parsed {
+                Line::Environment(environment) => results.environments.push(environment),
+                Line::Record(record) => of_step.push(record),
+                Line::Step(done) => {
+                    let belongs =
+                        |record: &Record| record.experiment == done.experiment && record.step == done.step;
+                    results.records.extend(of_step.drain(..).filter(belongs));
+                    results.done.push(done);
+                }
+            }
+        }
+        Ok(results)
+    }
+
+    /// The records of an experiment.
+    #[must_use]
+    pub fn of(&self, experiment: &str) -> Records {
+        self.records.iter().filter(|record| record.experiment == experiment).cloned().collect()
+    }
+
+    /// Whether a step is done.
+    #[must_use]
+    pub fn has(&self, experiment: &str, step: &str) -> bool {
+        self.done.iter().any(|done| done.experiment == experiment && done.step == step)
+    }
+
+    /// Forgets an experiment.
+    pub fn forget(&mut self, experiment: &str) {
+        self.records.retain(|record| record.experiment != experiment);
+        self.done.retain(|done| done.experiment != experiment);
+    }
+
+    fn lines(&self) -> Vec<Line> {
+        let environments = self.environments.iter().cloned().map(Line::Environment);
+        let steps = self.done.iter().flat_map(|done| {
+            let belongs = |record: &&Record| record.experiment == done.experiment && record.step == done.step;
+            let records = self.records.iter().filter(belongs).cloned().map(Line::Record);
+            records.chain([Line::Step(done.clone())])
+        });
+        environments.chain(steps).collect()
+    }
+
+    /// Writes all to `file`, in the place of what is there.
+    ///
+    /// # Errors
+    /// If the system does not take it; then the old file stands.
+    pub fn write(&self, file: &Path) -> Result<(), ResultsError> {
+        let new = file.with_extension("jsonl.new");
+        let write = || {
+            fs::write(&new, text(&self.lines())?)?;
+            fs::rename(&new, file)
+        };
+        write().map_err(|error| ResultsError::Io(file.to_owned(), error))
+    }
+}
+
+fn text(lines: &[Line]) -> io::Result<String> {
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(&serde_json::to_string(line)?);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// Adds lines to a file, and sees to it that they are on disk.
+///
+/// # Errors
+/// If the system does not take them.
+pub fn append(file: &Path, lines: &[Line]) -> Result<(), ResultsError> {
+    let write = || {
+        let mut open = OpenOptions::new().create(true).append(true).open(file)?;
+        open.write_all(text(lines)?.as_bytes())?;
+        open.sync_all()
+    };
+    write().map_err(|error| ResultsError::Io(file.to_owned(), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Done, Line, Results, append};
+    use crate::record::Record;
+
+    fn record(step: &str, run: u32) -> Record {
+        Record { experiment: "1a".to_owned(), step: step.to_owned(), ..Record::new("etcd", run) }
+    }
+
+    fn step(step: &str) -> Line {
+        Line::Step(Done { experiment: "1a".to_owned(), step: step.to_owned(), seconds: 1.0 })
+    }
+
+    #[test]
+    fn steps_that_were_broken_off_leave_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("results.jsonl");
+        append(&file, &[Line::Record(record("a", 0)), step("a"), Line::Record(record("b", 0))]).unwrap();
+        append(&file, &[Line::Record(record("c", 1)), step("c")]).unwrap();
+        std::fs::write(&file, std::fs::read_to_string(&file).unwrap() + "{\"line\":\"rec").unwrap();
+        let results = Results::read(&file).unwrap();
+        assert_eq!(results.records, [record("a", 0), record("c", 1)]);
+        assert!(results.has("1a", "a") && !results.has("1a", "b") && results.has("1a", "c"));
+        results.write(&file).unwrap();
+        assert_eq!(Results::read(&file).unwrap(), results);
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_refused_with_the_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("results.jsonl");
+        append(&file, &[step("a")]).unwrap();
+        std::fs::write(&file, std::fs::read_to_string(&file).unwrap() + "{\"a\":1}\n").unwrap();
+        let error = Results::read(&file).unwrap_err().to_string();
+        assert!(error.contains("line 2"), "{error}");
+        assert_eq!(Results::read(&folder.path().join("none")).unwrap(), Results::default());
+    }
+}

@@ -1,0 +1,294 @@
+//! The runner: which steps are to be done, one after the other, and what becomes of their records.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use registry_core::OwnerToken;
+use registry_testing::servers::{etcd::etcd_3_5, redis::redis_8};
+use tokio::time::{Instant, timeout};
+
+use crate::claims::{Claim, experiments};
+use crate::cli;
+use crate::environment::Environment;
+use crate::experiment::{Experiment, Step, Trouble};
+use crate::finding::claim_verdict;
+use crate::lab::{Lab, Scale};
+use crate::progress::{Progress, minutes};
+use crate::record::{Outcome, Record};
+use crate::results::{Done, Line, Results, append};
+use crate::theirs::Theirs;
+
+/// A step may take so many times what is expected, and a minute, before it is taken for stuck.
+const STUCK: f64 = 4.0;
+
+/// How it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All that was asked for is there.
+    Complete,
+    /// Something broke that should not.
+    Failed,
+    /// Ctrl-C, or SIGTERM.
+    Interrupted,
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs what `options` ask for.
+///
+/// # Errors
+/// What is wrong with the options, or with the folder for the results. What goes wrong in a step is recorded instead.
+pub async fn claims(options: &cli::Claims) -> Result<Ended, Failure> {
+    let selected = select(&options.only)?;
+    fs::create_dir_all(&options.out)?;
+    let lab = lab(options)?;
+    let file = options.out.join("results.jsonl");
+    let mut results = Results::read(&file)?;
+    let environment = Environment::read(&lab).await.map_err(|trouble| trouble.to_string())?;
+    if let Some(differs) = results.environments.iter().find_map(|there| there.differs(&environment)) {
+        let there = options.out.display();
+        return Err(format!("{there} holds results that do not go together with these ({differs}): name another folder by --out, or remove it").into());
+    }
+    if options.again {
+        selected.iter().for_each(|experiment| results.forget(experiment.about().id));
+    }
+    results.environments.push(environment.clone());
+    results.write(&file)?;
+
+    let lab = Arc::new(lab);
+    let plan = plan(&selected, &lab, &results);
+    let mut progress = Progress::new(plan.iter().map(|(_, step)| step.seconds));
+    announce(&progress, &environment, &plan, &options.out);
+    let mut interruption = std::pin::pin!(interrupted());
+    let mut ended = Ended::Complete;
+    for (experiment, step) in plan {
+        let about = experiment.about();
+        progress.begin(about.id, about.title, &step.name);
+        let start = Instant::now();
+        let records = tokio::select! {
+            records = run_step(&experiment, &lab, &step) => records,
+            () = &mut interruption => {
+                ended = Ended::Interrupted;
+                break;
+            }
+        };
+        let took = start.elapsed().as_secs_f64();
+        for record in &records {
+            tell_trouble(&progress, record, &mut ended);
+        }
+        let done = Done { experiment: about.id.to_owned(), step: step.name.clone(), seconds: took };
+        let lines: Vec<Line> = records.into_iter().map(Line::Record).chain([Line::Step(done)]).collect();
+        append(&file, &lines)?;
+        progress.done(step.seconds, took);
+    }
+    progress.finish();
+    if let Some(theirs) = &lab.theirs {
+        let cleaned = theirs.clean_up().await;
+        cleaned
+            .map_err(|trouble| format!("removing the keys that begin with {}: {trouble}", theirs.prefix()))?;
+    }
+    let results = Results::read(&file)?;
+    write_report(&results, &options.out)?;
+    summarize(&results, &options.out, ended);
+    Ok(ended)
+}
+
+/// Those that are asked for by id or by claim; all, if none is named.
+fn select(only: &[String]) -> Result<Vec<Arc<dyn Experiment>>, Failure> {
+    let all: Vec<Arc<dyn Experiment>> = experiments().into_iter().map(Arc::from).collect();
+    let ids = || all.iter().map(|experiment| experiment.about().id).collect::<Vec<_>>().join(", ");
+    let is_named = |id: &str, name: &str| id == name || (name.len() == 1 && id.starts_with(name));
+    if let Some(unknown) =
+        only.iter().find(|name| !all.iter().any(|experiment| is_named(experiment.about().id, name)))
+    {
+        return Err(format!("there is no experiment {unknown:?}; there are {}", ids()).into());
+    }
+    let is_selected = |id: &str| only.is_empty() || only.iter().any(|name| is_named(id, name));
+    Ok(all.into_iter().filter(|experiment| is_selected(experiment.about().id)).collect())
+}
+
+fn lab(options: &cli::Claims) -> Result<Lab, Failure> {
+    let scale = if options.quick { Scale::Quick } else { Scale::Full };
+    let etcd = options.etcd_program.clone().or_else(|| etcd_3_5().ok()).unwrap_or("etcd".into());
+    let redis = options.redis_program.clone().or_else(|| redis_8().ok()).unwrap_or("redis-server".into());
+    let mut lab = Lab::new(scale, options.seed, etcd, redis, options.data.clone());
+    if let Some((etcd, redis)) = options.etcd.as_ref().zip(options.redis.as_ref()) {
+        // Of this process alone, so that two who try it on the same servers do not meet.
+        let prefix = format!("comparisons-{:x}", OwnerToken::random().as_u128() >> 64);
+        lab.theirs = Some(Theirs::new(etcd, redis, prefix)?);
+    }
+    Ok(lab)
+}
+
+type Plan = Vec<(Arc<dyn Experiment>, Step)>;
+
+/// What is still to be done. On servers of the reader, only what does no harm.
+fn plan(selected: &[Arc<dyn Experiment>], lab: &Lab, results: &Results) -> Plan {
+    let may_run = |experiment: &&Arc<dyn Experiment>| lab.theirs.is_none() || experiment.about().harmless;
+    let steps = selected
+        .iter()
+        .filter(may_run)
+        .flat_map(|experiment| experiment.steps(lab).into_iter().map(|step| (Arc::clone(experiment), step)));
+    steps.filter(|(experiment, step)| !results.has(experiment.about().id, &step.name)).collect()
+}
+
+/// The records of a step: what it kept, and why it broke off, if it did.
+async fn run_step(experiment: &Arc<dyn Experiment>, lab: &Arc<Lab>, step: &Step) -> Vec<Record> {
+    drop(lab.take());
+    let limit = Duration::from_secs_f64(step.seconds * STUCK + 60.0);
+    let task = {
+        let (experiment, lab, step) = (Arc::clone(experiment), Arc::clone(lab), step.clone());
+        tokio::spawn(async move { experiment.run(&lab, &step).await })
+    };
+    // Dropping it ends the servers of the step.
+    let mut task = AbortOnDrop(task);
+    let outcome = match timeout(limit, &mut task.0).await {
+        Ok(Ok(Ok(()))) => None,
+        Ok(Ok(Err(Trouble::NotRun(why)))) => Some(Outcome::NotRun { why }),
+        Ok(Ok(Err(trouble))) => Some(Outcome::Failed { why: trouble.to_string() }),
+        Ok(Err(broken)) => Some(Outcome::Failed { why: broken.to_string() }),
+        Err(_) => Some(Outcome::Failed { why: format!("not done within {}", minutes(limit.as_secs_f64())) }),
+    };
+    drop(task);
+    let mut records = lab.take();
+    records.extend(outcome.map(|outcome| Record { outcome, ..Record::new(step.name.clone(), 0) }));
+    for record in &mut records {
+        record.experiment = experiment.about().id.to_owned();
+        record.step.clone_from(&step.name);
+        record.seed = lab.seed;
+    }
+    records
+}
+
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let ended = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut ended) => drop(ended.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = ended => {}
+    }
+}
+
+fn announce(progress: &Progress, environment: &Environment, plan: &Plan, out: &Path) {
+    let seconds = plan.iter().map(|(_, step)| step.seconds).sum();
+    let what = match plan.len() {
+        0 => format!("all that was asked for is already in {} (--again measures it again)", out.display()),
+        steps => format!("{steps} steps, about {}, results in {}", minutes(seconds), out.display()),
+    };
+    let servers = environment.theirs.as_ref().map(|theirs| format!("on {theirs}"));
+    let servers =
+        servers.unwrap_or_else(|| format!("etcd {}, Redis {}", environment.etcd, environment.redis));
+    progress.say(&format!("{what}; {servers}; seed {}", environment.seed));
+    if environment.build != "optimized" {
+        progress.say("this build is not optimized: figures of time mean little (use --release)");
+    }
+}
+
+fn tell_trouble(progress: &Progress, record: &Record, ended: &mut Ended) {
+    let (word, why) = match &record.outcome {
+        Outcome::Valid { .. } => return,
+        Outcome::Invalid { why } => ("does not count", why),
+        Outcome::NotRun { why } => ("not run", why),
+        Outcome::Failed { why } => {
+            *ended = Ended::Failed;
+            ("FAILED", why)
+        }
+    };
+    progress.say(&format!("{} {}, run {}: {word}: {why}", record.experiment, record.arm, record.run));
+}
+
+/// Writes the report and the pictures of `results` to `out`.
+///
+/// # Errors
+/// If the system does not take them.
+pub fn write_report(_results: &Results, _out: &Path) -> Result<(), Failure> {
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the command is asked for")]
+fn summarize(results: &Results, out: &Path, ended: Ended) {
+    print!("{}", summary(results));
+    match ended {
+        Ended::Interrupted => println!("Interrupted: the same command goes on from here."),
+        Ended::Failed => println!("Something broke: see above, and the report."),
+        Ended::Complete => {}
+    }
+    println!("The report: {}", out.join("report.html").display());
+}
+
+/// The verdicts, for a terminal.
+fn summary(results: &Results) -> String {
+    let mut text = String::new();
+    for claim in Claim::ALL {
+        let findings: Vec<_> = claim
+            .experiments()
+            .map(|experiment| (experiment.about(), experiment.judge(&results.of(experiment.about().id))))
+            .collect();
+        let verdict = claim_verdict(findings.iter().map(|(_, finding)| finding.verdict));
+        let _ = writeln!(text, "\nClaim {}, {}: {}", claim.number(), claim.title(), verdict.word());
+        for (about, finding) in findings {
+            let _ = writeln!(
+                text,
+                "  {} {}: {}: {}",
+                about.id,
+                about.title,
+                finding.verdict.word(),
+                finding.figure
+            );
+        }
+    }
+    text
+}
+
+/// Lists the experiments.
+#[must_use]
+pub fn list() -> String {
+    let mut text = String::new();
+    let lab = |scale| Lab::new(scale, 1, PathBuf::new(), PathBuf::new(), PathBuf::new());
+    let (quick, full) = (lab(Scale::Quick), lab(Scale::Full));
+    for claim in Claim::ALL {
+        let _ = writeln!(text, "{} {}: {}", claim.number(), claim.title(), claim.wording());
+        for experiment in claim.experiments() {
+            let about = experiment.about();
+            let takes = |lab| minutes(experiment.steps(lab).iter().map(|step| step.seconds).sum());
+            let _ = writeln!(
+                text,
+                "  {} {} ({}; quick {}){}\n     {}",
+                about.id,
+                about.title,
+                takes(&full),
+                takes(&quick),
+                if about.harmless { ", harmless" } else { "" },
+                about.question
+            );
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::select;
+
+    #[test]
+    fn an_unknown_experiment_is_refused_with_the_known_ones() {
+        let error = select(&["9z".to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("\"9z\""), "{error}");
+    }
+}
