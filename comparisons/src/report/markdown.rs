@@ -37,7 +37,7 @@ pub fn comparisons_section(report: &Report) -> String {
     for claim in &claims {
         let (number, title) = (claim.claim.number(), claim.claim.title());
         let wording = escaped(claim.claim.wording());
-        let _ = write!(text, "\n## {number}. {title}: {}\n\n> {wording}\n", claim.word());
+        let _ = write!(text, "\n### {number}. {title}: {}\n\n> {wording}\n", claim.word());
         for experiment in &claim.experiments {
             section(&mut text, experiment);
         }
@@ -84,7 +84,7 @@ fn head(report: &Report, claims: &[Claimed<'_>]) -> String {
 
 fn section(text: &mut String, judged: &Judged<'_>) {
     let about = judged.about();
-    let _ = write!(text, "\n### {}. {}: {}\n\n", about.id, escaped(about.title), judged.word());
+    let _ = write!(text, "\n#### {}. {}: {}\n\n", about.id, escaped(about.title), judged.word());
     let _ = writeln!(text, "{} {}", escaped(about.question), escaped(about.rule));
     let _ = write!(text, "\n{}\n", escaped(&judged.finding.sentences.join(" ")));
     let table = table(judged);

@@ -149,9 +149,9 @@ pub(super) fn answer(claims: &[Claimed<'_>]) -> Vec<String> {
         ];
     }
     let mut sentences = vec![format!("Of the five reasons usually given, {}.", listed(&parts))];
-    let found = |verdict: Verdict| -> Vec<&'static str> {
+    let found = |verdict: Verdict| -> Vec<String> {
         let all = claims.iter().flat_map(|claim| &claim.experiments);
-        all.filter(|one| one.finding.verdict == verdict).map(|one| one.about().title).collect()
+        all.filter(|one| one.finding.verdict == verdict).map(named).collect()
     };
     let (own, naive) = (found(Verdict::Confirmed), found(Verdict::Depends));
     sentences.push(if own.is_empty() {
@@ -170,6 +170,11 @@ pub(super) fn answer(claims: &[Claimed<'_>]) -> Vec<String> {
         ));
     }
     sentences
+}
+
+/// An experiment within a sentence.
+fn named(judged: &Judged<'_>) -> String {
+    format!("“{}” ({})", judged.about().title, judged.about().id)
 }
 
 /// What was seen that speaks against etcd: the experiment, and a sentence.
@@ -192,16 +197,18 @@ pub(super) fn missing(report: &Report, claims: &[Claimed<'_>]) -> Vec<String> {
         records.map(|record| (record.experiment.as_str(), record.step.as_str())).collect()
     };
     let reasons = |of: &dyn Fn(&Outcome) -> Option<&String>| -> String {
-        let mut reasons: Vec<String> = Vec::new();
+        let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
         for record in &report.records {
-            if let Some(why) = of(&record.outcome) {
-                let reason = format!("{} ({})", why, record.experiment);
-                if !reasons.contains(&reason) {
-                    reasons.push(reason);
-                }
+            let Some(why) = of(&record.outcome) else { continue };
+            let id = record.experiment.as_str();
+            match reasons.iter_mut().find(|(other, _)| other == why) {
+                Some((_, ids)) if ids.contains(&id) => {}
+                Some((_, ids)) => ids.push(id),
+                None => reasons.push((why, vec![id])),
             }
         }
-        few(&reasons)
+        let written = reasons.into_iter().map(|(why, ids)| format!("{why} ({})", ids.join(", ")));
+        few(&written.collect::<Vec<_>>())
     };
     let all = format::count(steps(&|_| true).len() as f64);
     let mut lines = Vec::new();
