@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SEED ?= 0
 
-.PHONY: help setup test test-stores test-etcd test-redis conformance-etcd conformance-redis promises-etcd promises-etcd-3.5 promises-redis heavy-etcd heavy-redis quickstart simulate images containers containers-if-docker bench fmt clippy doc ci
+.PHONY: help setup test test-stores test-etcd test-redis conformance-etcd conformance-redis promises-etcd promises-etcd-3.5 promises-redis heavy-etcd heavy-redis quickstart simulate images containers containers-if-docker claims claims-quick bench fmt clippy doc ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,12 @@ containers-if-docker: ## The same, or one line that says that it is not done
 	else \
 		echo "containers: not run, since no Docker engine answers"; \
 	fi
+
+claims: setup ## Why not Redis? All experiments, in under 60 minutes: target/claims/report.html
+	$(CARGO) run --release -p comparisons -- claims
+
+claims-quick: setup ## The same with fewer repetitions, in under 10 minutes
+	$(CARGO) run --release -p comparisons -- claims --quick --out target/claims-quick
 
 bench: ## Run the benchmarks
 	$(CARGO) bench -p benches

@@ -25,9 +25,9 @@ pub struct Environment {
     pub scale: String,
     /// What all random choices come from.
     pub seed: u64,
-    /// Of the etcd that is started.
+    /// The version of etcd.
     pub etcd: String,
-    /// Of the Redis that is started.
+    /// The version of Redis.
     pub redis: String,
     /// The reader's own servers, if it was they.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,7 +54,11 @@ impl Environment {
     /// # Errors
     /// If a server is missing, or the folder for data is not to be written to.
     pub async fn read(lab: &Lab) -> Result<Self, Trouble> {
-        let theirs = lab.theirs.as_ref().map(|theirs| format!("{} and {}", theirs.etcd, theirs.redis));
+        let (etcd, redis) = match &lab.theirs {
+            Some(theirs) => theirs.versions().await?,
+            None => (version_of_etcd(&lab.etcd).await?, version_of_redis(&lab.redis).await?),
+        };
+        let theirs = lab.theirs.as_ref().map(crate::theirs::Theirs::shown);
         Ok(Self {
             date: printed("date", &["-u", "+%F"]).await.unwrap_or_default(),
             commit: commit().await,
@@ -65,8 +69,8 @@ impl Environment {
             }
             .to_owned(),
             seed: lab.seed,
-            etcd: version_of_etcd(&lab.etcd).await?,
-            redis: version_of_redis(&lab.redis).await?,
+            etcd,
+            redis,
             theirs,
             system: printed("uname", &["-sr"]).await.unwrap_or_default(),
             processor: value_of("/proc/cpuinfo", "model name").unwrap_or_default(),

@@ -7,6 +7,7 @@ use registry_testing::servers::etcd::EtcdOptions;
 use registry_testing::servers::redis::RedisOptions;
 
 use crate::record::Record;
+use crate::theirs::Theirs;
 
 /// How much is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,15 +16,6 @@ pub enum Scale {
     Quick,
     /// Enough to cite it.
     Full,
-}
-
-/// The servers that the reader named.
-#[derive(Clone, Debug)]
-pub struct Theirs {
-    /// Such as `etcd://10.0.0.1`.
-    pub etcd: String,
-    /// Such as `redis://10.0.0.2`.
-    pub redis: String,
 }
 
 /// What a step works with: how much to do, the seed, how servers are started, and where records go.

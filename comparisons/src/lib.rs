@@ -23,3 +23,4 @@ pub mod record;
 pub mod report;
 pub mod results;
 pub mod run;
+pub mod theirs;

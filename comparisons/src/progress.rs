@@ -109,7 +109,8 @@ mod tests {
         assert_eq!(pace.left(), 600.0);
         pace.done(300.0, 600.0);
         assert!((pace.left() - 550.0).abs() < 1.0, "{}", pace.left());
-        assert_eq!(minutes(99.5), "100 s");
+        assert_eq!(minutes(98.5), "99 s");
+        assert_eq!(minutes(100.0), "2 min");
         assert_eq!(minutes(550.0), "10 min");
     }
 }

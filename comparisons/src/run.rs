@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use registry_core::OwnerToken;
 use registry_testing::servers::{etcd::etcd_3_5, redis::redis_8};
 use tokio::time::{Instant, timeout};
 
@@ -14,10 +15,11 @@ use crate::cli;
 use crate::environment::Environment;
 use crate::experiment::{Experiment, Step, Trouble};
 use crate::finding::claim_verdict;
-use crate::lab::{Lab, Scale, Theirs};
+use crate::lab::{Lab, Scale};
 use crate::progress::{Progress, minutes};
 use crate::record::{Outcome, Record};
 use crate::results::{Done, Line, Results, append};
+use crate::theirs::Theirs;
 
 /// A step may take so many times what is expected, and a minute, before it is taken for stuck.
 const STUCK: f64 = 4.0;
@@ -42,7 +44,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub async fn claims(options: &cli::Claims) -> Result<Ended, Failure> {
     let selected = select(&options.only)?;
     fs::create_dir_all(&options.out)?;
-    let lab = lab(options);
+    let lab = lab(options)?;
     let file = options.out.join("results.jsonl");
     let mut results = Results::read(&file)?;
     let environment = Environment::read(&lab).await.map_err(|trouble| trouble.to_string())?;
@@ -83,6 +85,11 @@ pub async fn claims(options: &cli::Claims) -> Result<Ended, Failure> {
         progress.done(step.seconds, took);
     }
     progress.finish();
+    if let Some(theirs) = &lab.theirs {
+        let cleaned = theirs.clean_up().await;
+        cleaned
+            .map_err(|trouble| format!("removing the keys that begin with {}: {trouble}", theirs.prefix()))?;
+    }
     let results = Results::read(&file)?;
     write_report(&results, &options.out)?;
     summarize(&results, &options.out, ended);
@@ -103,13 +110,17 @@ fn select(only: &[String]) -> Result<Vec<Arc<dyn Experiment>>, Failure> {
     Ok(all.into_iter().filter(|experiment| is_selected(experiment.about().id)).collect())
 }
 
-fn lab(options: &cli::Claims) -> Lab {
+fn lab(options: &cli::Claims) -> Result<Lab, Failure> {
     let scale = if options.quick { Scale::Quick } else { Scale::Full };
     let etcd = options.etcd_program.clone().or_else(|| etcd_3_5().ok()).unwrap_or("etcd".into());
     let redis = options.redis_program.clone().or_else(|| redis_8().ok()).unwrap_or("redis-server".into());
     let mut lab = Lab::new(scale, options.seed, etcd, redis, options.data.clone());
-    lab.theirs = options.etcd.clone().zip(options.redis.clone()).map(|(etcd, redis)| Theirs { etcd, redis });
-    lab
+    if let Some((etcd, redis)) = options.etcd.as_ref().zip(options.redis.as_ref()) {
+        // Of this process alone, so that two who try it on the same servers do not meet.
+        let prefix = format!("comparisons-{:x}", OwnerToken::random().as_u128() >> 64);
+        lab.theirs = Some(Theirs::new(etcd, redis, prefix)?);
+    }
+    Ok(lab)
 }
 
 type Plan = Vec<(Arc<dyn Experiment>, Step)>;
@@ -180,7 +191,7 @@ fn announce(progress: &Progress, environment: &Environment, plan: &Plan, out: &P
         0 => format!("all that was asked for is already in {} (--again measures it again)", out.display()),
         steps => format!("{steps} steps, about {}, results in {}", minutes(seconds), out.display()),
     };
-    let servers = environment.theirs.clone();
+    let servers = environment.theirs.as_ref().map(|theirs| format!("on {theirs}"));
     let servers =
         servers.unwrap_or_else(|| format!("etcd {}, Redis {}", environment.etcd, environment.redis));
     progress.say(&format!("{what}; {servers}; seed {}", environment.seed));

@@ -27,6 +27,12 @@ impl Ours {
         Self { registry: Arc::new(registry) }
     }
 
+    /// The same, of one that is shared.
+    #[must_use]
+    pub fn of(registry: Arc<dyn Registry>) -> Self {
+        Self { registry }
+    }
+
     /// The registry itself.
     #[must_use]
     pub fn registry(&self) -> &Arc<dyn Registry> {

@@ -1,0 +1,171 @@
+//! Servers of the reader: what is done there lies under one prefix, and is removed in the end.
+
+use std::sync::Arc;
+
+use etcd_client::{Client, ConnectOptions, DeleteOptions};
+use redis::aio::MultiplexedConnection;
+use redis::cmd;
+use registry_core::Registry;
+
+use crate::contestants::{Ours, Place};
+use crate::experiment::Trouble;
+
+/// An etcd and a Redis of the reader, and the prefix of all keys that are written there.
+#[derive(Clone, Debug)]
+pub struct Theirs {
+    etcd: String,
+    redis: String,
+    prefix: String,
+}
+
+const LIMITS: &str = "name hosts, and a user and a password if need be: neither a path nor parameters, since a prefix is added, \
+                      and no TLS, since the bare commands are compared too";
+
+impl Theirs {
+    /// Those at `etcd://[user:password@]host[:port][,…]` and `redis://[[user]:password@]host[:port]`.
+    ///
+    /// # Errors
+    /// What the URLs may not hold.
+    pub fn new(etcd: &str, redis: &str, prefix: impl Into<String>) -> Result<Self, String> {
+        let check = |url: &str, scheme: &str| {
+            let hosts = url
+                .strip_prefix(scheme)
+                .ok_or_else(|| format!("{url} does not begin with {scheme}; {LIMITS}"))?;
+            let hosts = hosts.strip_suffix('/').unwrap_or(hosts);
+            if hosts.is_empty() || hosts.contains(['/', '?', '#']) {
+                return Err(format!("{url}: {LIMITS}"));
+            }
+            Ok(format!("{scheme}{hosts}"))
+        };
+        Ok(Self { etcd: check(etcd, "etcd://")?, redis: check(redis, "redis://")?, prefix: prefix.into() })
+    }
+
+    /// What all keys that are written there begin with. A naive contestant, whose keys begin with the name of the service, gets it as part of that.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// `registry-etcd` there.
+    ///
+    /// # Errors
+    /// For a URL that it does not take.
+    pub async fn our_etcd(&self) -> Result<Ours, Trouble> {
+        self.ours(&format!("{}/{}", self.etcd, self.prefix)).await
+    }
+
+    /// `registry-redis` there.
+    ///
+    /// # Errors
+    /// For a URL that it does not take.
+    pub async fn our_redis(&self) -> Result<Ours, Trouble> {
+        self.ours(&format!("{}?prefix={}", self.redis, self.prefix)).await
+    }
+
+    async fn ours(&self, url: &str) -> Result<Ours, Trouble> {
+        let registry: Arc<dyn Registry> = service_registry::connect(url).await?;
+        Ok(Ours::of(registry))
+    }
+
+    /// For contestants that speak to Redis themselves.
+    #[must_use]
+    pub fn redis_place(&self) -> Place {
+        Place::Url(self.redis.clone())
+    }
+
+    /// For contestants that speak to etcd themselves.
+    ///
+    /// # Errors
+    /// If it is out of reach.
+    pub async fn etcd_client(&self) -> Result<Client, Trouble> {
+        let rest = self.etcd.trim_start_matches("etcd://");
+        let (login, hosts) =
+            rest.rsplit_once('@').map_or((None, rest), |(login, hosts)| (Some(login), hosts));
+        let endpoints: Vec<String> =
+            hosts.split(',').map(|host| format!("http://{}", with_port(host))).collect();
+        let user = login.and_then(|login| login.split_once(':'));
+        let options = user.map(|(name, password)| ConnectOptions::new().with_user(name, password));
+        Ok(Client::connect(endpoints, options).await?)
+    }
+
+    /// Which etcd and which Redis they are.
+    ///
+    /// # Errors
+    /// If one is out of reach.
+    pub async fn versions(&self) -> Result<(String, String), Trouble> {
+        let etcd = self.etcd_client().await?.status().await?.version().to_owned();
+        let info: String = cmd("INFO").arg("server").query_async(&mut self.redis_client().await?).await?;
+        let redis = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+        Ok((etcd, redis.unwrap_or("unknown").trim().to_owned()))
+    }
+
+    async fn redis_client(&self) -> Result<MultiplexedConnection, Trouble> {
+        Ok(redis::Client::open(self.redis.as_str())?.get_multiplexed_async_connection().await?)
+    }
+
+    /// Without passwords.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let shown = |url: &str| {
+            let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+            format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, hosts)| hosts))
+        };
+        format!("{} and {}", shown(&self.etcd), shown(&self.redis))
+    }
+
+    /// Removes every key with the prefix.
+    ///
+    /// # Errors
+    /// If a server is out of reach. Then keys may be left; those of instances go with their leases.
+    pub async fn clean_up(&self) -> Result<(), Trouble> {
+        let mut etcd = self.etcd_client().await?;
+        for begins in [self.prefix.clone(), format!("/{}", self.prefix)] {
+            etcd.delete(begins, Some(DeleteOptions::new().with_prefix())).await?;
+        }
+        let mut redis = self.redis_client().await?;
+        // The naive ways put the name of a service first, or braces around it.
+        for pattern in [format!("{}*", self.prefix), format!("{{{}*", self.prefix)] {
+            let mut cursor = 0_u64;
+            loop {
+                let mut scan = cmd("SCAN");
+                scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(1000);
+                let (next, keys): (u64, Vec<String>) = scan.query_async(&mut redis).await?;
+                if !keys.is_empty() {
+                    let () = cmd("UNLINK").arg(keys).query_async(&mut redis).await?;
+                }
+                if next == 0 {
+                    break;
+                }
+                cursor = next;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn with_port(host: &str) -> String {
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if has_port { host.to_owned() } else { format!("{host}:2379") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Theirs, with_port};
+
+    #[test]
+    fn urls_with_what_cannot_be_kept_apart_are_refused() {
+        let redis = "redis://10.0.0.2";
+        for etcd in ["etcds://a", "etcd://a/team", "etcd://a?page=1", "etcd://", "http://a"] {
+            assert!(Theirs::new(etcd, redis, "p").is_err(), "{etcd}");
+        }
+        assert!(Theirs::new("etcd://a,b:1/", "rediss://a", "p").is_err());
+        assert!(Theirs::new("etcd://a,b:1/", redis, "p").is_ok());
+        assert_eq!((with_port("a"), with_port("a:1")), ("a:2379".to_owned(), "a:1".to_owned()));
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let theirs = Theirs::new("etcd://root:secret@a,b", "redis://:secret@c:7", "p").unwrap();
+        assert_eq!(theirs.shown(), "etcd://a,b and redis://c:7");
+    }
+}

@@ -1,0 +1,121 @@
+//! The command, as someone runs it.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use comparisons::results::Results;
+use registry_testing::servers::etcd::{Etcd, EtcdOptions};
+use registry_testing::servers::redis::{Redis, RedisOptions};
+use registry_testing::servers::until;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use tokio::process::Command;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn claims(out: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_comparisons"));
+    command.args(["claims", "--quick", "--out"]).arg(out).args(args);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+/// The exit code, and all that was printed.
+async fn run(mut command: Command) -> (i32, String) {
+    let output = tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap();
+    let printed = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(printed).unwrap())
+}
+
+#[tokio::test]
+async fn what_is_done_is_not_done_again_and_the_report_is_made_of_it() {
+    let out = tempfile::tempdir().unwrap();
+    let (code, printed) = run(claims(out.path(), &["--only", "1c"])).await;
+    assert_eq!(code, 0, "{printed}");
+    let file = out.path().join("results.jsonl");
+    let results = Results::read(&file).unwrap();
+    assert!(!results.records.is_empty() && results.done.iter().all(|done| done.experiment == "1c"));
+    assert!(fs::read_to_string(out.path().join("report.html")).unwrap().contains("1c"));
+
+    // As if it had been interrupted before the last step.
+    let mut interrupted = results.clone();
+    let last = interrupted.done.pop().unwrap();
+    interrupted.records.retain(|record| record.step != last.step);
+    interrupted.write(&file).unwrap();
+    let (code, printed) = run(claims(out.path(), &["--only", "1c"])).await;
+    assert!(code == 0 && printed.contains("1 steps"), "{printed}");
+    let (code, printed) = run(claims(out.path(), &["--only", "1c"])).await;
+    assert!(code == 0 && printed.contains("already"), "{printed}");
+    let again = Results::read(&file).unwrap();
+    assert_eq!(again.done.len(), results.done.len());
+
+    let (code, printed) = run(claims(out.path(), &["--only", "1c", "--seed", "2"])).await;
+    assert!(code == 2 && printed.contains("seed 1 there, 2 here"), "{printed}");
+}
+
+#[tokio::test]
+async fn wrong_options_are_refused_with_what_is_right() {
+    let out = tempfile::tempdir().unwrap();
+    let (code, printed) = run(claims(out.path(), &["--only", "9z"])).await;
+    assert!(code == 2 && printed.contains("3a"), "{printed}");
+    let (code, printed) = run(claims(out.path(), &["--etcd", "etcd://127.0.0.1"])).await;
+    assert!(code == 2 && printed.contains("--redis"), "{printed}");
+    let missing = ["--only", "1c", "--etcd-program", "/nowhere/etcd"];
+    let (code, printed) = run(claims(out.path(), &missing)).await;
+    assert!(code == 2 && printed.contains("/nowhere/etcd is missing"), "{printed}");
+}
+
+#[tokio::test]
+async fn an_interrupted_run_leaves_no_process_behind() {
+    let out = tempfile::tempdir().unwrap();
+    let child = claims(out.path(), &["--only", "4a"]).spawn().unwrap();
+    let pid = child.id().unwrap();
+    let servers = until("servers run", PATIENCE, || async {
+        let children = children_of(pid);
+        (children.len() >= 3).then_some(children)
+    });
+    let servers = servers.await.unwrap();
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::INT).unwrap();
+    let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    let gone = until("they are gone", PATIENCE, || async {
+        servers.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()).then_some(())
+    });
+    gone.await.unwrap();
+    assert!(out.path().join("results.jsonl").exists());
+}
+
+fn children_of(parent: u32) -> BTreeSet<u32> {
+    let pids = fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is_child = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // After the name, which may hold anything: the state, then the parent.
+        let after = stat.rsplit_once(") ").map(|(_, after)| after.to_owned()).unwrap_or_default();
+        after.split_whitespace().nth(1) == Some(&parent.to_string())
+    };
+    pids.filter(is_child).collect()
+}
+
+#[tokio::test]
+async fn on_servers_of_the_reader_nothing_is_left() {
+    let out = tempfile::tempdir().unwrap();
+    let (etcd, redis) =
+        tokio::join!(Etcd::start(EtcdOptions::default()), Redis::start(RedisOptions::default()));
+    let (etcd, redis) = (etcd.unwrap(), redis.unwrap());
+    etcd.put("theirs", "1").await.unwrap();
+    redis.command(&["SET", "theirs", "1"]).await.unwrap();
+    let (at_etcd, at_redis) = (etcd.endpoint().replace("http://", "etcd://"), redis.url());
+    let theirs = ["--etcd", &at_etcd, "--redis", &at_redis];
+    let (code, printed) = run(claims(out.path(), &[&["--only", "1"], &theirs[..]].concat())).await;
+    assert_eq!(code, 0, "{printed}");
+    assert!(!Results::read(&out.path().join("results.jsonl")).unwrap().records.is_empty(), "{printed}");
+
+    let all = json!({ "key": "AA==", "range_end": "AA==", "count_only": true });
+    assert_eq!(etcd.ask("/v3/kv/range", all).await.unwrap()["count"], "1", "{printed}");
+    assert_eq!(redis.command(&["DBSIZE"]).await.unwrap().text(), "1", "{printed}");
+}
