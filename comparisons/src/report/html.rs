@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html as markup};
 
-use super::overview::{Claimed, Judged, against_etcd, answer, caveats, claims, missing};
+use super::overview::{Claimed, Judged, VERDICTS, against_etcd, answer, caveats, claims, missing, sentence};
 use super::table::{proofs, table, uncounted};
 use super::{Report, draw};
 use crate::finding::Verdict;
@@ -13,11 +13,6 @@ const QUESTION: &str = "Why not use Redis as a service registry?";
 const INTRODUCTION: &str = "A service registry is the list of the servers that are alive: servers keep their entry by heartbeats, clients watch \
                             the list and are told of changes. It is often kept in etcd, and five reasons are given for not keeping it in \
                             Redis. Each was tested here on real servers.";
-const VERDICTS: [(&str, &str); 3] = [
-    ("Confirmed", "the drawback is Redis's own: our Redis backend has it too, and etcd has not."),
-    ("Depends", "it is there for one way of using Redis, or of asking, and not for another."),
-    ("Refuted", "it is not there, or etcd has it as well."),
-];
 
 /// The page.
 #[must_use]
@@ -300,12 +295,4 @@ fn prose(text: &str) -> Markup {
             (text)
         }
     }
-}
-
-/// With a capital and a full stop.
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    let first: String = letters.next().map(|letter| letter.to_uppercase().collect()).unwrap_or_default();
-    let stop = if text.ends_with('.') { "" } else { "." };
-    format!("{first}{}{stop}", letters.as_str())
 }

@@ -246,6 +246,21 @@ pub(super) fn missing(report: &Report, claims: &[Claimed<'_>]) -> Vec<String> {
     lines
 }
 
+/// What the verdicts mean.
+pub(super) const VERDICTS: [(&str, &str); 3] = [
+    ("Confirmed", "the drawback is Redis's own: our Redis backend has it too, and etcd has not."),
+    ("Depends", "it is there for one way of using Redis, or of asking, and not for another."),
+    ("Refuted", "it is not there, or etcd has it as well."),
+];
+
+/// With a capital and a full stop.
+pub(super) fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first: String = letters.next().map(|letter| letter.to_uppercase().collect()).unwrap_or_default();
+    let stop = if text.ends_with('.') { "" } else { "." };
+    format!("{first}{}{stop}", letters.as_str())
+}
+
 /// The first sentence of a text, or all of it.
 pub(super) fn first_sentence(text: &str) -> &str {
     let ends = text.match_indices(". ").map(|(at, _)| at);
