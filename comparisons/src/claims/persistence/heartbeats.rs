@@ -163,12 +163,12 @@ async fn start(lab: &Lab, subject: Option<(Way, Policy)>) -> Result<(Server, Way
     Ok(match subject {
         Some((way, policy)) => {
             let options = way.on(policy.on(lab.redis_options())).with_data_in(&lab.disk);
-            (Server::Redis(Redis::start(options).await?), way)
+            (Server::Redis(Box::new(Redis::start(options).await?)), way)
         }
         None => {
             let mut options = lab.etcd_options().with_data_in(&lab.disk);
             options.no_fsync = false;
-            (Server::Etcd(Etcd::start(options).await?), Way::Ours)
+            (Server::Etcd(Box::new(Etcd::start(options).await?)), Way::Ours)
         }
     })
 }
@@ -242,8 +242,12 @@ async fn measure(
         .with(IDLE, idle_bytes)
         .with(WRITTEN, per_1000((written - idle_bytes).max(0.0)))
         .with(GREW, grew.map_or(f64::NAN, per_1000));
-    let proof = format!("{acknowledged} of {sent} heartbeats were acknowledged");
-    Ok(record.if_bitten(acknowledged == sent && sent > 0, proof))
+    let proof = format!(
+        "{acknowledged} of {sent} heartbeats were acknowledged, and {} bytes were counted as written before",
+        before.bytes
+    );
+    // A file system of which the kernel counts nothing, such as one in memory, must not look like a server that writes nothing.
+    Ok(record.if_bitten(acknowledged == sent && sent > 0 && before.bytes > 0, proof))
 }
 
 /// Sends heartbeats for `window`, at a fixed rate, and gives how many were sent and acknowledged.
@@ -291,9 +295,13 @@ fn judge(records: &Records) -> Finding {
     let first = format!(
         "For 1,000 heartbeats Redis with an append-only file synced every second wrote {naive_bytes} to its disk used naively and {ours_bytes} with our backend; etcd wrote {etcd_bytes}."
     );
-    let always = written("redis, AOF always").map_or("an unknown amount".to_owned(), bytes);
+    let of = |arm, figure| records.median(arm, figure).map_or("an unknown amount".to_owned(), bytes);
     let second = format!(
-        "With a sync before each answer our backend made it {always}; in return Redis knows after a restart how long each lease still has, while etcd begins all leases anew."
+        "With a sync before each answer it was {} naively and {} with our backend; the append-only file itself grew by {} and {} for as many.",
+        of("redis-naive hash, AOF always", WRITTEN),
+        of("redis, AOF always", WRITTEN),
+        of(NAIVE, GREW),
+        of(OURS, GREW),
     );
     Finding { verdict: shown.verdict(), figure, sentences: [first, second] }
 }

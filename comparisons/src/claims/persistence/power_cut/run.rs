@@ -40,9 +40,11 @@ const POINTS: usize = 200;
 async fn start(lab: &Lab, arm: Arm) -> Result<(Server, Way), Trouble> {
     let redis = lab.redis_options().with_disk();
     Ok(match arm {
-        Arm::Naive(policy) => (Server::Redis(Redis::start(policy.on(redis)).await?), Way::NaiveHash),
-        Arm::Ours(policy) => (Server::Redis(Redis::start(policy.on(redis)).await?), Way::Ours),
-        Arm::Etcd => (Server::Etcd(Etcd::start(lab.etcd_options().with_disk()).await?), Way::Ours),
+        Arm::Naive(policy) => {
+            (Server::Redis(Box::new(Redis::start(policy.on(redis)).await?)), Way::NaiveHash)
+        }
+        Arm::Ours(policy) => (Server::Redis(Box::new(Redis::start(policy.on(redis)).await?)), Way::Ours),
+        Arm::Etcd => (Server::Etcd(Box::new(Etcd::start(lab.etcd_options().with_disk()).await?)), Way::Ours),
     })
 }
 

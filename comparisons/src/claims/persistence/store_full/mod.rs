@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use self::trouble::{OfRedis, Store};
 use super::subjects::{Running, Way, side_by_side};
-use super::words::{count, largest, middle, sum};
+use super::words::{count, largest, middle, seconds, sum};
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::{Finding, Shown};
 use crate::lab::Lab;
@@ -101,8 +101,8 @@ impl Experiment for StoreFull {
 
     fn steps(&self, lab: &Lab) -> Vec<Step> {
         // Those that are not back use up the time that they have.
-        let seconds = lasts(lab).as_secs_f64() + 6.0;
-        (0..lab.by_scale(1, 3)).map(|run| Step::new(format!("run {run}"), seconds)).collect()
+        let takes = lasts(lab).as_secs_f64() + 6.0;
+        (0..lab.by_scale(1, 3)).map(|run| Step::new(format!("run {run}"), takes)).collect()
     }
 
     async fn run(&self, lab: &Lab, step: &Step) -> Result<(), Trouble> {
@@ -205,19 +205,21 @@ fn judge(records: &Records) -> Finding {
         count(etcd_lost),
         number(&etcd, "of"),
     );
-    let evicted = |ways: &[Way]| number(&arms(ways, &[OfRedis::Evicting]), LOST);
+    let evicted = |ways: &[Way], figure| number(&arms(ways, &[OfRedis::Evicting]), figure);
     let share = |arms: &[String]| middle(records, &refs(arms), NEWCOMERS).unwrap_or_default() * 100.0;
     let longest = largest(records, &refs(&ours), RELISTED);
     let second = format!(
-        "Newcomers were refused by all: {:.0} % were let in by our backend, {:.0} % by etcd{}; an evicting Redis lost {} naive and {} of our instances.",
+        "Of the newcomers meanwhile, our backend let in {:.0} % and etcd {:.0} %{}; a Redis that evicts lost {} of {} living instances used naively, and {} of {} with our backend.",
         share(&ours),
         share(&etcd),
         longest.map_or(String::new(), |after| format!(
-            ", and {} after the end every living instance of our backend was listed",
-            super::words::seconds(after)
+            ", all living instances of our backend were listed {} after the end",
+            seconds(after)
         )),
-        evicted(&[Way::NaiveHash, Way::NaiveKey]),
-        evicted(&[Way::Ours]),
+        evicted(&[Way::NaiveHash, Way::NaiveKey], LOST),
+        evicted(&[Way::NaiveHash, Way::NaiveKey], "of"),
+        evicted(&[Way::Ours], LOST),
+        evicted(&[Way::Ours], "of"),
     );
     Finding { verdict: shown.verdict(), figure, sentences: [first, second] }
 }
