@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::StreamExt;
 use registry_core::{ResetCause, ServiceName, WatchEvent};
 use tokio::task::JoinHandle;
 
