@@ -40,8 +40,8 @@ fn within(patience: Duration) -> AsyncConnectionConfig {
 }
 
 impl Place {
-    /// Where writes go now, of a place that is no cluster.
-    pub(super) async fn url(&self) -> Result<String, RedisError> {
+    /// Where writes go now; of a cluster, its first node.
+    async fn url(&self) -> Result<String, RedisError> {
         match self {
             Self::Server(address) => Ok(format!("redis://{address}")),
             Self::Url(url) => Ok(url.clone()),
@@ -59,6 +59,19 @@ impl Place {
                 nodes.first().map(|node| format!("redis://{node}")).ok_or_else(|| io("no node"))
             }
         }
+    }
+
+    /// A subscription where what is published is told: of a cluster, at the first node that is there, since each passes on to all.
+    pub(super) async fn subscriber(&self) -> Result<PubSub, RedisError> {
+        let Self::Cluster(nodes) = self else { return subscriber(&self.url().await?).await };
+        let mut last = io("no node");
+        for node in nodes {
+            match subscriber(&format!("redis://{node}")).await {
+                Ok(subscription) => return Ok(subscription),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
     }
 
     /// Where keyspace events are told: on every primary of a cluster, for its own keys.
