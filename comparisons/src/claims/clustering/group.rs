@@ -11,7 +11,7 @@ use registry_testing::servers::etcd::EtcdCluster;
 use registry_testing::servers::redis::{ClusterOptions, RedisCluster, RedisSentinel, SentinelOptions};
 use registry_testing::servers::{ServerError, until};
 
-use super::writer::TTL;
+use super::writer::{EVERY, EVERY_WAITING, TTL};
 use crate::contestants::{Contestant, Listed, NaiveHash, Ours, Place};
 use crate::experiment::Trouble;
 use crate::lab::Lab;
@@ -32,6 +32,13 @@ pub(super) enum Client {
     OursWaiting,
     /// The hash that people write.
     Naive,
+}
+
+impl Client {
+    /// How often it registers an instance.
+    pub(super) fn every(self) -> Duration {
+        if self == Self::OursWaiting { EVERY_WAITING } else { EVERY }
+    }
 }
 
 /// How the server that leads is struck down.

@@ -3,6 +3,7 @@
 mod aftermath;
 mod group;
 mod kill;
+mod split;
 pub(in crate::claims) mod view;
 pub(in crate::claims) mod words;
 mod writer;
@@ -10,5 +11,5 @@ mod writer;
 use crate::experiment::Experiment;
 
 pub(super) fn experiments() -> Vec<Box<dyn Experiment>> {
-    vec![Box::new(kill::KilledLeader)]
+    vec![Box::new(kill::KilledLeader), Box::new(split::TwoPrimaries)]
 }

@@ -10,7 +10,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use crate::contestants::{Contestant, Listed, Member};
 
 /// Between two registrations: 100 in a second.
-const EVERY: Duration = Duration::from_millis(10);
+pub(super) const EVERY: Duration = Duration::from_millis(10);
+/// The same of a client that waits for a replica, on one connection, for one registration after the other.
+pub(super) const EVERY_WAITING: Duration = Duration::from_millis(20);
 /// Nothing expires while it is looked at.
 pub(super) const TTL: Duration = Duration::from_secs(3600);
 /// How long the last ones may take to be answered or given up; every client gives up in less.
@@ -35,12 +37,17 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Begins, with ids that begin with `name`.
-    pub(super) fn start(contestant: &Arc<dyn Contestant>, service: &str, name: &str) -> Self {
+    /// Begins, with ids that begin with `name`, one each `every`.
+    pub(super) fn start(
+        contestant: &Arc<dyn Contestant>,
+        service: &str,
+        name: &str,
+        every: Duration,
+    ) -> Self {
         let written = Arc::<Mutex<Vec<Written>>>::default();
         let (halt, halted) = watch::channel(false);
         let (contestant, service, name) = (Arc::clone(contestant), service.to_owned(), name.to_owned());
-        let task = tokio::spawn(write(contestant, service, name, Arc::clone(&written), halted));
+        let task = tokio::spawn(write(contestant, (service, name), every, Arc::clone(&written), halted));
         Self { written, halt, task }
     }
 
@@ -49,9 +56,9 @@ impl Writer {
         self.count(|written| written.invoked >= since)
     }
 
-    /// How many were sent since, and acknowledged.
+    /// How many were acknowledged since.
     pub(super) fn acknowledged_since(&self, since: Instant) -> usize {
-        self.count(|written| written.invoked >= since && written.acknowledged.is_some())
+        self.count(|written| written.acknowledged.is_some_and(|acknowledged| acknowledged >= since))
     }
 
     fn count(&self, which: impl Fn(&Written) -> bool) -> usize {
@@ -82,12 +89,12 @@ impl Drop for Writer {
 
 async fn write(
     contestant: Arc<dyn Contestant>,
-    service: String,
-    name: String,
+    (service, name): (String, String),
+    every: Duration,
     written: Arc<Mutex<Vec<Written>>>,
     mut halted: watch::Receiver<bool>,
 ) {
-    let mut ticks = interval(EVERY);
+    let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut sent = JoinSet::new();
     for value in 0_u64.. {

@@ -14,7 +14,7 @@ use crate::contestants::Contestant;
 use crate::experiment::Trouble;
 use crate::record::Record;
 
-/// So many registrations are acknowledged before the fault, and so many sent after it is over are, before the writers stop.
+/// So many registrations are acknowledged before the fault, and so many after it is over, before the writers stop.
 const SOME: usize = 30;
 /// So many are sent while the link to the replicas is cut and the leader still runs.
 const WHILE_CUT: usize = 60;
@@ -112,7 +112,7 @@ async fn parties(
         let service = format!("fault-{run}-{}-{index}", u8::from(fault.cut));
         let contestant: Arc<dyn Contestant> = group.client(*client)?;
         let view = View::of(&*contestant, &service, PATIENCE).await?;
-        let writer = Writer::start(&contestant, &service, "w");
+        let writer = Writer::start(&contestant, &service, "w", client.every());
         parties.push(Party { arm, client: *client, service, writer, view });
     }
     Ok(parties)
