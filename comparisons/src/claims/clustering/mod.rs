@@ -4,6 +4,7 @@ mod aftermath;
 mod group;
 mod kill;
 mod split;
+mod stale;
 pub(in crate::claims) mod view;
 pub(in crate::claims) mod words;
 mod writer;
@@ -11,5 +12,5 @@ mod writer;
 use crate::experiment::Experiment;
 
 pub(super) fn experiments() -> Vec<Box<dyn Experiment>> {
-    vec![Box::new(kill::KilledLeader), Box::new(split::TwoPrimaries)]
+    vec![Box::new(kill::KilledLeader), Box::new(split::TwoPrimaries), Box::new(stale::StalePromoted)]
 }

@@ -26,6 +26,8 @@ const NAIVE: &str = "redis-naive hash";
 const BOTH: &str = "both_s";
 /// How long after the beginning of the partition the leader that is cut off acknowledged the last one.
 const REFUSED_AFTER: &str = "last_ack_s";
+/// How long the partition lasted.
+const PARTITION: &str = "partition_s";
 /// When the client that is cut off was acknowledged what was kept, in seconds from the beginning of the partition; each with a 1.
 const KEPT: &str = "kept_at";
 /// The same of what was lost.
@@ -107,7 +109,8 @@ impl Experiment for TwoPrimaries {
         }
         let title = "What a client beside the leader that is cut off was acknowledged, and what of it was lost, in the first run";
         let x = "seconds since the leader was cut off".to_owned();
-        let fault = [0.0, fault_end(&lanes)];
+        let lasted = records.arms().into_iter().filter_map(|arm| records.of(arm).next()?.figure(PARTITION));
+        let fault = [0.0, lasted.fold(0.0, f64::max)];
         vec![Picture { title: title.to_owned(), drawing: Drawing::Timeline { x, fault, lanes } }]
     }
 
@@ -125,11 +128,6 @@ impl Experiment for TwoPrimaries {
 
 fn runs(lab: &Lab) -> u32 {
     lab.by_scale(1, 5)
-}
-
-/// The partition lasts at least until the last of what was acknowledged in it.
-fn fault_end(lanes: &[Lane]) -> f64 {
-    lanes.iter().flat_map(|lane| lane.kept.iter().chain(&lane.lost)).copied().fold(0.0, f64::max)
 }
 
 async fn splits(

@@ -6,7 +6,7 @@ use registry_testing::servers::proxy::{Faults, Proxy};
 use registry_testing::servers::until;
 use tokio::time::{Duration, Instant, sleep_until};
 
-use super::{BOTH, KEPT, LOST_AT, REFUSED_AFTER};
+use super::{BOTH, KEPT, LOST_AT, PARTITION, REFUSED_AFTER};
 use crate::claims::clustering::aftermath;
 use crate::claims::clustering::group::{Client, Group, PATIENCE, etcd_client, sentinel_client, truth};
 use crate::claims::clustering::view::View;
@@ -17,7 +17,7 @@ use crate::record::Record;
 
 /// How long the partition lasts, from its beginning, or until the other side has taken some writes, if that is later. It is what is done to the
 /// servers: long enough that another leads, and some seconds more.
-const PARTITION: Duration = Duration::from_secs(6);
+const LASTS: Duration = Duration::from_secs(6);
 /// So many registrations are acknowledged before, and so many on the other side at least.
 const SOME: usize = 30;
 const MARKER: &str = "marker";
@@ -84,7 +84,7 @@ pub(super) async fn split(
     let writes = |sides: &Sides| sides.others.as_ref().is_some_and(|others| others.acknowledged_since(from) >= SOME);
     let there = || async { all.iter().all(writes).then_some(()) };
     until("registrations on the other side", PATIENCE, there).await?;
-    sleep_until(from + PARTITION).await;
+    sleep_until(from + LASTS).await;
     for writer in all.iter().flat_map(|sides| [Some(&sides.beside), sides.others.as_ref()]).flatten() {
         writer.halt();
     }
@@ -120,6 +120,7 @@ pub(super) async fn split(
         let record = Record::new(arm, run)
             .with(BOTH, both.unwrap_or_default().as_secs_f64())
             .with(REFUSED_AFTER, last.map_or(0.0, |last| signed(last, from).max(0.0)))
+            .with(PARTITION, signed(healed, from))
             .with_series(KEPT, times(false))
             .with_series(LOST_AT, times(true))
             .if_bitten(bitten, proof.clone());
