@@ -19,6 +19,7 @@ pub mod lab;
 pub mod measure;
 pub mod picture;
 mod progress;
+pub mod publish;
 pub mod record;
 pub mod report;
 pub mod results;

@@ -1,7 +1,14 @@
 //! Claim 3: Redis is slower than etcd's watch.
 
+mod arms;
+mod durable;
+mod healthy;
+mod pairs;
+mod servers;
+mod shown;
+
 use crate::experiment::Experiment;
 
 pub(super) fn experiments() -> Vec<Box<dyn Experiment>> {
-    Vec::new()
+    vec![Box::new(healthy::Healthy), Box::new(durable::Durable)]
 }
