@@ -35,15 +35,15 @@ pub(super) fn judge(records: &Records) -> Finding {
     };
     let all = |arms: &[String]| count(sum(records, &refs(arms), OF).unwrap_or_default());
     let figure = format!(
-        "lost / wrong untold: naive {} of {} / {}, ours with AOF {} of {} / {}, etcd {} of {} / {}",
+        "lost: naive {} of {}, ours with AOF {} of {}, etcd {} of {}; wrong and not told: {}, {}, {}",
         count(naive_is.0),
         all(&naive),
-        count(naive_is.1),
         count(ours_is.0),
         all(&ours),
-        count(ours_is.1),
         count(etcd_is.0),
         all(&etcd),
+        count(naive_is.1),
+        count(ours_is.1),
         count(etcd_is.1),
     );
     let first = format!(

@@ -19,7 +19,7 @@ use crate::lab::Lab;
 use crate::measure::median;
 use crate::record::Record;
 
-/// What the instances with 10 s and more are of, and what those are of that must be renewed more often than the outage is long.
+/// What the instances with 10 s and more are of, and what those are of whose time to live is no longer than the outage.
 const LONG: &str = "long.rpc";
 const SHORT: &str = "short.rpc";
 const LONG_LIVED: u32 = 15;
@@ -83,9 +83,6 @@ pub(super) async fn restart(lab: &Lab, name: String, subject: Subject, run: u32)
     let (owner, looking) = (server.client(subject.way)?, server.client(subject.way)?);
     let watcher = looking.watch(LONG).await?;
     let (mut long, mut short) = (Vec::new(), Vec::new());
-    for n in 0..SHORT_LIVED {
-        short.push(list(&owner, SHORT, format!("s-{n}"), SHORT_TTL).await?);
-    }
     for n in 0..LONG_LIVED {
         long.push(list(&owner, LONG, format!("l-{n}"), LEAST + STEP * n).await?);
     }
@@ -95,9 +92,9 @@ pub(super) async fn restart(lab: &Lab, name: String, subject: Subject, run: u32)
         set(listed, value, subject.way).await?;
     }
     let before = self::cursor(&owner).await?;
-    for listed in &mut short {
-        listed.since = Instant::now();
-        listed.member.renew().await?;
+    // Last, so that they are alive when the server ends, however slow the machine is.
+    for n in 0..SHORT_LIVED {
+        short.push(list(&owner, SHORT, format!("s-{n}"), SHORT_TTL).await?);
     }
     let pid = server.process().pid();
 

@@ -112,7 +112,7 @@ const ARMS: [(&str, Arm); 7] = [
 ];
 
 /// About how long one run takes.
-const SECONDS: f64 = 7.0;
+const SECONDS: f64 = 5.5;
 
 #[async_trait]
 impl Experiment for PowerCut {

@@ -99,7 +99,7 @@ impl Experiment for StoreFull {
 
     fn steps(&self, lab: &Lab) -> Vec<Step> {
         // Those that are not back use up the time that they have.
-        let takes = lasts(lab).as_secs_f64() + 6.0;
+        let takes = lasts(lab).as_secs_f64() + 4.0;
         (0..lab.by_scale(1, 3)).map(|run| Step::new(format!("run {run}"), takes)).collect()
     }
 
