@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use registry_core::{Instance, Lease, RegisterOptions, Registration, Ttl};
+use tokio::time::Instant;
 
 use crate::contestants::{Contestant, Member, Ours, instance};
 use crate::experiment::Trouble;
@@ -22,6 +23,8 @@ const TTL: Duration = Duration::from_secs(3_600);
 pub(super) struct Made {
     pub(super) acknowledged: u64,
     pub(super) refused: u64,
+    /// How long all of them took.
+    pub(super) took: Duration,
 }
 
 /// Instances that can be changed, each of some size.
@@ -110,6 +113,7 @@ impl Writers {
 
     /// Makes all changes, as fast as they are acknowledged.
     pub(super) async fn write(&self) -> Made {
+        let begun = Instant::now();
         let write = self.changed.iter().zip(1..).map(|(changed, at)| {
             // Every change has a value of its own.
             let first = at * NAIVE_CHANGES;
@@ -119,6 +123,7 @@ impl Writers {
         made.into_iter().fold(Made::default(), |sum, made| Made {
             acknowledged: sum.acknowledged + made.acknowledged,
             refused: sum.refused + made.refused,
+            took: begun.elapsed(),
         })
     }
 }

@@ -94,8 +94,9 @@ async fn die(record: Record, contestant: &dyn Contestant, instances: usize) -> R
     let watcher = Watcher::start(contestant, SERVICE).await?;
     let begun = Instant::now();
     let registering = timeout(PATIENCE, register(contestant, instances)).await;
-    let mut living =
-        registering.map_err(|_| Trouble::failed(format!("{instances} instances did not register within {PATIENCE:?}")))??;
+    let mut living = registering.map_err(|_| {
+        Trouble::failed(format!("{instances} instances did not register within {PATIENCE:?}"))
+    })??;
     let registered = begun.elapsed();
     renew(&mut living, Instant::now()).await?;
     let listed = watcher.told().view.as_ref().map_or(0, |view| view.len());
@@ -115,7 +116,9 @@ async fn die(record: Record, contestant: &dyn Contestant, instances: usize) -> R
     let unseen = lags.iter().filter(|lag| lag.is_none()).count();
     let lags: Vec<_> = lags.into_iter().map(|lag| lag.unwrap_or(LIMIT.as_secs_f64())).collect();
     let last_told = gone.values().max().copied().unwrap_or(last);
-    let proof = format!("{listed} of {instances} were listed, {early} had ended before; then none was heard of again");
+    let proof = format!(
+        "{listed} of {instances} were listed, {early} had ended before; then none was heard of again"
+    );
     Ok(record
         .with(DIED, instances as f64)
         .with(LAG, median(&lags).unwrap_or(f64::NAN))
