@@ -9,7 +9,7 @@ use registry_testing::servers::redis::Redis;
 use registry_testing::servers::until;
 use tokio::time::Instant;
 
-use super::changes::{Made, SERVICE, Writers};
+use super::changes::{LARGE, Made, SERVICE, SMALL, Writers};
 use super::{AGAIN, DEAF, ERRORS, GAPS, KILLED, LOST, PUBLISHED, RECEIVED, SILENT, TROUBLES, WRITING, WRONG};
 use crate::claims::pub_sub::support::{ETCD, HASH, KEY, MEMORY, REDIS, RELOADING, etcd, memory, redis};
 use crate::claims::pub_sub::watcher::{Told, Watcher, wrong};
@@ -37,7 +37,7 @@ pub(super) async fn run(lab: &Lab, arm: &str, number: u32) -> Result<Record, Tro
         let server = Etcd::start(lab.etcd_options().with_client_proxies()).await?;
         let proxy = server.client_proxy().ok_or_else(|| Trouble::failed("no proxy in front of etcd"))?;
         let (writer, reader) = (etcd([server.direct_endpoint()])?, etcd([server.endpoint()])?);
-        let writers = Writers::ours(&writer).await?;
+        let writers = Writers::ours(&writer, LARGE).await?;
         let stall = stall(proxy, &writer, &reader, &writers).await?;
         let (held, proof) = stall.held();
         return Ok(stall.told.fill(record).if_bitten(held, proof));
@@ -48,7 +48,7 @@ pub(super) async fn run(lab: &Lab, arm: &str, number: u32) -> Result<Record, Tro
         |through_proxy: bool| Place::Server(if through_proxy { proxy.address() } else { server.address() });
     let stall = if arm == REDIS {
         let (writer, reader) = (redis(server.address())?, redis(proxy.address())?);
-        let writers = Writers::ours(&writer).await?;
+        let writers = Writers::ours(&writer, LARGE).await?;
         stall(&proxy, &writer, &reader, &writers).await?
     } else {
         let contestant = |place| -> Result<Box<dyn Contestant>, Trouble> {
@@ -72,7 +72,7 @@ pub(super) async fn run(lab: &Lab, arm: &str, number: u32) -> Result<Record, Tro
 /// A consumer that does not ask for what comes next.
 async fn in_memory(record: Record) -> Result<Record, Trouble> {
     let ours = memory();
-    let writers = Writers::ours(&ours).await?;
+    let writers = Writers::ours(&ours, SMALL).await?;
     let last = ours.register(SERVICE, LAST, 0, LAST_TTL).await?;
     let watcher = Watcher::start(&ours, SERVICE).await?;
     let before = watcher.told().changes.len();
