@@ -116,7 +116,7 @@ fn trials(lab: &Lab) -> u32 {
 }
 
 fn elections(lab: &Lab) -> u32 {
-    lab.by_scale(2, 8)
+    lab.by_scale(2, 20)
 }
 
 fn judge(records: &Records) -> Finding {
