@@ -15,6 +15,7 @@ pub mod contestants;
 pub mod environment;
 pub mod experiment;
 pub mod finding;
+pub mod instance;
 pub mod lab;
 pub mod measure;
 pub mod picture;

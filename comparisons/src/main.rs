@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use comparisons::cli::{self, Cli, Command};
+use comparisons::instance;
 use comparisons::publish::{publish, write_report};
 use comparisons::results::Results;
 use comparisons::run::{self, Ended};
@@ -19,6 +20,10 @@ async fn main() -> ExitCode {
             Ok(Ended::Complete)
         }
         Command::Report(options) => report(&options),
+        Command::Instance(options) => instance::run(&options)
+            .await
+            .map(|()| Ended::Complete)
+            .map_err(|trouble| trouble.to_string().into()),
         Command::Publish(options) => publish(options.records.as_deref()).map(|()| Ended::Complete),
     };
     match outcome {
