@@ -10,7 +10,7 @@ use redis::{Cmd, RedisError, cmd};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::place::{Connection, subscriber};
+use super::place::Connection;
 use super::{AGAIN, Place};
 use crate::contestants::{Contestant, Listed, Member, Seen, Watching};
 use crate::experiment::Trouble;
@@ -18,6 +18,7 @@ use crate::experiment::Trouble;
 /// The hash `service` holds `id -> value`; a heartbeat is `HSET` and `EXPIRE`; a change is `HSET` and `PUBLISH service`.
 ///
 /// Redis has no time to live of a field before 7.4, so `EXPIRE` is on the hash: as long as one instance beats, all are listed.
+/// Nobody is told when it expires. A watcher whose connection ends subscribes again and says nothing, unless that fails.
 #[derive(Clone, Debug)]
 pub struct NaiveHash {
     connection: Arc<Connection>,
@@ -105,7 +106,7 @@ impl NaiveHash {
         told: &mpsc::UnboundedSender<Seen>,
         loaded: &mut bool,
     ) -> Result<(), RedisError> {
-        let mut subscription = subscriber(&self.place.url().await?).await?;
+        let mut subscription = self.place.subscriber().await?;
         subscription.subscribe(service).await?;
         if !*loaded || self.reloads {
             let listed = load(&self.connection, service).await?;
