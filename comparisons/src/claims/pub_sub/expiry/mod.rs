@@ -84,9 +84,9 @@ impl Experiment for Expiry {
 
     fn steps(&self, lab: &Lab) -> Vec<Step> {
         let seconds = |arm: &str| match arm {
-            KEY => lab.by_scale(34.0, 140.0),
-            ETCD => lab.by_scale(16.0, 40.0),
-            _ => lab.by_scale(8.0, 14.0),
+            KEY => lab.by_scale(32.0, 135.0),
+            ETCD => lab.by_scale(12.0, 40.0),
+            _ => lab.by_scale(8.0, 16.0),
         };
         ARMS.iter().map(|arm| Step::new(*arm, seconds(arm))).collect()
     }

@@ -85,7 +85,7 @@ impl Experiment for Moves {
     }
 
     fn steps(&self, lab: &Lab) -> Vec<Step> {
-        vec![Step::new(CLUSTER, lab.by_scale(25.0, 70.0)), Step::new(ETCD_3, lab.by_scale(15.0, 40.0))]
+        vec![Step::new(CLUSTER, lab.by_scale(10.0, 40.0)), Step::new(ETCD_3, lab.by_scale(6.0, 28.0))]
     }
 
     async fn run(&self, lab: &Lab, step: &Step) -> Result<(), Trouble> {
