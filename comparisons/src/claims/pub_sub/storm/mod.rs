@@ -150,8 +150,8 @@ impl Experiment for Storm {
         let died = records.max(ETCD, DIED)?;
         (etcd > SLOWER * redis).then(|| {
             format!(
-                "When {} instances with a lease each die at once, etcd tells the last end {} after its deadline, and our registry on Redis {}: etcd ends at \
-                 most 500 leases in half a second.",
+                "When {} instances with a lease each die at once, etcd tells the last end {} after its deadline, and our registry on Redis {}: etcd limits how many \
+                 leases it ends at a time.",
                 count(died),
                 seconds(etcd),
                 seconds(redis)
