@@ -25,6 +25,9 @@ pub enum Command {
     Report(Report),
     /// Make a run the one that is published: copy it to `comparisons/results`, and bring the tables and pictures of the documents up to date.
     Publish(Publish),
+    /// Be one instance of a service, for an experiment that kills it.
+    #[command(hide = true)]
+    Instance(crate::instance::Options),
 }
 
 const AFTER_CLAIMS: &str = "\

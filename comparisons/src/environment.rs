@@ -97,31 +97,39 @@ impl Environment {
         let theirs = (self.theirs != other.theirs).then(|| "servers of the reader there or here".to_owned());
         of_text.map(|(what, one, other)| format!("{what} {one} there, {other} here")).or(seed).or(theirs)
     }
+}
 
-    /// For a table.
-    #[must_use]
-    pub fn rows(&self) -> Vec<(String, String)> {
-        let rows = [
-            ("date", self.date.clone()),
-            ("commit", self.commit.clone()),
-            ("build", self.build.clone()),
-            ("scale", self.scale.clone()),
-            ("seed", self.seed.to_string()),
-            ("etcd", self.etcd.clone()),
-            ("Redis", self.redis.clone()),
-            ("servers of the reader", self.theirs.clone().unwrap_or_default()),
-            ("system", self.system.clone()),
-            ("processor", format!("{}, {} cores", self.processor, self.cores)),
-            ("memory", format!("{:.0} GiB", self.memory_gib)),
-            (
-                "disk",
-                format!("{}, 4 KiB written and synced in {:.0} µs (median)", self.file_system, self.fsync_us),
-            ),
-            ("load at the start", format!("{:.2}", self.load)),
-        ];
-        let rows = rows.into_iter().filter(|(_, value)| !value.is_empty());
-        rows.map(|(name, value)| (name.to_owned(), value)).collect()
-    }
+/// For a table, of results that were gathered one after the other: what may differ between them is told of all.
+#[must_use]
+pub fn rows(of_all: &[Environment]) -> Vec<(String, String)> {
+    let Some(last) = of_all.last() else { return Vec::new() };
+    let all = |of_one: fn(&Environment) -> String| {
+        let mut values = Vec::new();
+        for value in of_all.iter().map(of_one) {
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        values.join(", ")
+    };
+    let disk = format!("{}, 4 KiB written and synced in {:.0} µs (median)", last.file_system, last.fsync_us);
+    let rows = [
+        ("date", all(|one| one.date.clone())),
+        ("commit", all(|one| one.commit.clone())),
+        ("build", all(|one| one.build.clone())),
+        ("scale", last.scale.clone()),
+        ("seed", last.seed.to_string()),
+        ("etcd", last.etcd.clone()),
+        ("Redis", last.redis.clone()),
+        ("servers of the reader", last.theirs.clone().unwrap_or_default()),
+        ("system", all(|one| one.system.clone())),
+        ("processor", format!("{}, {} cores", last.processor, last.cores)),
+        ("memory", format!("{:.0} GiB", last.memory_gib)),
+        ("disk", disk),
+        ("load at the start", all(|one| format!("{:.2}", one.load))),
+    ];
+    let rows = rows.into_iter().filter(|(_, value)| !value.is_empty());
+    rows.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 async fn printed(program: &str, args: &[&str]) -> Option<String> {

@@ -1,9 +1,13 @@
 //! `comparisons claims`: the five claims, tested. See the library for how.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use comparisons::cli::{Cli, Command};
+use comparisons::cli::{self, Cli, Command};
+use comparisons::instance;
+use comparisons::publish::{publish, write_report};
+use comparisons::results::Results;
 use comparisons::run::{self, Ended};
 
 #[tokio::main]
@@ -15,7 +19,12 @@ async fn main() -> ExitCode {
             print!("{}", run::list());
             Ok(Ended::Complete)
         }
-        Command::Report(_) | Command::Publish(_) => Err("not yet".into()),
+        Command::Report(options) => report(&options),
+        Command::Instance(options) => instance::run(&options)
+            .await
+            .map(|()| Ended::Complete)
+            .map_err(|trouble| trouble.to_string().into()),
+        Command::Publish(options) => publish(options.records.as_deref()).map(|()| Ended::Complete),
     };
     match outcome {
         Ok(Ended::Complete) => ExitCode::SUCCESS,
@@ -26,4 +35,13 @@ async fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn report(options: &cli::Report) -> Result<Ended, Box<dyn std::error::Error + Send + Sync>> {
+    if !options.records.exists() {
+        return Err(format!("there are no records in {}", options.records.display()).into());
+    }
+    let beside = options.records.parent().unwrap_or(Path::new("."));
+    write_report(&Results::read(&options.records)?, options.out.as_deref().unwrap_or(beside))?;
+    Ok(Ended::Complete)
 }

@@ -17,6 +17,7 @@ use crate::experiment::{Experiment, Step, Trouble};
 use crate::finding::claim_verdict;
 use crate::lab::{Lab, Scale};
 use crate::progress::{Progress, minutes};
+use crate::publish::write_report;
 use crate::record::{Outcome, Record};
 use crate::results::{Done, Line, Results, append};
 use crate::theirs::Theirs;
@@ -211,14 +212,6 @@ fn tell_trouble(progress: &Progress, record: &Record, ended: &mut Ended) {
         }
     };
     progress.say(&format!("{} {}, run {}: {word}: {why}", record.experiment, record.arm, record.run));
-}
-
-/// Writes the report and the pictures of `results` to `out`.
-///
-/// # Errors
-/// If the system does not take them.
-pub fn write_report(_results: &Results, _out: &Path) -> Result<(), Failure> {
-    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "this is what the command is asked for")]

@@ -2,9 +2,11 @@
 //!
 //! * [`Ours`]: anything behind the [`Registry`](registry_core::Registry) trait: in memory, etcd, Redis.
 //! * [`NaiveHash`] and [`NaiveKey`]: the registries on Redis that people write. They are here to be compared with, and nowhere else.
+//! * [`RawRedis`] and [`RawEtcd`]: the stores themselves, with no registry on top.
 
 mod naive;
 mod ours;
+mod raw;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -15,6 +17,7 @@ use futures_util::Stream;
 
 pub use naive::{NaiveHash, NaiveKey, Place};
 pub use ours::{Ours, instance};
+pub use raw::{Announce, RawEtcd, RawRedis};
 
 use crate::experiment::Trouble;
 

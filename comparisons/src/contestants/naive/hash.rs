@@ -10,7 +10,7 @@ use redis::{Cmd, RedisError, cmd};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::place::{Connection, subscriber};
+use super::place::Connection;
 use super::{AGAIN, Place};
 use crate::contestants::{Contestant, Listed, Member, Seen, Watching};
 use crate::experiment::Trouble;
@@ -105,7 +105,7 @@ impl NaiveHash {
         told: &mpsc::UnboundedSender<Seen>,
         loaded: &mut bool,
     ) -> Result<(), RedisError> {
-        let mut subscription = subscriber(&self.place.url().await?).await?;
+        let mut subscription = self.place.subscriber().await?;
         subscription.subscribe(service).await?;
         if !*loaded || self.reloads {
             let listed = load(&self.connection, service).await?;

@@ -20,7 +20,7 @@ use super::{Seen, Watching};
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// What the task `follower` tells, for as long as someone listens.
-fn watching(telling: UnboundedReceiver<Seen>, follower: JoinHandle<()>) -> Watching {
+pub(super) fn watching(telling: UnboundedReceiver<Seen>, follower: JoinHandle<()>) -> Watching {
     let follower = Follower(follower);
     Box::pin(stream::unfold((telling, follower), |(mut telling, follower)| async move {
         telling.recv().await.map(|seen| (seen, (telling, follower)))

@@ -40,8 +40,8 @@ fn within(patience: Duration) -> AsyncConnectionConfig {
 }
 
 impl Place {
-    /// Where writes go now, of a place that is no cluster.
-    pub(super) async fn url(&self) -> Result<String, RedisError> {
+    /// Where writes go now; of a cluster, its first node.
+    pub(in crate::contestants) async fn url(&self) -> Result<String, RedisError> {
         match self {
             Self::Server(address) => Ok(format!("redis://{address}")),
             Self::Url(url) => Ok(url.clone()),
@@ -59,6 +59,19 @@ impl Place {
                 nodes.first().map(|node| format!("redis://{node}")).ok_or_else(|| io("no node"))
             }
         }
+    }
+
+    /// A subscription where what is published is told: of a cluster, at the first node that is there, since each passes on to all.
+    pub(super) async fn subscriber(&self) -> Result<PubSub, RedisError> {
+        let Self::Cluster(nodes) = self else { return subscriber(&self.url().await?).await };
+        let mut last = io("no node");
+        for node in nodes {
+            match subscriber(&format!("redis://{node}")).await {
+                Ok(subscription) => return Ok(subscription),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
     }
 
     /// Where keyspace events are told: on every primary of a cluster, for its own keys.
@@ -102,7 +115,8 @@ enum Open {
 /// A connection that is opened when it is needed, and opened again after it failed.
 pub(super) struct Connection {
     place: Place,
-    open: Arc<Mutex<Option<Open>>>,
+    /// With which of them it is, counted from the first.
+    open: Arc<Mutex<(u64, Option<Open>)>>,
 }
 
 impl fmt::Debug for Connection {
@@ -118,7 +132,8 @@ impl Connection {
 
     /// Sends a command once.
     pub(super) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
-        let outcome = match self.opened().await? {
+        let (number, opened) = self.opened().await?;
+        let outcome = match opened {
             Open::One(mut connection) => command.query_async(&mut connection).await,
             Open::Cluster(mut connection) => command.query_async(&mut connection).await,
         };
@@ -126,15 +141,19 @@ impl Connection {
             && !matches!(&self.place, Place::Cluster(_))
             && (error.is_io_error() || error.is_unrecoverable_error() || error.code() == Some("READONLY"))
         {
-            *self.open.lock().await = None;
+            let mut open = self.open.lock().await;
+            // One that was opened since then has done nothing wrong.
+            if open.0 == number {
+                open.1 = None;
+            }
         }
         outcome
     }
 
-    async fn opened(&self) -> Result<Open, RedisError> {
+    async fn opened(&self) -> Result<(u64, Open), RedisError> {
         let mut open = self.open.lock().await;
-        if open.is_none() {
-            *open = Some(match &self.place {
+        if open.1.is_none() {
+            let opened = match &self.place {
                 Place::Cluster(nodes) => {
                     let nodes: Vec<String> = nodes.iter().map(|node| format!("redis://{node}")).collect();
                     let client = redis::cluster::ClusterClientBuilder::new(nodes)
@@ -148,11 +167,12 @@ impl Connection {
                     let config = within(PATIENCE);
                     Open::One(client.get_multiplexed_async_connection_with_config(&config).await?)
                 }
-            });
+            };
+            *open = (open.0 + 1, Some(opened));
         }
-        match open.as_ref() {
-            Some(Open::One(connection)) => Ok(Open::One(connection.clone())),
-            Some(Open::Cluster(connection)) => Ok(Open::Cluster(connection.clone())),
+        match open.1.as_ref() {
+            Some(Open::One(connection)) => Ok((open.0, Open::One(connection.clone()))),
+            Some(Open::Cluster(connection)) => Ok((open.0, Open::Cluster(connection.clone()))),
             None => Err(io("not connected")),
         }
     }

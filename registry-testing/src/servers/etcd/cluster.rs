@@ -1,5 +1,7 @@
 //! Several etcd servers as one cluster.
 
+use std::time::Duration;
+
 use futures_util::future::{join_all, try_join_all};
 
 use super::super::{ServerError, until};
@@ -219,7 +221,12 @@ impl EtcdCluster {
         pairs.filter(|(from, to)| from != to && !together(*from, *to)).all(|(from, to)| self.block(from, to))
     }
 
-    /// Lets all members talk to each other again.
+    /// Puts `latency` between members, each way, until [`heal`](Self::heal).
+    pub fn delay(&self, latency: Duration) -> bool {
+        self.network.as_ref().map(|network| network.delay(latency)).is_some()
+    }
+
+    /// Lets all members talk to each other again, without delay.
     pub fn heal(&self) {
         if let Some(network) = &self.network {
             network.heal();

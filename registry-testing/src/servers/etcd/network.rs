@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::super::ServerError;
 use super::super::ports::Port;
@@ -68,6 +69,11 @@ impl PeerNetwork {
         made.modify(|faults| faults.to_server.flow = Flow::BlackHole);
         accepted.modify(|faults| faults.to_client.flow = Flow::BlackHole);
         true
+    }
+
+    /// Everything between members takes so long each way.
+    pub(super) fn delay(&self, latency: Duration) {
+        self.all().for_each(|proxy| proxy.modify(|faults| *faults = faults.with_latency(latency)));
     }
 
     pub(super) fn heal(&self) {

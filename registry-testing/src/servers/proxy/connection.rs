@@ -23,6 +23,8 @@ pub(super) enum Ending {
 /// How many bytes are read at once, and how many such chunks can be on their way.
 const CHUNK: usize = 16 << 10;
 const CHUNKS: usize = 64;
+/// How late a timer of the runtime may be.
+const COARSE: Duration = Duration::from_millis(2);
 /// How long the ends of a cut connection have to close it too. Closed at once, with bytes unread, it would be reset instead.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -195,7 +197,7 @@ impl Pipe<'_> {
                 }
                 return Ok(());
             };
-            sleep_until(parcel.due).await;
+            sleep_exactly_until(parcel.due).await;
             let flow = faults.wait_for(|faults| (self.way)(faults).flow != Flow::Stalled).await;
             let flow = flow.map_or(Flow::Open, |faults| (self.way)(&faults).flow);
             match parcel.what {
@@ -219,6 +221,19 @@ impl Pipe<'_> {
                 }
             }
         }
+    }
+}
+
+/// The timers of the runtime are a millisecond late, which is much where a latency is less; a thread that sleeps is not.
+async fn sleep_exactly_until(due: Instant) {
+    let early = due.checked_sub(COARSE).filter(|early| *early > Instant::now());
+    if let Some(early) = early {
+        sleep_until(early).await;
+    }
+    let left = due.saturating_duration_since(Instant::now());
+    if !left.is_zero() {
+        #[expect(clippy::disallowed_methods, reason = "on a thread for what blocks")]
+        let _ = tokio::task::spawn_blocking(move || std::thread::sleep(left)).await;
     }
 }
 

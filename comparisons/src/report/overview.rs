@@ -1,0 +1,315 @@
+//! What the records say about the claims, as values: what pages and Markdown are made of.
+
+use std::collections::BTreeSet;
+
+use super::Report;
+use super::format;
+use crate::claims::Claim;
+use crate::experiment::{About, Experiment};
+use crate::finding::{Finding, Verdict, claim_verdict};
+use crate::picture::Picture;
+use crate::record::{Outcome, Records};
+
+/// An experiment with what its records say.
+pub(super) struct Judged<'a> {
+    pub(super) experiment: &'a dyn Experiment,
+    pub(super) records: Records,
+    pub(super) finding: Finding,
+    pub(super) pictures: Vec<Picture>,
+    /// Why it was not run, if it was not.
+    pub(super) not_run: Option<String>,
+}
+
+impl<'a> Judged<'a> {
+    fn new(report: &Report, experiment: &'a dyn Experiment) -> Self {
+        let records = report.records_of(experiment.about().id);
+        let not_run = why_not_run(&records);
+        match &not_run {
+            // No rule is asked what nothing says, so that none can answer.
+            Some(why) => {
+                let finding = Finding::undecided(why.clone());
+                Self { experiment, records, finding, pictures: Vec::new(), not_run }
+            }
+            None => {
+                let (finding, pictures) = (experiment.judge(&records), experiment.pictures(&records));
+                Self { experiment, records, finding, pictures, not_run }
+            }
+        }
+    }
+
+    pub(super) fn about(&self) -> &'static About {
+        self.experiment.about()
+    }
+
+    /// The word for its verdict.
+    pub(super) fn word(&self) -> &'static str {
+        if self.not_run.is_some() { "not run" } else { self.finding.verdict.word() }
+    }
+
+    /// Its pictures, with the names of their files.
+    pub(super) fn files(&self) -> impl Iterator<Item = (String, &Picture)> {
+        let id = self.about().id;
+        self.pictures
+            .iter()
+            .enumerate()
+            .map(move |(index, picture)| (format!("{id}-{}.svg", index + 1), picture))
+    }
+
+    fn is_decided(&self) -> bool {
+        self.finding.verdict != Verdict::Undecided
+    }
+}
+
+/// Why an experiment has no run that counts.
+fn why_not_run(records: &Records) -> Option<String> {
+    if records.all().any(|record| record.is_valid()) {
+        return None;
+    }
+    let why = records.all().next().map(|record| match &record.outcome {
+        Outcome::Valid { .. } => String::new(),
+        Outcome::NotRun { why } => format!("not run: {why}"),
+        Outcome::Invalid { why } => format!("no run counts: {why}"),
+        Outcome::Failed { why } => format!("it broke off: {why}"),
+    });
+    Some(why.unwrap_or_else(|| "not run: there are no records of it".to_owned()))
+}
+
+/// A claim with what its experiments say.
+pub(super) struct Claimed<'a> {
+    pub(super) claim: Claim,
+    pub(super) verdict: Verdict,
+    pub(super) experiments: Vec<Judged<'a>>,
+}
+
+impl<'a> Claimed<'a> {
+    /// The experiments whose figures decide: the first of each verdict that was reached.
+    pub(super) fn deciding(&self) -> Vec<&Judged<'a>> {
+        let mut deciding: Vec<&Judged<'a>> = Vec::new();
+        for experiment in self.experiments.iter().filter(|experiment| experiment.is_decided()) {
+            if deciding.iter().all(|other| other.finding.verdict != experiment.finding.verdict) {
+                deciding.push(experiment);
+            }
+        }
+        deciding
+    }
+
+    /// The experiment to name if only one can be: one with the verdict of the claim, otherwise the first that decides, otherwise the first.
+    pub(super) fn leading(&self) -> Option<&Judged<'a>> {
+        let deciding = self.deciding();
+        let same = deciding.iter().copied().find(|experiment| experiment.finding.verdict == self.verdict);
+        same.or(deciding.first().copied()).or(self.experiments.first())
+    }
+
+    /// The word for its verdict.
+    pub(super) fn word(&self) -> &'static str {
+        if self.experiments.iter().all(|experiment| experiment.not_run.is_some()) {
+            "not run"
+        } else {
+            self.verdict.word()
+        }
+    }
+
+    /// What our backend does about it, in a sentence.
+    pub(super) fn remedy(&self) -> &'static str {
+        self.leading().map_or("", |experiment| first_sentence(experiment.about().remedy))
+    }
+}
+
+/// The five claims, each with its experiments.
+pub(super) fn claims(report: &Report) -> Vec<Claimed<'_>> {
+    let of = |claim: Claim| {
+        let number = claim.number().to_string();
+        let its = report.experiments.iter().filter(move |one| one.about().id.starts_with(&number));
+        let experiments: Vec<Judged<'_>> = its.map(|one| Judged::new(report, one.as_ref())).collect();
+        let verdict = claim_verdict(experiments.iter().map(|experiment| experiment.finding.verdict));
+        Claimed { claim, verdict, experiments }
+    };
+    Claim::ALL.into_iter().map(of).collect()
+}
+
+/// The answer to "why not Redis?", in two or three sentences.
+pub(super) fn answer(claims: &[Claimed<'_>]) -> Vec<String> {
+    let titled = |verdict: Verdict| -> Vec<&'static str> {
+        claims.iter().filter(|claim| claim.verdict == verdict).map(|claim| claim.claim.title()).collect()
+    };
+    let verdicts = [
+        (Verdict::Confirmed, "held"),
+        (Verdict::Depends, "held only for some ways of using Redis, or of asking"),
+        (Verdict::Refuted, "did not hold"),
+        (Verdict::Undecided, "could not be decided here"),
+    ];
+    let parts = verdicts.into_iter().filter_map(|(verdict, what)| {
+        let titles = titled(verdict);
+        (!titles.is_empty()).then(|| format!("{} {what} ({})", number_word(titles.len()), titles.join(", ")))
+    });
+    let parts: Vec<String> = parts.collect();
+    if claims.iter().all(|claim| claim.verdict == Verdict::Undecided) {
+        return vec![
+            "This cannot be answered from these records: no experiment has decided anything.".to_owned(),
+        ];
+    }
+    let mut sentences = vec![format!("Of the five reasons usually given, {}.", listed(&parts))];
+    let found = |verdict: Verdict| -> Vec<String> {
+        let all = claims.iter().flat_map(|claim| &claim.experiments);
+        all.filter(|one| one.finding.verdict == verdict).map(named).collect()
+    };
+    let (own, naive) = (found(Verdict::Confirmed), found(Verdict::Depends));
+    sentences.push(if own.is_empty() {
+        "No drawback was found that is Redis's own, one that our Redis backend has too and etcd has not."
+            .to_owned()
+    } else {
+        format!(
+            "Take etcd where this matters, for it is Redis's own and our Redis backend has it too: {}.",
+            few(&own)
+        )
+    });
+    if !naive.is_empty() {
+        sentences.push(format!(
+            "What belongs to the way people usually use Redis, or to how one asks, is no reason against it: {}.",
+            few(&naive)
+        ));
+    }
+    sentences
+}
+
+/// An experiment within a sentence.
+fn named(judged: &Judged<'_>) -> String {
+    format!("“{}” ({})", judged.about().title, judged.about().id)
+}
+
+/// What was seen that speaks against etcd: the experiment, and a sentence.
+pub(super) fn against_etcd(claims: &[Claimed<'_>]) -> Vec<(&'static str, String)> {
+    let all = claims.iter().flat_map(|claim| &claim.experiments).filter(|one| one.not_run.is_none());
+    all.filter_map(|one| Some((one.about().id, one.experiment.against_etcd(&one.records)?))).collect()
+}
+
+/// What a fair-minded maintainer would add: one sentence for each claim.
+pub(super) fn caveats(claims: &[Claimed<'_>]) -> Vec<(&'static str, &'static str)> {
+    let leading = claims.iter().filter_map(Claimed::leading);
+    let caveats = leading.map(|one| (one.about().id, first_sentence(one.about().caveat)));
+    caveats.filter(|(_, caveat)| !caveat.is_empty()).collect()
+}
+
+/// What is missing, a line each: steps that could not be run or broke off, runs that do not count, experiments without records.
+pub(super) fn missing(report: &Report, claims: &[Claimed<'_>]) -> Vec<String> {
+    let steps = |of: &dyn Fn(&Outcome) -> bool| -> BTreeSet<(&str, &str)> {
+        let records = report.records.iter().filter(|record| of(&record.outcome));
+        records.map(|record| (record.experiment.as_str(), record.step.as_str())).collect()
+    };
+    let reasons = |of: &dyn Fn(&Outcome) -> Option<&String>| -> String {
+        let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+        for record in &report.records {
+            let Some(why) = of(&record.outcome) else { continue };
+            let id = record.experiment.as_str();
+            match reasons.iter_mut().find(|(other, _)| other == why) {
+                Some((_, ids)) if ids.contains(&id) => {}
+                Some((_, ids)) => ids.push(id),
+                None => reasons.push((why, vec![id])),
+            }
+        }
+        let written = reasons.into_iter().map(|(why, ids)| format!("{why} ({})", ids.join(", ")));
+        few(&written.collect::<Vec<_>>())
+    };
+    let all = format::count(steps(&|_| true).len() as f64);
+    let mut lines = Vec::new();
+    let not_run = steps(&|outcome| matches!(outcome, Outcome::NotRun { .. })).len();
+    if not_run > 0 {
+        let why = reasons(&|outcome| match outcome {
+            Outcome::NotRun { why } => Some(why),
+            _ => None,
+        });
+        lines.push(format!("{} of {all} steps could not be run here: {why}.", format::count(not_run as f64)));
+    }
+    let failed = steps(&|outcome| matches!(outcome, Outcome::Failed { .. })).len();
+    if failed > 0 {
+        let why = reasons(&|outcome| match outcome {
+            Outcome::Failed { why } => Some(why),
+            _ => None,
+        });
+        lines.push(format!("{} of {all} steps broke off: {why}.", format::count(failed as f64)));
+    }
+    let invalid = report.records.iter().filter(|one| matches!(one.outcome, Outcome::Invalid { .. })).count();
+    if invalid > 0 {
+        let why = reasons(&|outcome| match outcome {
+            Outcome::Invalid { why } => Some(why),
+            _ => None,
+        });
+        let runs = format::count(report.records.len() as f64);
+        lines.push(format!("{} of {runs} runs do not count: {why}.", format::count(invalid as f64)));
+    }
+    let silent = claims.iter().flat_map(|claim| &claim.experiments);
+    let silent: Vec<&str> =
+        silent.filter(|one| one.records.all().next().is_none()).map(|one| one.about().id).collect();
+    if !silent.is_empty() {
+        lines.push(format!("Not run, so nothing is said about them: {}.", silent.join(", ")));
+    }
+    lines
+}
+
+/// What the verdicts mean.
+pub(super) const VERDICTS: [(&str, &str); 3] = [
+    ("Confirmed", "the drawback is Redis's own: our Redis backend has it too, and etcd has not."),
+    ("Depends", "it is there for one way of using Redis, or of asking, and not for another."),
+    ("Refuted", "it is not there, or etcd has it as well."),
+];
+
+/// With a capital and a full stop.
+pub(super) fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first: String = letters.next().map(|letter| letter.to_uppercase().collect()).unwrap_or_default();
+    let stop = if text.ends_with('.') { "" } else { "." };
+    format!("{first}{}{stop}", letters.as_str())
+}
+
+/// The first sentence of a text, or all of it.
+pub(super) fn first_sentence(text: &str) -> &str {
+    let ends = text.match_indices(". ").map(|(at, _)| at);
+    let mut ends = ends.filter(|at| text[at + 2..].starts_with(|next: char| next.is_uppercase()));
+    ends.next().map_or(text, |at| &text[..=at])
+}
+
+/// The first four, and how many more there are.
+fn few(items: &[impl AsRef<str>]) -> String {
+    const SHOWN: usize = 4;
+    let shown: Vec<&str> = items.iter().take(SHOWN).map(AsRef::as_ref).collect();
+    let shown = shown.join("; ");
+    match items.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
+    }
+}
+
+fn listed(items: &[String]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+fn number_word(number: usize) -> String {
+    const WORDS: [&str; 6] = ["none", "one", "two", "three", "four", "all five"];
+    WORDS.get(number).map_or_else(|| number.to_string(), |word| (*word).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{few, first_sentence, listed, number_word};
+
+    #[test]
+    fn the_first_sentence_ends_where_the_next_begins() {
+        assert_eq!(first_sentence("One. Two."), "One.");
+        assert_eq!(first_sentence("As of etcd 3.4. it does. Two."), "As of etcd 3.4. it does.");
+        assert_eq!(first_sentence("Only one"), "Only one");
+        assert_eq!(first_sentence("Ä. Ö. ü"), "Ä.");
+        assert_eq!(first_sentence(""), "");
+    }
+
+    #[test]
+    fn long_lists_are_cut_and_say_so() {
+        assert_eq!(few(&["a", "b"]), "a; b");
+        assert_eq!(few(&["a", "b", "c", "d", "e", "f"]), "a; b; c; d; and 2 more");
+        assert_eq!(listed(&["a".to_owned(), "b".to_owned(), "c".to_owned()]), "a, b and c");
+        assert_eq!([1, 5, 6].map(number_word), ["one", "all five", "6"]);
+    }
+}
