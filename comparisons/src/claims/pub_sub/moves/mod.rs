@@ -5,12 +5,13 @@ mod run;
 
 use async_trait::async_trait;
 
-use super::support::{ETCD_3, HASH, KEY, REDIS, any_above, count, either};
+use super::support::{ETCD_3, HASH, KEY, REDIS, any_above, either};
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::{Finding, Shown};
 use crate::lab::Lab;
 use crate::picture::{Bar, Drawing, Picture};
 use crate::record::Records;
+use crate::report::format::count;
 
 /// How often the slot of the service was moved, or the leader.
 const MOVES: &str = "moves";

@@ -4,12 +4,13 @@ mod run;
 
 use async_trait::async_trait;
 
-use super::support::{ETCD, KEY, MEMORY, REDIS, any_above, count, seconds};
+use super::support::{ETCD, KEY, MEMORY, REDIS, any_above};
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::{Finding, Shown};
 use crate::lab::Lab;
 use crate::picture::{Bar, Drawing, Picture};
 use crate::record::Records;
+use crate::report::format::{count, seconds};
 
 /// How many died.
 const DIED: &str = "died";
