@@ -1,4 +1,4 @@
-//! What the experiments on this claim share: the names of the arms, contestants, and how numbers are written.
+//! What the experiments on this claim share: the names of the arms, contestants, and what several runs show.
 
 use std::net::SocketAddr;
 
@@ -47,34 +47,9 @@ pub(super) fn either(one: Option<bool>, other: Option<bool>) -> Option<bool> {
     }
 }
 
-/// A whole number in groups of three digits.
-pub(super) fn count(number: f64) -> String {
-    let digits = format!("{:.0}", number.abs());
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A time in s, or below a second in ms.
-pub(super) fn seconds(time: f64) -> String {
-    if time.abs() < 0.9995 { format!("{:.0} ms", time * 1_000.0) } else { format!("{time:.1} s") }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{count, either, seconds};
-
-    #[test]
-    fn numbers_are_written_to_be_read() {
-        assert_eq!([count(0.0), count(999.0), count(56_153.0)], ["0", "999", "56,153"]);
-        assert_eq!(count(1_000_000.0), "1,000,000");
-        assert_eq!([seconds(0.0204), seconds(0.9996), seconds(21.72)], ["20 ms", "1.0 s", "21.7 s"]);
-    }
+    use super::either;
 
     #[test]
     fn one_of_two_ways_is_enough_to_show_it_and_both_are_needed_to_show_that_it_is_not_there() {

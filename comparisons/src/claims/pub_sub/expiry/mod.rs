@@ -5,12 +5,13 @@ mod run;
 
 use async_trait::async_trait;
 
-use super::support::{ETCD, KEY, MEMORY, REDIS, count, seconds};
+use super::support::{ETCD, KEY, MEMORY, REDIS};
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::{Finding, Shown};
 use crate::lab::{Lab, Scale};
 use crate::picture::{Drawing, Line, Picture};
 use crate::record::Records;
+use crate::report::format::{count, seconds};
 
 /// Keys with a long time to live that are in the same store.
 const OTHERS: &str = "others";
@@ -84,9 +85,9 @@ impl Experiment for Expiry {
 
     fn steps(&self, lab: &Lab) -> Vec<Step> {
         let seconds = |arm: &str| match arm {
-            KEY => lab.by_scale(34.0, 140.0),
-            ETCD => lab.by_scale(16.0, 40.0),
-            _ => lab.by_scale(8.0, 14.0),
+            KEY => lab.by_scale(32.0, 135.0),
+            ETCD => lab.by_scale(12.0, 40.0),
+            _ => lab.by_scale(8.0, 16.0),
         };
         ARMS.iter().map(|arm| Step::new(*arm, seconds(arm))).collect()
     }
@@ -235,7 +236,7 @@ mod tests {
         let records = [record(KEY, 0, 0.1), record(KEY, 3, 60.0).with(UNSEEN, 15.0)];
         assert_eq!(
             Expiry.judge(&Records::from_iter(records)).figure,
-            "at least 60.0 s late among 100,000 other keys"
+            "at least 60 s late among 100,000 other keys"
         );
     }
 

@@ -5,12 +5,13 @@ mod run;
 
 use async_trait::async_trait;
 
-use super::support::{ETCD_3, HASH, KEY, REDIS, any_above, count, either};
+use super::support::{ETCD_3, HASH, KEY, REDIS, any_above, either};
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::{Finding, Shown};
 use crate::lab::Lab;
 use crate::picture::{Bar, Drawing, Picture};
 use crate::record::Records;
+use crate::report::format::count;
 
 /// How often the slot of the service was moved, or the leader.
 const MOVES: &str = "moves";
@@ -85,7 +86,7 @@ impl Experiment for Moves {
     }
 
     fn steps(&self, lab: &Lab) -> Vec<Step> {
-        vec![Step::new(CLUSTER, lab.by_scale(25.0, 70.0)), Step::new(ETCD_3, lab.by_scale(15.0, 40.0))]
+        vec![Step::new(CLUSTER, lab.by_scale(10.0, 40.0)), Step::new(ETCD_3, lab.by_scale(6.0, 28.0))]
     }
 
     async fn run(&self, lab: &Lab, step: &Step) -> Result<(), Trouble> {

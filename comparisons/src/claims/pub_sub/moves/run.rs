@@ -90,7 +90,7 @@ pub(super) async fn etcd_3(lab: &Lab) -> Result<(), Trouble> {
         moved += u32::from(cluster.wait_new_leader(old).await? != old);
         sleep(APART).await;
     }
-    let record = Record::new(ETCD_3, 0).with(MOVES, f64::from(moved)).with(FAILOVERS, f64::from(moved));
+    let record = Record::new(ETCD_3, 0).with(MOVES, f64::from(moved));
     let proof = format!("another member led after {moved} of {moves} moves");
     lab.keep(changes.finish(record).await?.if_bitten(moved == moves, proof));
     Ok(())

@@ -5,12 +5,13 @@ mod run;
 
 use async_trait::async_trait;
 
-use super::support::{ETCD, HASH, KEY, MEMORY, REDIS, RELOADING, any_above, count, either};
+use super::support::{ETCD, HASH, KEY, MEMORY, REDIS, RELOADING, any_above, either};
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::{Finding, Shown};
 use crate::lab::Lab;
 use crate::picture::{Bar, Drawing, Picture};
 use crate::record::Records;
+use crate::report::format::count;
 
 /// Changes that were acknowledged while the subscriber did not read.
 const PUBLISHED: &str = "published";

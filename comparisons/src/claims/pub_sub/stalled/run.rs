@@ -19,7 +19,7 @@ use crate::lab::Lab;
 use crate::record::Record;
 
 /// How long after it reads on the subscriber may take to be told of a change that is made then: less is not lost, only late.
-const LATE: Duration = Duration::from_secs(30);
+const LATE: Duration = Duration::from_secs(60);
 /// How often such a change is made.
 const EACH: Duration = Duration::from_millis(200);
 /// What the last change is of.
