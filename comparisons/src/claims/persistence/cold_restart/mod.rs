@@ -6,13 +6,14 @@ mod run;
 
 use async_trait::async_trait;
 
+use super::figures::middle;
 use super::subjects::{Policy, Way, side_by_side};
-use super::words::{count, middle, seconds};
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::Finding;
 use crate::lab::Lab;
 use crate::picture::{Bar, Drawing, Picture};
 use crate::record::Records;
+use crate::report::format::{count, seconds};
 
 /// The experiment.
 ///

@@ -9,12 +9,12 @@ mod writer;
 use async_trait::async_trait;
 
 use super::subjects::Policy;
-use super::words::seconds;
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::Finding;
 use crate::lab::Lab;
 use crate::picture::Picture;
 use crate::record::Records;
+use crate::report::format::seconds;
 
 /// The experiment.
 ///

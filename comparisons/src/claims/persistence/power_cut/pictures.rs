@@ -1,9 +1,10 @@
 //! What is to be seen of power cuts.
 
 use super::{ACKNOWLEDGED, DOWN, KEPT_AT, LOST, LOST_AT, WINDOW};
-use crate::claims::persistence::words::{count, middle, seconds};
+use crate::claims::persistence::figures::middle;
 use crate::picture::{Bar, Drawing, Lane, Picture};
 use crate::record::Records;
+use crate::report::format::{count, seconds};
 
 pub(super) fn bars(records: &Records) -> Picture {
     let bars = records.arms().into_iter().filter_map(|arm| {
