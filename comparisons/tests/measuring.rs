@@ -1,6 +1,8 @@
 //! Measuring, measured: what is put in must be found. Other tests may run beside these, so that nothing here depends on a quiet machine: what is
 //! decided by figures of the machine is tested on made-up ones, beside the code.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

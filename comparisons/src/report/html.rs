@@ -198,7 +198,9 @@ fn article_of(judged: &Judged<'_>) -> Markup {
             @if let Some(why) = &judged.not_run {
                 p.missing { strong { "No result. " } (prose(&sentence(why))) }
             } @else {
-                p.finding { strong { (prose(&judged.finding.figure)) } }
+                @if judged.finding.verdict != Verdict::Undecided {
+                    p.finding { strong { (prose(&judged.finding.figure)) } }
+                }
                 p.finding { (prose(&judged.finding.sentences.join(" "))) }
             }
             @if !judged.pictures.is_empty() {

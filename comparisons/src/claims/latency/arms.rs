@@ -33,7 +33,7 @@ const INSTANCES: u32 = 50;
 /// Longer than a step, so that no heartbeat falls into a block.
 const TTL: Duration = Duration::from_secs(60 * 60);
 const GRACE: Duration = Duration::from_secs(3);
-const WARM_UP: u32 = 20;
+const WARM_UP: u32 = 10;
 
 /// So many changes in a block.
 pub(super) fn plan(events: u32) -> BlockPlan {

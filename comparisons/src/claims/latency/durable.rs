@@ -56,7 +56,7 @@ const START: f64 = 10.0;
 
 /// Steps, rounds of a step, and changes of a block.
 fn size(lab: &Lab) -> (u32, u32, BlockPlan) {
-    let (steps, rounds, events) = lab.by_scale((1, 9, 60), (3, 8, 200));
+    let (steps, rounds, events) = lab.by_scale((1, 8, 100), (3, 7, 200));
     (steps, rounds, plan(events))
 }
 

@@ -6,7 +6,7 @@ use registry_etcd::EtcdRegistry;
 use registry_redis::RedisRegistry;
 use registry_testing::servers::etcd::{Etcd, EtcdCluster, EtcdOptions};
 use registry_testing::servers::proxy::{Faults, Proxy};
-use registry_testing::servers::redis::{Persistence, Redis, RedisOptions};
+use registry_testing::servers::redis::{Persistence, Redis, RedisOptions, Reply};
 use registry_testing::servers::{ServerError, until};
 
 use crate::contestants::{Ours, RawEtcd};
@@ -70,7 +70,7 @@ impl Replicated {
         let replica = Redis::start(options.with_args(["--replicaof", &host, &port])).await?;
         let in_sync = || async {
             let reached = primary.command(&["WAIT", "1", "100"]).await.ok()?;
-            (reached.text() == "1").then_some(())
+            (reached == Reply::Number(1)).then_some(())
         };
         until("the replica is in sync", IN_SYNC, in_sync).await?;
         if !each_way.is_zero() {

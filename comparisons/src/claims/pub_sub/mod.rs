@@ -1,6 +1,7 @@
 //! Claim 2: Redis pub/sub is not fit for production.
 
 mod expiry;
+mod moves;
 mod stalled;
 mod storm;
 mod support;
@@ -9,5 +10,5 @@ mod watcher;
 use crate::experiment::Experiment;
 
 pub(super) fn experiments() -> Vec<Box<dyn Experiment>> {
-    vec![Box::new(stalled::Stalled), Box::new(expiry::Expiry), Box::new(storm::Storm)]
+    vec![Box::new(stalled::Stalled), Box::new(expiry::Expiry), Box::new(moves::Moves), Box::new(storm::Storm)]
 }

@@ -27,7 +27,7 @@ const ENOUGH: f64 = 600.0;
 const ARMS: [Forgets; 7] = [
     Forgets::Compacted(Arm::Memory),
     Forgets::Compacted(Arm::Etcd),
-    Forgets::Compacted(Arm::Etcds),
+    Forgets::Compacted(Arm::EtcdCluster),
     Forgets::RawWatch,
     Forgets::Overflown,
     Forgets::ByHand,
@@ -93,7 +93,8 @@ static ABOUT: About = About {
     remedy: "registry-redis numbers the entries of its log without holes, and each carries a proof of the one before. A watch that does not find \
              the entry that follows its own loads everything and says so; so it does after a trim by hand.",
     caveat: "Redis can tell what a stream has lost, for instance from the first id and the count of entries ever added (XINFO STREAM), so a \
-             careful reader can notice. XREAD alone does not say it. Redis has said from the start that streams are trimmed.",
+             careful reader can notice. XREAD alone does not say it. Nothing is trimmed unless a \
+             writer or an operator asks for it.",
     harmless: false,
 };
 
@@ -219,7 +220,7 @@ async fn away(
             etcd.compact().await?;
             is_compacted(etcd, last + 1).await
         }
-        Servers::Etcds(etcds) => {
+        Servers::EtcdCluster(etcds) => {
             let member = etcds.member(0);
             let last = member.status().await?.revision;
             away.write().await?;

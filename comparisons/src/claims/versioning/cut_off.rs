@@ -19,8 +19,15 @@ const ENOUGH: f64 = 300.0;
 /// More than is ever changed, so that all could be told.
 const HISTORY: usize = 10_000;
 
-const ARMS: [Arm; 7] =
-    [Arm::Memory, Arm::Etcd, Arm::Etcds, Arm::Redis, Arm::NaiveHash, Arm::NaiveHashReloading, Arm::NaiveKey];
+const ARMS: [Arm; 7] = [
+    Arm::Memory,
+    Arm::Etcd,
+    Arm::EtcdCluster,
+    Arm::Redis,
+    Arm::NaiveHash,
+    Arm::NaiveHashReloading,
+    Arm::NaiveKey,
+];
 const ETCD: [&str; 2] = ["etcd 1 node", "etcd 3 nodes"];
 const OURS: [&str; 1] = ["redis"];
 /// The careful variant, which reloads, is shown beside them, and decides nothing: it is not what is usually written.

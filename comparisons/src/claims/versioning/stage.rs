@@ -19,7 +19,7 @@ use crate::theirs::Theirs;
 pub(super) enum Arm {
     Memory,
     Etcd,
-    Etcds,
+    EtcdCluster,
     /// etcd, by someone who puts without a transaction.
     PlainPut,
     Redis,
@@ -32,7 +32,7 @@ impl Arm {
     const ALL: [Self; 8] = [
         Self::Memory,
         Self::Etcd,
-        Self::Etcds,
+        Self::EtcdCluster,
         Self::PlainPut,
         Self::Redis,
         Self::NaiveHash,
@@ -44,7 +44,7 @@ impl Arm {
         match self {
             Self::Memory => "memory",
             Self::Etcd => "etcd 1 node",
-            Self::Etcds => "etcd 3 nodes",
+            Self::EtcdCluster => "etcd 3 nodes",
             Self::PlainPut => "etcd 1 node, plain put",
             Self::Redis => "redis",
             Self::NaiveHash => "redis-naive hash",
@@ -63,7 +63,7 @@ impl Arm {
 pub(super) enum Servers {
     Memory(MemoryRegistry),
     Etcd(Box<Etcd>),
-    Etcds(Box<EtcdCluster>),
+    EtcdCluster(Box<EtcdCluster>),
     Redis(Box<Redis>),
 }
 
@@ -75,7 +75,9 @@ impl Servers {
         Ok(match arm {
             Arm::Memory => Self::Memory(MemoryRegistry::new()),
             Arm::Etcd | Arm::PlainPut => Self::Etcd(Box::new(Etcd::start(lab.etcd_options()).await?)),
-            Arm::Etcds => Self::Etcds(Box::new(EtcdCluster::start(MEMBERS, lab.etcd_options()).await?)),
+            Arm::EtcdCluster => {
+                Self::EtcdCluster(Box::new(EtcdCluster::start(MEMBERS, lab.etcd_options()).await?))
+            }
             Arm::Redis | Arm::NaiveHash | Arm::NaiveHashReloading => {
                 Self::Redis(Box::new(Redis::start(lab.redis_options()).await?))
             }
@@ -104,7 +106,7 @@ impl Servers {
                 }
                 Ok(Stage { far: our_etcd([far])?, near: our_etcd([near])?, link })
             }
-            Self::Etcds(etcds) => {
+            Self::EtcdCluster(etcds) => {
                 let addresses = etcds.members().iter().map(Etcd::client_address);
                 let proxies: Vec<Proxy> = addresses.map(Proxy::start).collect::<Result<_, ServerError>>()?;
                 let far = our_etcd(proxies.iter().map(|proxy| format!("http://{}", proxy.address())))?;

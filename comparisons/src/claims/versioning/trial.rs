@@ -82,7 +82,9 @@ async fn held_up(
     late: Late,
 ) -> Result<(bool, Box<dyn Member>, Outcome), Trouble> {
     stage.link.stall().await;
-    let before = stage.link.carried();
+    // Only what goes to the server: what comes back from before may still be counted.
+    let sent = || stage.link.carried().map(|carried| carried.there);
+    let before = sent();
     let (begin, begun) = oneshot::channel();
     let task = tokio::spawn(async move {
         let _ = begin.send(());
@@ -90,7 +92,7 @@ async fn held_up(
     });
     let was_begun = begun.await.is_ok();
     let newer = stage.near.register(service, id, newest, TTL).await;
-    let was_held = !task.is_finished() && stage.link.carried() == before;
+    let was_held = !task.is_finished() && sent() == before;
     stage.link.heal().await;
     let outcome =
         timeout(PATIENCE, task).await.map_err(|_| Trouble::failed("a late write was never answered"))?;

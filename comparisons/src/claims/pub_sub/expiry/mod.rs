@@ -131,9 +131,8 @@ impl Experiment for Expiry {
 
     fn pictures(&self, records: &Records) -> Vec<Picture> {
         let line = |arm: &&'static str| {
-            let point = |(others, figure): &(u32, &str)| {
-                Some([f64::from(*others), records.median(arm, figure)?])
-            };
+            let point =
+                |(others, figure): &(u32, &str)| Some([f64::from(*others), records.median(arm, figure)?]);
             let points: Vec<_> = SIZES.iter().filter_map(point).collect();
             (!points.is_empty()).then(|| Line { name: (*arm).to_owned(), points })
         };
@@ -205,7 +204,8 @@ mod tests {
 
     #[test]
     fn it_grows_only_if_it_is_both_many_times_as_late_and_late() {
-        let naive = |alone, among| judged(&[(KEY, alone, among), (REDIS, 0.1, 0.1), (ETCD, 0.3, 0.3)]).verdict;
+        let naive =
+            |alone, among| judged(&[(KEY, alone, among), (REDIS, 0.1, 0.1), (ETCD, 0.3, 0.3)]).verdict;
         assert_eq!(naive(0.1, 20.0), Verdict::Depends);
         assert_eq!(naive(0.4, 1.21), Verdict::Depends);
         assert_eq!(naive(0.1, 1.0), Verdict::Refuted, "not late");
@@ -233,7 +233,10 @@ mod tests {
     #[test]
     fn what_was_not_seen_makes_it_a_lower_bound() {
         let records = [record(KEY, 0, 0.1), record(KEY, 3, 60.0).with(UNSEEN, 15.0)];
-        assert_eq!(Expiry.judge(&Records::from_iter(records)).figure, "at least 60.0 s late among 100,000 other keys");
+        assert_eq!(
+            Expiry.judge(&Records::from_iter(records)).figure,
+            "at least 60.0 s late among 100,000 other keys"
+        );
     }
 
     #[test]

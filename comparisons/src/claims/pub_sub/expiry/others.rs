@@ -22,7 +22,8 @@ const SHARED: u32 = 10;
 /// Of etcd's default, 128, in one transaction.
 const TXN: usize = 100;
 
-const FILL: &str = "for at = 1, ARGV[1] do redis.call('SET', 'other:' .. ARGV[2] .. ':' .. at, 'x', 'PX', ARGV[3]) end";
+const FILL: &str =
+    "for at = 1, ARGV[1] do redis.call('SET', 'other:' .. ARGV[2] .. ':' .. at, 'x', 'PX', ARGV[3]) end";
 
 /// Fills a Redis; gives how many keys it then has.
 pub(super) async fn in_redis(server: &Redis, others: u32) -> Result<u64, Trouble> {

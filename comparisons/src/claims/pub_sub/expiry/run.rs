@@ -59,7 +59,8 @@ async fn die(
     let register = ids.iter().map(|id| contestant.register(SERVICE, id, 1, TTL));
     let members = try_join_all(register).await?;
     let watcher = Watcher::start(contestant, SERVICE).await?;
-    let renewed = join_all(members.iter().map(async |member| member.renew().await.map(|()| Instant::now()))).await;
+    let renewed =
+        join_all(members.iter().map(async |member| member.renew().await.map(|()| Instant::now()))).await;
     let renewed = renewed.into_iter().collect::<Result<Vec<_>, _>>()?;
     let listed = watcher.told().view.as_ref().map_or(0, |view| view.len());
     let last = renewed.iter().max().copied().unwrap_or_else(Instant::now) + TTL + limit;
@@ -77,7 +78,9 @@ async fn die(
     let middle = median(&lags).unwrap_or(f64::NAN);
     let worst = lags.iter().copied().fold(0.0, f64::max);
     let there = record.figure(OTHERS).is_some_and(|others| keys as f64 >= others);
-    let proof = format!("{listed} were listed, renewed once more and were not heard of again, beside {keys} other keys");
+    let proof = format!(
+        "{listed} were listed, renewed once more and were not heard of again, beside {keys} other keys"
+    );
     Ok(record
         .with(LAG, middle)
         .with(figure, middle)

@@ -46,14 +46,14 @@ static ABOUT: About = About {
     hypothesis: "A key that moves to another node is told as deleted there, and events are told only by the node that has the key, so watchers take living \
                  instances for dead and miss changes.",
     set_up: "10 instances renew every second and change in turn, 20 changes a second, on a cluster of 3 primaries and 3 replicas. The slot of their service is moved \
-             to another primary 100 times (quick: 20), and its primary fails over 4 times (quick: 2) to a replica that has everything. The three ways of using Redis \
+             to another primary 100 times (quick: 20), and its primary fails over 4 times (quick: 2) in agreement with a replica. The three ways of using Redis \
              share the cluster and the slot. etcd has no slots: its leadership is moved among 3 nodes as often instead.",
     rule: "Shown by an arm if a living instance was told to be gone, or a change was never told and no gap was told either, or the view is wrong 5 s \
            after all is over, with renewals going on. The naive way is the hash with PUBLISH, or the key with keyspace events.",
     falsifier: "Had no move and no fail-over brought a false end, a missed change or a wrong view with the naive ways, the claim would be wrong here.",
     remedy: "Changes are entries of a log that moves with the service, told on a shard channel as a copy of it; a watch that is sent away follows the slot, and \
              goes on in the log where it was. Ends are entries like any other, so a key that moves ends nothing.",
-    caveat: "PUBLISH goes to all nodes of a cluster, so it does not matter where the slot is; the fail-overs here lose nothing, what they can lose is claim 4. \
+    caveat: "PUBLISH goes to all nodes of a cluster, so it does not matter where the slot is; the fail-overs here are planned ones that lose nothing; what others lose is claim 4. \
              Moving a leader is not moving data: etcd has no counterpart to a slot that moves.",
     harmless: false,
 };
@@ -62,7 +62,12 @@ const COLUMNS: [Column; 8] = [
     Column { title: "moves", figure: MOVES, of_runs: OfRuns::Sum, unit: Unit::Count },
     Column { title: "fail-overs", figure: FAILOVERS, of_runs: OfRuns::Sum, unit: Unit::Count },
     Column { title: "changes", figure: CHANGES, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column { title: "living told to be gone", figure: FALSE_DELETES, of_runs: OfRuns::Sum, unit: Unit::Count },
+    Column {
+        title: "living told to be gone",
+        figure: FALSE_DELETES,
+        of_runs: OfRuns::Sum,
+        unit: Unit::Count,
+    },
     Column { title: "changes missed silently", figure: MISSED, of_runs: OfRuns::Sum, unit: Unit::Count },
     Column { title: "gaps told", figure: GAPS, of_runs: OfRuns::Sum, unit: Unit::Count },
     Column { title: "writes failed", figure: ERRORS, of_runs: OfRuns::Sum, unit: Unit::Count },
@@ -131,13 +136,19 @@ impl Experiment for Moves {
         let bar = |arm: &&'static str| {
             let (deletes, missed) = (records.sum(arm, FALSE_DELETES)?, records.sum(arm, MISSED)?);
             let label = format!("{} false ends, {} missed silently", count(deletes), count(missed));
-            Some(Bar { name: (*arm).to_owned(), length: deletes + missed, label, bad: deletes + missed > 0.0 })
+            Some(Bar {
+                name: (*arm).to_owned(),
+                length: deletes + missed,
+                label,
+                bad: deletes + missed > 0.0,
+            })
         };
         let bars: Vec<_> = ARMS.iter().filter_map(bar).collect();
         if bars.is_empty() {
             return Vec::new();
         }
-        let title = "What watchers were told that was not so, while slots moved and primaries failed over".to_owned();
+        let title =
+            "What watchers were told that was not so, while slots moved and primaries failed over".to_owned();
         let x = "living instances told to be gone, and changes missed silently".to_owned();
         vec![Picture { title, drawing: Drawing::Bars { x, bars } }]
     }

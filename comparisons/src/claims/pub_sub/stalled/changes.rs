@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use registry_core::{Instance, Lease, RegisterOptions, Registration, Ttl};
+use tokio::time::Instant;
 
 use crate::contestants::{Contestant, Member, Ours, instance};
 use crate::experiment::Trouble;
@@ -22,6 +23,8 @@ const TTL: Duration = Duration::from_secs(3_600);
 pub(super) struct Made {
     pub(super) acknowledged: u64,
     pub(super) refused: u64,
+    /// How long all of them took.
+    pub(super) took: Duration,
 }
 
 /// Instances that can be changed, each of some size.
@@ -57,22 +60,25 @@ struct Large {
     ours: Ours,
     instance: Instance,
     lease: Lease,
+    pairs: usize,
 }
 
-const OUR_CHANGES: u64 = 4_000;
-const METADATA: usize = 4;
+const OUR_CHANGES: u64 = 3_200;
+/// Pairs of metadata where a connection is to be filled, and where there is none.
+pub(super) const LARGE: usize = 4;
+pub(super) const SMALL: usize = 0;
 const METADATA_BYTES: usize = 3_750;
 
-fn large(id: &str, value: u64) -> registry_core::Result<Instance> {
+fn padded(id: &str, value: u64, pairs: usize) -> registry_core::Result<Instance> {
     let small = instance(SERVICE, id, value)?;
-    let metadata = (0..METADATA).map(|at| (format!("padding-{at}"), "x".repeat(METADATA_BYTES)));
+    let metadata = (0..pairs).map(|at| (format!("padding-{at}"), "x".repeat(METADATA_BYTES)));
     metadata.fold(small.to_builder(), |builder, (name, padding)| builder.metadata(name, padding)).build()
 }
 
 #[async_trait]
 impl Changed for Large {
     async fn set(&self, value: u64) -> Result<(), Trouble> {
-        let instance = large(self.instance.id().as_str(), value)?;
+        let instance = padded(self.instance.id().as_str(), value, self.pairs)?;
         self.ours.registry().update(&self.lease, &instance).await?;
         Ok(())
     }
@@ -90,17 +96,19 @@ impl Writers {
         Ok(Self { changed, changes: NAIVE_CHANGES / MEMBERS, bytes: ID_BYTES as u64 })
     }
 
-    /// Registers the instances of one of ours.
-    pub(super) async fn ours(ours: &Ours) -> Result<Self, Trouble> {
+    /// Registers the instances of one of ours, with so many pairs of metadata.
+    pub(super) async fn ours(ours: &Ours, pairs: usize) -> Result<Self, Trouble> {
         let options = RegisterOptions::new().with_ttl(Ttl::new(TTL)?);
         let options = &options;
         let register = |at: u64| async move {
-            let instance = large(&format!("i-{at}"), at)?;
+            let instance = padded(&format!("i-{at}"), at, pairs)?;
             let Registration { lease, .. } = ours.registry().register(&instance, options).await?;
-            Ok::<_, Trouble>(Box::new(Large { ours: ours.clone(), instance, lease }) as Box<dyn Changed>)
+            Ok::<_, Trouble>(
+                Box::new(Large { ours: ours.clone(), instance, lease, pairs }) as Box<dyn Changed>
+            )
         };
         let changed = try_join_all((0..MEMBERS).map(register)).await?;
-        Ok(Self { changed, changes: OUR_CHANGES / MEMBERS, bytes: (METADATA * METADATA_BYTES) as u64 })
+        Ok(Self { changed, changes: OUR_CHANGES / MEMBERS, bytes: (pairs * METADATA_BYTES) as u64 })
     }
 
     /// How large a change is, as good as.
@@ -110,6 +118,7 @@ impl Writers {
 
     /// Makes all changes, as fast as they are acknowledged.
     pub(super) async fn write(&self) -> Made {
+        let begun = Instant::now();
         let write = self.changed.iter().zip(1..).map(|(changed, at)| {
             // Every change has a value of its own.
             let first = at * NAIVE_CHANGES;
@@ -119,6 +128,7 @@ impl Writers {
         made.into_iter().fold(Made::default(), |sum, made| Made {
             acknowledged: sum.acknowledged + made.acknowledged,
             refused: sum.refused + made.refused,
+            took: begun.elapsed(),
         })
     }
 }

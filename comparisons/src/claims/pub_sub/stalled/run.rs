@@ -7,9 +7,10 @@ use registry_testing::servers::etcd::Etcd;
 use registry_testing::servers::proxy::{Faults, Flow, Proxy};
 use registry_testing::servers::redis::Redis;
 use registry_testing::servers::until;
+use tokio::time::Instant;
 
-use super::changes::{Made, SERVICE, Writers};
-use super::{ERRORS, GAPS, KILLED, LOST, PUBLISHED, RECEIVED, SILENT, TROUBLES, WRONG};
+use super::changes::{LARGE, Made, SERVICE, SMALL, Writers};
+use super::{AGAIN, DEAF, ERRORS, GAPS, KILLED, LOST, PUBLISHED, RECEIVED, SILENT, TROUBLES, WRITING, WRONG};
 use crate::claims::pub_sub::support::{ETCD, HASH, KEY, MEMORY, REDIS, RELOADING, etcd, memory, redis};
 use crate::claims::pub_sub::watcher::{Told, Watcher, wrong};
 use crate::contestants::{Contestant, Member, NaiveHash, NaiveKey, Place};
@@ -20,7 +21,7 @@ use crate::record::Record;
 /// How long after it reads on the subscriber may take to be told of a change that is made then: less is not lost, only late.
 const LATE: Duration = Duration::from_secs(30);
 /// How often such a change is made.
-const AGAIN: Duration = Duration::from_millis(200);
+const EACH: Duration = Duration::from_millis(200);
 /// What the last change is of.
 const LAST: &str = "last";
 const LAST_TTL: Duration = Duration::from_secs(3_600);
@@ -36,19 +37,18 @@ pub(super) async fn run(lab: &Lab, arm: &str, number: u32) -> Result<Record, Tro
         let server = Etcd::start(lab.etcd_options().with_client_proxies()).await?;
         let proxy = server.client_proxy().ok_or_else(|| Trouble::failed("no proxy in front of etcd"))?;
         let (writer, reader) = (etcd([server.direct_endpoint()])?, etcd([server.endpoint()])?);
-        let writers = Writers::ours(&writer).await?;
+        let writers = Writers::ours(&writer, LARGE).await?;
         let stall = stall(proxy, &writer, &reader, &writers).await?;
         let (held, proof) = stall.held();
         return Ok(stall.told.fill(record).if_bitten(held, proof));
     }
     let server = Redis::start(lab.redis_options().with_args(NaiveKey::ARGS)).await?;
     let proxy = Proxy::start(server.address())?;
-    let place = |through_proxy: bool| {
-        Place::Server(if through_proxy { proxy.address() } else { server.address() })
-    };
+    let place =
+        |through_proxy: bool| Place::Server(if through_proxy { proxy.address() } else { server.address() });
     let stall = if arm == REDIS {
         let (writer, reader) = (redis(server.address())?, redis(proxy.address())?);
-        let writers = Writers::ours(&writer).await?;
+        let writers = Writers::ours(&writer, LARGE).await?;
         stall(&proxy, &writer, &reader, &writers).await?
     } else {
         let contestant = |place| -> Result<Box<dyn Contestant>, Trouble> {
@@ -72,7 +72,7 @@ pub(super) async fn run(lab: &Lab, arm: &str, number: u32) -> Result<Record, Tro
 /// A consumer that does not ask for what comes next.
 async fn in_memory(record: Record) -> Result<Record, Trouble> {
     let ours = memory();
-    let writers = Writers::ours(&ours).await?;
+    let writers = Writers::ours(&ours, SMALL).await?;
     let last = ours.register(SERVICE, LAST, 0, LAST_TTL).await?;
     let watcher = Watcher::start(&ours, SERVICE).await?;
     let before = watcher.told().changes.len();
@@ -112,6 +112,8 @@ struct Outcome {
     gaps: u64,
     troubles: u64,
     wrong: usize,
+    /// How long it took, from reading on, until it was told of a change that was made then; none if it never was.
+    again: Option<Duration>,
 }
 
 impl Outcome {
@@ -128,6 +130,9 @@ impl Outcome {
             .with(TROUBLES, self.troubles as f64)
             .with(ERRORS, self.made.refused as f64)
             .with(WRONG, self.wrong as f64)
+            .with(AGAIN, self.again.unwrap_or(LATE).as_secs_f64())
+            .with(DEAF, f64::from(u8::from(self.again.is_none())))
+            .with(WRITING, self.made.took.as_secs_f64())
     }
 }
 
@@ -158,15 +163,15 @@ async fn read_on(
     last: &dyn Member,
     made: Made,
 ) -> Result<Outcome, Trouble> {
-    let value = AtomicU64::new(0);
+    let (value, begun) = (AtomicU64::new(0), Instant::now());
     let told = until("a change that is made now is told", LATE, async || {
         let value = value.fetch_add(1, Ordering::Relaxed) + 1;
         last.set(value).await.ok()?;
         let told = |told: &Told| told.value(LAST).is_some_and(|seen| seen >= value);
-        watcher.until("this one", AGAIN, told).await.ok()
+        watcher.until("this one", EACH, told).await.ok()
     });
     // One that is never told of it has lost it with the others.
-    let _ = told.await;
+    let again = told.await.ok().map(|()| begun.elapsed());
     let mut truth = writer.list(SERVICE).await?;
     // The last ones are no part of the question.
     truth.remove(LAST);
@@ -174,13 +179,21 @@ async fn read_on(
     let received = told.changes.iter().filter(|(id, _)| *id != LAST).map(|(_, count)| count).sum();
     let mut view = told.view.clone().unwrap_or_default();
     view.remove(LAST);
-    Ok(Outcome { made, received, gaps: told.gaps, troubles: told.troubles, wrong: wrong(&view, &truth) })
+    Ok(Outcome {
+        made,
+        received,
+        gaps: told.gaps,
+        troubles: told.troubles,
+        wrong: wrong(&view, &truth),
+        again,
+    })
 }
 
 /// Subscribers that the server closed at its output buffer limit since it started.
 async fn killed(server: &Redis) -> Result<f64, Trouble> {
     let stats = server.command(&["INFO", "stats"]).await?.text();
     let line = stats.lines().find_map(|line| line.strip_prefix("client_output_buffer_limit_disconnections:"));
-    line.and_then(|count| count.trim().parse().ok())
-        .ok_or_else(|| Trouble::failed("the server does not say how many connections it closed at their limit"))
+    line.and_then(|count| count.trim().parse().ok()).ok_or_else(|| {
+        Trouble::failed("the server does not say how many connections it closed at their limit")
+    })
 }

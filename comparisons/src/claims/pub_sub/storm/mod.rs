@@ -53,9 +53,19 @@ static ABOUT: About = About {
 
 const COLUMNS: [Column; 5] = [
     Column { title: "died at once", figure: DIED, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column { title: "told after its deadline, median", figure: LAG, of_runs: OfRuns::Median, unit: Unit::Seconds },
+    Column {
+        title: "told after its deadline, median",
+        figure: LAG,
+        of_runs: OfRuns::Median,
+        unit: Unit::Seconds,
+    },
     Column { title: "worst", figure: WORST, of_runs: OfRuns::Max, unit: Unit::Seconds },
-    Column { title: "last, after the last deadline", figure: LAST, of_runs: OfRuns::Max, unit: Unit::Seconds },
+    Column {
+        title: "last, after the last deadline",
+        figure: LAST,
+        of_runs: OfRuns::Max,
+        unit: Unit::Seconds,
+    },
     Column { title: "not seen in time", figure: UNSEEN, of_runs: OfRuns::Sum, unit: Unit::Count },
 ];
 
@@ -104,7 +114,11 @@ impl Experiment for Storm {
             worst(KEY),
             count(records.sum(KEY, UNSEEN).unwrap_or_default()),
         );
-        let etcd = format!("On etcd it was told {} after its deadline, and in memory {}.", worst(ETCD), worst(MEMORY));
+        let etcd = format!(
+            "On etcd it was told {} after its deadline, and in memory {}.",
+            worst(ETCD),
+            worst(MEMORY)
+        );
         Finding { verdict, figure, sentences: [redis, etcd] }
     }
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{DIED, LAG, LAST, REGISTERED, SPREAD, UNSEEN, WORST};
 use crate::claims::pub_sub::support::{ETCD, KEY, MEMORY, REDIS, etcd, memory, redis};
-use crate::claims::pub_sub::watcher::Watcher;
+use crate::claims::pub_sub::watcher::{Told, Watcher};
 use crate::contestants::{Contestant, Member, NaiveKey, Place};
 use crate::experiment::Trouble;
 use crate::lab::Lab;
@@ -26,6 +26,8 @@ const CHUNK: usize = 250;
 const TOGETHER: usize = 128;
 /// For registering all.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// For the watcher to be told of all, so that it is done before the first ends.
+const LISTED: Duration = Duration::from_millis(4_500);
 /// How long after the last deadline the watcher waits.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -94,10 +96,14 @@ async fn die(record: Record, contestant: &dyn Contestant, instances: usize) -> R
     let watcher = Watcher::start(contestant, SERVICE).await?;
     let begun = Instant::now();
     let registering = timeout(PATIENCE, register(contestant, instances)).await;
-    let mut living =
-        registering.map_err(|_| Trouble::failed(format!("{instances} instances did not register within {PATIENCE:?}")))??;
+    let mut living = registering.map_err(|_| {
+        Trouble::failed(format!("{instances} instances did not register within {PATIENCE:?}"))
+    })??;
     let registered = begun.elapsed();
     renew(&mut living, Instant::now()).await?;
+    // Whoever was not seen to come cannot be seen to go.
+    let all_listed = |told: &Told| told.view.as_ref().is_some_and(|view| view.len() >= instances);
+    let _ = watcher.until("all are listed", LISTED, all_listed).await;
     let listed = watcher.told().view.as_ref().map_or(0, |view| view.len());
     let early = watcher.told().gone.len();
     let deadlines: Vec<_> = living.iter().map(|living| living.renewed + TTL).collect();
@@ -115,7 +121,9 @@ async fn die(record: Record, contestant: &dyn Contestant, instances: usize) -> R
     let unseen = lags.iter().filter(|lag| lag.is_none()).count();
     let lags: Vec<_> = lags.into_iter().map(|lag| lag.unwrap_or(LIMIT.as_secs_f64())).collect();
     let last_told = gone.values().max().copied().unwrap_or(last);
-    let proof = format!("{listed} of {instances} were listed, {early} had ended before; then none was heard of again");
+    let proof = format!(
+        "{listed} of {instances} were listed, {early} had ended before; then none was heard of again"
+    );
     Ok(record
         .with(DIED, instances as f64)
         .with(LAG, median(&lags).unwrap_or(f64::NAN))
