@@ -47,7 +47,7 @@ const RESETS: &str = "resets_for_a_loss";
 const LISTED_AGAIN: &str = "listed_again_s";
 /// From the cut until the server answers again.
 const DOWN: &str = "down_s";
-/// When writes were acknowledged, in seconds before the cut, thinned out: those that are there, and those that are not.
+/// When writes were acknowledged, in seconds from the cut, of the first run: those that are there, and those that are not.
 const KEPT_AT: &str = "kept_at_s";
 const LOST_AT: &str = "lost_at_s";
 
