@@ -1,13 +1,13 @@
 //! Claim 5: Redis does not keep what it acknowledged.
 
 mod cold_restart;
+mod figures;
 mod heartbeats;
 mod owners;
 mod power_cut;
 mod store_full;
 mod subjects;
 mod watcher;
-mod words;
 
 use crate::experiment::Experiment;
 

@@ -1,5 +1,6 @@
 //! Who is tested here: a server with what it persists, and clients of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -199,7 +200,7 @@ impl Client {
                 .map(|(id, _)| id.clone())
                 .collect()
         };
-        let mut differing: std::collections::BTreeSet<String> = unlike(&listed, &view);
+        let mut differing: BTreeSet<String> = unlike(&listed, &view);
         differing.extend(unlike(&view, &listed));
         if !told && differing.is_empty() {
             return Err(Trouble::failed("a watcher was told of none of the changes made for it to see"));
@@ -211,15 +212,16 @@ impl Client {
 /// An arm that runs, and its name.
 pub(super) type Running<'a> = (String, BoxFuture<'a, Result<Record, Trouble>>);
 
-/// Runs arms side by side, each on a server of its own, and keeps their records: also of those that broke off, and of those the others do not suffer.
+/// Runs arms side by side, each on a server of its own, and keeps their records. One that breaks off is recorded as such and does not spoil the others.
 pub(super) async fn side_by_side(lab: &Lab, run: u32, arms: Vec<Running<'_>>) {
     let arms = arms.into_iter().map(|(arm, running)| async move {
         let outcome = match running.await {
-            Ok(record) => return lab.keep(record),
+            Ok(record) => return record,
             Err(Trouble::NotRun(why)) => Outcome::NotRun { why },
             Err(trouble) => Outcome::Failed { why: trouble.to_string() },
         };
-        lab.keep(Record { outcome, ..Record::new(arm, run) });
+        Record { outcome, ..Record::new(arm, run) }
     });
-    join_all(arms).await;
+    // In their own order, not in that of their ends.
+    join_all(arms).await.into_iter().for_each(|record| lab.keep(record));
 }

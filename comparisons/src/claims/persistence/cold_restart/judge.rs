@@ -1,10 +1,11 @@
 //! What restarts say. Pure.
 
 use super::{KEPT, MISSED, OF, POLICIES, TOLD, TTL_ERROR, arms, etcd_arms, refs};
+use crate::claims::persistence::figures::{largest, middle, sum};
 use crate::claims::persistence::subjects::{Policy, Way};
-use crate::claims::persistence::words::{count, largest, middle, seconds, sum};
 use crate::finding::{Finding, Shown};
 use crate::record::Records;
+use crate::report::format::{count, seconds};
 
 /// How many instances were lost by some arms; none if one of them has no run that counts.
 fn lost(records: &Records, arms: &[String]) -> Option<f64> {

@@ -1,9 +1,9 @@
 //! What heartbeats say. Pure.
 
 use super::{ETCD, GREW, NAIVE, OURS, WRITTEN};
-use crate::claims::persistence::words::bytes;
 use crate::finding::{Finding, Shown};
 use crate::record::Records;
+use crate::report::format::bytes;
 
 /// So many times what the other writes is more.
 const MORE: f64 = 2.0;

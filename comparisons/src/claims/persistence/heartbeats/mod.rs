@@ -10,12 +10,12 @@ use async_trait::async_trait;
 use self::judge::{UNNOTICED, is_more};
 use self::measure::{SETTLED, measure};
 use super::subjects::{Policy, Running, Way, side_by_side};
-use super::words::bytes;
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::Finding;
 use crate::lab::Lab;
 use crate::picture::{Bar, Drawing, Picture};
 use crate::record::Records;
+use crate::report::format::bytes;
 
 /// The experiment.
 ///

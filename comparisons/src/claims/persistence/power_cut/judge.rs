@@ -4,9 +4,10 @@ use super::{
     ACKNOWLEDGED, DIFFERENCES, ETCD, LISTED_AGAIN, LOST, NAIVE_ALWAYS, NAIVE_EVERY_SECOND, NAIVE_SNAPSHOTS,
     OURS_ALWAYS, OURS_EVERY_SECOND, TOLD, WINDOW,
 };
-use crate::claims::persistence::words::{count, largest, middle, seconds, sum};
+use crate::claims::persistence::figures::{largest, middle, sum};
 use crate::finding::{Finding, Shown};
 use crate::record::Records;
+use crate::report::format::{count, seconds};
 
 /// What is documented for `everysec` at worst, in seconds: a sync once a second, and a write held back for as long.
 const EVERY_SECOND_AT_WORST: f64 = 2.0;

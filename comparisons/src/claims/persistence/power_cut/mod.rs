@@ -9,12 +9,12 @@ mod writer;
 use async_trait::async_trait;
 
 use super::subjects::Policy;
-use super::words::seconds;
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::Finding;
 use crate::lab::Lab;
 use crate::picture::Picture;
 use crate::record::Records;
+use crate::report::format::seconds;
 
 /// The experiment.
 ///
@@ -47,7 +47,7 @@ const RESETS: &str = "resets_for_a_loss";
 const LISTED_AGAIN: &str = "listed_again_s";
 /// From the cut until the server answers again.
 const DOWN: &str = "down_s";
-/// When writes were acknowledged, in seconds before the cut, thinned out: those that are there, and those that are not.
+/// When writes were acknowledged, in seconds from the cut, of the first run: those that are there, and those that are not.
 const KEPT_AT: &str = "kept_at_s";
 const LOST_AT: &str = "lost_at_s";
 

@@ -1,9 +1,10 @@
 //! What is to be seen of power cuts.
 
 use super::{ACKNOWLEDGED, DOWN, KEPT_AT, LOST, LOST_AT, WINDOW};
-use crate::claims::persistence::words::{count, middle, seconds};
+use crate::claims::persistence::figures::middle;
 use crate::picture::{Bar, Drawing, Lane, Picture};
 use crate::record::Records;
+use crate::report::format::{count, seconds};
 
 pub(super) fn bars(records: &Records) -> Picture {
     let bars = records.arms().into_iter().filter_map(|arm| {
@@ -24,7 +25,7 @@ pub(super) fn bars(records: &Records) -> Picture {
 /// Of the first run of each arm.
 pub(super) fn timeline(records: &Records) -> Picture {
     let lanes = records.arms().into_iter().filter_map(|arm| {
-        let record = records.of(arm).next()?;
+        let record = records.of(arm).find(|record| !record.series.is_empty())?;
         let times = |series| record.series.get(series).into_iter().flatten().map(|[at, _]| *at).collect();
         Some(Lane { name: arm.to_owned(), kept: times(KEPT_AT), lost: times(LOST_AT) })
     });

@@ -1,6 +1,5 @@
 //! One power cut.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,8 +36,6 @@ const OWNERS_TTL: Duration = Duration::from_secs(5);
 const LISTED: Duration = Duration::from_secs(20);
 /// Writes were under way at the cut if the last was acknowledged no longer before than this.
 const UNDER_WAY: Duration = Duration::from_secs(1);
-/// Of a series no more is kept.
-const POINTS: usize = 200;
 
 async fn start(lab: &Lab, arm: Arm) -> Result<(Server, Way), Trouble> {
     let redis = lab.redis_options().with_disk();
@@ -99,9 +96,12 @@ pub(super) async fn cut(lab: &Lab, name: &str, arm: Arm, run: u32) -> Result<Rec
         .with(LISTED_AGAIN, again)
         .with(DIFFERENCES, differences as f64)
         .with(TOLD, f64::from(watcher.was_told_of_a_gap(cut)))
-        .with(RESETS, causes.map_or(f64::NAN, |causes| causes.losses() as f64))
-        .with_series(KEPT_AT, times(&kept, cut))
-        .with_series(LOST_AT, times(&lost, cut));
+        .with(RESETS, causes.map_or(f64::NAN, |causes| causes.losses() as f64));
+    // Only one run is drawn, and thousands of points are much to keep.
+    let record = match run {
+        0 => record.with_series(KEPT_AT, times(&kept, cut)).with_series(LOST_AT, times(&lost, cut)),
+        _ => record,
+    };
     let proof = format!(
         "the last of {} acknowledgements came {} ms before the cut, and a file that was written then and not synced is {}",
         acknowledged.len(),
@@ -121,9 +121,9 @@ fn is_lost(write: &Write, there: &Listed) -> bool {
 
 /// When they were acknowledged, in seconds from the cut, so no number above 0.
 fn times(writes: &[Write], cut: Instant) -> Vec<[f64; 2]> {
-    let each = writes.len().div_ceil(POINTS).max(1);
-    let times: BTreeSet<Duration> = writes.iter().step_by(each).map(|write| cut - write.at).collect();
-    times.into_iter().rev().map(|before| [-before.as_secs_f64(), 0.0]).collect()
+    let mut before: Vec<u128> = writes.iter().map(|write| (cut - write.at).as_millis()).collect();
+    before.sort_unstable_by(|one, other| other.cmp(one));
+    before.into_iter().map(|millis| [-(millis as f64) / 1e3, 0.0]).collect()
 }
 
 /// A file that nobody syncs, by which a power cut is told from a mere kill.
@@ -151,7 +151,7 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{Listed, POINTS, Write, is_lost, times};
+    use super::{Listed, Write, is_lost, times};
 
     #[test]
     fn what_is_there_with_another_value_is_lost_too() {
@@ -162,11 +162,9 @@ mod tests {
     }
 
     #[test]
-    fn a_series_is_thinned_out_and_ascends() {
+    fn every_write_has_its_point_and_points_ascend() {
         let (start, millis) = (Instant::now(), Duration::from_millis);
-        let writes: Vec<_> = (0..1000).map(|value| Write { value, at: start + millis(value) }).collect();
-        let times = times(&writes, start + millis(1000));
-        assert!(times.len() <= POINTS && times.is_sorted_by(|one, other| one[0] < other[0]), "{times:?}");
-        assert_eq!(times[0], [-1.0, 0.0]);
+        let writes: Vec<_> = [0, 700, 300].map(|at| Write { value: at, at: start + millis(at) }).to_vec();
+        assert_eq!(times(&writes, start + millis(1000)), [[-1.0, 0.0], [-0.7, 0.0], [-0.3, 0.0]]);
     }
 }

@@ -2,10 +2,11 @@
 
 use super::trouble::OfRedis;
 use super::{ETCD, LOST, NEWCOMERS, RELISTED, arms};
+use crate::claims::persistence::figures::{largest, middle, sum};
 use crate::claims::persistence::subjects::Way;
-use crate::claims::persistence::words::{count, largest, middle, seconds, sum};
 use crate::finding::{Finding, Shown};
 use crate::record::Records;
+use crate::report::format::{count, seconds, share};
 
 /// The troubles in which a store refuses. An evicting policy throws out by design, and is compared without deciding.
 const REFUSALS: [OfRedis; 3] = [OfRedis::Full, OfRedis::FailedSave, OfRedis::NoReplicas];
@@ -42,12 +43,12 @@ pub(super) fn judge(records: &Records) -> Finding {
         number(&etcd, "of"),
     );
     let evicted = |ways: &[Way], figure| number(&arms(ways, &[OfRedis::Evicting]), figure);
-    let share = |arms: &[String]| middle(records, &refs(arms), NEWCOMERS).unwrap_or_default() * 100.0;
+    let let_in = |arms: &[String]| share(middle(records, &refs(arms), NEWCOMERS).unwrap_or(f64::NAN));
     let longest = largest(records, &refs(&ours), RELISTED);
     let second = format!(
-        "Of the newcomers meanwhile, our backend let in {:.0} % and etcd {:.0} %{}; a Redis that evicts lost {} of {} living instances used naively, and {} of {} with our backend.",
-        share(&ours),
-        share(&etcd),
+        "Of the newcomers meanwhile, our backend let in {} and etcd {}{}; a Redis that evicts lost {} of {} living instances used naively, and {} of {} with our backend.",
+        let_in(&ours),
+        let_in(&etcd),
         longest.map_or(String::new(), |after| format!(
             ", all living instances of our backend were listed {} after the end",
             seconds(after)

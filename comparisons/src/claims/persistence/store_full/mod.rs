@@ -10,12 +10,12 @@ use async_trait::async_trait;
 
 use self::trouble::{OfRedis, Store};
 use super::subjects::{Running, Way, side_by_side};
-use super::words::count;
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::Finding;
 use crate::lab::Lab;
 use crate::picture::{Bar, Drawing, Picture};
 use crate::record::Records;
+use crate::report::format::{count, share};
 
 /// The experiment.
 ///
@@ -141,12 +141,8 @@ impl Experiment for StoreFull {
         let bar = |arm: &str| {
             let (lost, of) = (records.sum(arm, LOST)?, records.sum(arm, "of")?);
             let heartbeats = records.median(arm, HEARTBEATS)?;
-            let label = format!(
-                "{} of {}; {:.0} % of heartbeats acknowledged",
-                count(lost),
-                count(of),
-                heartbeats * 100.0
-            );
+            let label =
+                format!("{} of {}; {} of heartbeats acknowledged", count(lost), count(of), share(heartbeats));
             Some(Bar { name: arm.to_owned(), length: lost / of * 100.0, label, bad: lost > 0.0 })
         };
         let bars: Vec<Bar> = records.arms().into_iter().filter_map(bar).collect();
@@ -161,12 +157,11 @@ impl Experiment for StoreFull {
 
     fn against_etcd(&self, records: &Records) -> Option<String> {
         let (newcomers, lost) = (records.median(ETCD, NEWCOMERS)?, records.sum(ETCD, LOST)?);
-        let let_in = |share: f64| format!("{:.0} %", share * 100.0);
         (newcomers < 1.0).then(|| {
             let listed = if lost > 0.0 { "not even all the living stayed listed" } else { "the living stayed listed" };
             format!(
                 "A full etcd let in {} of the newcomers, and does so until an operator compacts, defragments and disarms its alarm; {listed}.",
-                let_in(newcomers)
+                share(newcomers)
             )
         })
     }
