@@ -65,7 +65,9 @@ pub fn client(kind: Kind, at: &[String]) -> Result<Arc<dyn Contestant>, Trouble>
 fn ours(kind: Kind, at: &[String]) -> Result<Ours, Trouble> {
     Ok(match kind {
         Kind::Etcd => Ours::new(EtcdRegistry::new(EtcdOptions::new(at.iter().cloned()))?),
-        _ => Ours::new(RedisRegistry::new(RedisOptions::standalone(at.first().cloned().unwrap_or_default()))?),
+        _ => {
+            Ours::new(RedisRegistry::new(RedisOptions::standalone(at.first().cloned().unwrap_or_default()))?)
+        }
     })
 }
 

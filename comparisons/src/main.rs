@@ -20,9 +20,10 @@ async fn main() -> ExitCode {
             Ok(Ended::Complete)
         }
         Command::Report(options) => report(&options),
-        Command::Instance(options) => {
-            instance::run(&options).await.map(|()| Ended::Complete).map_err(|trouble| trouble.to_string().into())
-        }
+        Command::Instance(options) => instance::run(&options)
+            .await
+            .map(|()| Ended::Complete)
+            .map_err(|trouble| trouble.to_string().into()),
         Command::Publish(options) => publish(options.records.as_deref()).map(|()| Ended::Complete),
     };
     match outcome {

@@ -31,7 +31,13 @@ const ASKED: usize = 10;
 const BEAT: Duration = Duration::from_secs(6);
 
 /// Adds what was lost, and what the watcher and the owners know of it, to a record.
-pub(super) async fn add(record: Record, written: &[Written], truth: &Listed, marker: &str, view: &View) -> Record {
+pub(super) async fn add(
+    record: Record,
+    written: &[Written],
+    truth: &Listed,
+    marker: &str,
+    view: &View,
+) -> Record {
     let acknowledged = written.iter().filter(|written| written.acknowledged.is_some()).count();
     let lost: Vec<&Written> = lost(written, truth).collect();
     let marked = || async { view.look(|told| told.listed.contains_key(marker).then_some(())) };

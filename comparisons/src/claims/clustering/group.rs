@@ -260,8 +260,7 @@ async fn sentinels_know_all(group: &RedisSentinel) -> bool {
         let says = |reply: &registry_testing::servers::redis::Reply, name: &str, value: &str| {
             reply.list().chunks_exact(2).any(|pair| pair[0].text() == name && pair[1].text() == value)
         };
-        let fit =
-            |replica| says(replica, "flags", "slave") && says(replica, "master-link-status", "ok");
+        let fit = |replica| says(replica, "flags", "slave") && says(replica, "master-link-status", "ok");
         let all = replicas.list().len() + 1 == group.nodes().len();
         (says(&primary, "flags", "master") && all && replicas.list().iter().all(fit)).then_some(())
     });
@@ -270,7 +269,11 @@ async fn sentinels_know_all(group: &RedisSentinel) -> bool {
 
 /// What is there, asked by a client that had no part in what happened, after it has registered `marker`, by which it is known that a watcher has been
 /// told all that came before.
-pub(super) async fn truth(client: &dyn Contestant, service: &str, marker: &str) -> Result<Listed, ServerError> {
+pub(super) async fn truth(
+    client: &dyn Contestant,
+    service: &str,
+    marker: &str,
+) -> Result<Listed, ServerError> {
     let registered = || async { client.register(service, marker, 0, TTL).await.ok() };
     until("a registration after the fault", PATIENCE, registered).await?;
     until("a list after the fault", PATIENCE, || async { client.list(service).await.ok() }).await

@@ -89,13 +89,38 @@ impl Experiment for KilledLeader {
 
     fn columns(&self) -> &'static [Column] {
         &[
-            Column { title: "no writes, median", figure: WRITE_GAP, of_runs: OfRuns::Median, unit: Unit::Seconds },
-            Column { title: "no writes, longest", figure: WRITE_GAP, of_runs: OfRuns::Max, unit: Unit::Seconds },
+            Column {
+                title: "no writes, median",
+                figure: WRITE_GAP,
+                of_runs: OfRuns::Median,
+                unit: Unit::Seconds,
+            },
+            Column {
+                title: "no writes, longest",
+                figure: WRITE_GAP,
+                of_runs: OfRuns::Max,
+                unit: Unit::Seconds,
+            },
             Column { title: "acknowledged", figure: ACKNOWLEDGED, of_runs: OfRuns::Sum, unit: Unit::Count },
             Column { title: "of them lost", figure: LOST, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column { title: "runs in which the watcher was told of a gap", figure: TOLD, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column { title: "the watcher has wrong in the end", figure: WRONG, of_runs: OfRuns::Max, unit: Unit::Count },
-            Column { title: "owners of the lost told by a heartbeat", figure: OWNERS_TOLD, of_runs: OfRuns::Min, unit: Unit::Share },
+            Column {
+                title: "runs in which the watcher was told of a gap",
+                figure: TOLD,
+                of_runs: OfRuns::Sum,
+                unit: Unit::Count,
+            },
+            Column {
+                title: "the watcher has wrong in the end",
+                figure: WRONG,
+                of_runs: OfRuns::Max,
+                unit: Unit::Count,
+            },
+            Column {
+                title: "owners of the lost told by a heartbeat",
+                figure: OWNERS_TOLD,
+                of_runs: OfRuns::Min,
+                unit: Unit::Share,
+            },
         ]
     }
 
@@ -174,7 +199,8 @@ fn judge(records: &Records) -> Finding {
         |arm: &str| -> f64 { with_cut(arm).iter().filter_map(|arm| records.sum(arm, ACKNOWLEDGED)).sum() };
     let shown = |arm: &str| counts(arm).then(|| lost(arm) > 0.0);
     let ours = OURS.map(shown);
-    let ours = if ours.contains(&Some(true)) { Some(true) } else { ours.into_iter().try_fold(false, |_, one| one) };
+    let ours =
+        if ours.contains(&Some(true)) { Some(true) } else { ours.into_iter().try_fold(false, |_, one| one) };
     let verdict = Shown { naive: shown(NAIVE), ours, etcd: shown(ETCD) }.verdict();
     if !(counts(ETCD) && counts(SENTINEL)) {
         return Finding::undecided(format!("fewer than {LEAST_RUNS} runs of {ETCD} or {SENTINEL} count"));
@@ -228,9 +254,12 @@ mod tests {
 
     fn records(runs: usize, lost: impl Fn(&str) -> f64) -> Records {
         let arms = ALL.into_iter().flat_map(|arm| [arm.to_owned(), cut(arm)]);
-        let run = |arm: String, run| Record::new(arm.clone(), run).with(LOST, lost(&arm)).with("acknowledged", 9.0);
+        let run =
+            |arm: String, run| Record::new(arm.clone(), run).with(LOST, lost(&arm)).with("acknowledged", 9.0);
         let runs = u32::try_from(runs).unwrap();
-        arms.flat_map(|arm| (0..runs).map(move |at| (arm.clone(), at))).map(|(arm, at)| run(arm, at)).collect()
+        arms.flat_map(|arm| (0..runs).map(move |at| (arm.clone(), at)))
+            .map(|(arm, at)| run(arm, at))
+            .collect()
     }
 
     #[test]

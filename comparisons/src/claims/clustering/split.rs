@@ -85,13 +85,43 @@ impl Experiment for TwoPrimaries {
 
     fn columns(&self) -> &'static [Column] {
         &[
-            Column { title: "both acknowledge, median", figure: BOTH, of_runs: OfRuns::Median, unit: Unit::Seconds },
-            Column { title: "the old one acknowledges until", figure: REFUSED_AFTER, of_runs: OfRuns::Max, unit: Unit::Seconds },
-            Column { title: "acknowledged on both sides", figure: ACKNOWLEDGED, of_runs: OfRuns::Sum, unit: Unit::Count },
+            Column {
+                title: "both acknowledge, median",
+                figure: BOTH,
+                of_runs: OfRuns::Median,
+                unit: Unit::Seconds,
+            },
+            Column {
+                title: "the old one acknowledges until",
+                figure: REFUSED_AFTER,
+                of_runs: OfRuns::Max,
+                unit: Unit::Seconds,
+            },
+            Column {
+                title: "acknowledged on both sides",
+                figure: ACKNOWLEDGED,
+                of_runs: OfRuns::Sum,
+                unit: Unit::Count,
+            },
             Column { title: "of them lost", figure: LOST, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column { title: "runs in which the watcher was told of a gap", figure: TOLD, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column { title: "the watcher has wrong in the end", figure: WRONG, of_runs: OfRuns::Max, unit: Unit::Count },
-            Column { title: "owners of the lost told by a heartbeat", figure: OWNERS_TOLD, of_runs: OfRuns::Min, unit: Unit::Share },
+            Column {
+                title: "runs in which the watcher was told of a gap",
+                figure: TOLD,
+                of_runs: OfRuns::Sum,
+                unit: Unit::Count,
+            },
+            Column {
+                title: "the watcher has wrong in the end",
+                figure: WRONG,
+                of_runs: OfRuns::Max,
+                unit: Unit::Count,
+            },
+            Column {
+                title: "owners of the lost told by a heartbeat",
+                figure: OWNERS_TOLD,
+                of_runs: OfRuns::Min,
+                unit: Unit::Share,
+            },
         ]
     }
 
@@ -99,7 +129,11 @@ impl Experiment for TwoPrimaries {
         let lane = |arm: &str| {
             let record = records.of(arm).next()?;
             let times = |name: &str| {
-                record.series.get(name).map(|pairs| pairs.iter().map(|[at, _]| *at).collect()).unwrap_or_default()
+                record
+                    .series
+                    .get(name)
+                    .map(|pairs| pairs.iter().map(|[at, _]| *at).collect())
+                    .unwrap_or_default()
             };
             Some(Lane { name: arm.to_owned(), kept: times(KEPT), lost: times(LOST_AT) })
         };
@@ -153,7 +187,13 @@ fn judge(records: &Records) -> Finding {
     let of = |arm: &str| or_dash(records.sum(arm, ACKNOWLEDGED), count);
     Finding {
         verdict: shown.verdict(),
-        figure: format!("two primaries for {}, {} of {} lost; etcd {}", both(OURS), lost(OURS), of(OURS), lost(ETCD)),
+        figure: format!(
+            "two primaries for {}, {} of {} lost; etcd {}",
+            both(OURS),
+            lost(OURS),
+            of(OURS),
+            lost(ETCD)
+        ),
         sentences: [
             format!(
                 "While a Redis primary was cut off with a client beside it, it and its successor both acknowledged registrations for {} (median), of which {} were lost after healing; the hash that people \
@@ -195,7 +235,8 @@ mod tests {
     #[test]
     fn without_runs_that_count_nothing_is_decided() {
         assert_eq!(judge(&Records::default()).verdict, Verdict::Undecided);
-        let records = [OURS, ETCD, NAIVE].map(|arm| Record::new(arm, 0).with(LOST, 1.0).invalid("it did not bite"));
+        let records =
+            [OURS, ETCD, NAIVE].map(|arm| Record::new(arm, 0).with(LOST, 1.0).invalid("it did not bite"));
         assert_eq!(judge(&Records::from_iter(records)).verdict, Verdict::Undecided);
     }
 }

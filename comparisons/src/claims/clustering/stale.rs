@@ -88,10 +88,30 @@ impl Experiment for StalePromoted {
         &[
             Column { title: "acknowledged", figure: ACKNOWLEDGED, of_runs: OfRuns::Sum, unit: Unit::Count },
             Column { title: "of them lost", figure: LOST, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column { title: "runs in which the watcher was told of a gap", figure: TOLD, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column { title: "the watcher has wrong in the end", figure: WRONG, of_runs: OfRuns::Max, unit: Unit::Count },
-            Column { title: "owners of the lost told by a heartbeat", figure: OWNERS_TOLD, of_runs: OfRuns::Min, unit: Unit::Share },
-            Column { title: "elections won by the one that was behind", figure: STALE_LED, of_runs: OfRuns::Sum, unit: Unit::Count },
+            Column {
+                title: "runs in which the watcher was told of a gap",
+                figure: TOLD,
+                of_runs: OfRuns::Sum,
+                unit: Unit::Count,
+            },
+            Column {
+                title: "the watcher has wrong in the end",
+                figure: WRONG,
+                of_runs: OfRuns::Max,
+                unit: Unit::Count,
+            },
+            Column {
+                title: "owners of the lost told by a heartbeat",
+                figure: OWNERS_TOLD,
+                of_runs: OfRuns::Min,
+                unit: Unit::Share,
+            },
+            Column {
+                title: "elections won by the one that was behind",
+                figure: STALE_LED,
+                of_runs: OfRuns::Sum,
+                unit: Unit::Count,
+            },
         ]
     }
 

@@ -106,11 +106,26 @@ impl Experiment for Death {
     fn columns(&self) -> &'static [Column] {
         &[
             Column { title: "died", figure: DEATHS, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column { title: "gone after, median", figure: MEDIAN, of_runs: OfRuns::Median, unit: Unit::Seconds },
+            Column {
+                title: "gone after, median",
+                figure: MEDIAN,
+                of_runs: OfRuns::Median,
+                unit: Unit::Seconds,
+            },
             Column { title: "longest", figure: MAX, of_runs: OfRuns::Max, unit: Unit::Seconds },
-            Column { title: "beyond the TTL, at most", figure: OVER, of_runs: OfRuns::Max, unit: Unit::Seconds },
+            Column {
+                title: "beyond the TTL, at most",
+                figure: OVER,
+                of_runs: OfRuns::Max,
+                unit: Unit::Seconds,
+            },
             Column { title: "never gone", figure: NEVER, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column { title: "least TTL that is granted", figure: LEAST_TTL, of_runs: OfRuns::Max, unit: Unit::Seconds },
+            Column {
+                title: "least TTL that is granted",
+                figure: LEAST_TTL,
+                of_runs: OfRuns::Max,
+                unit: Unit::Seconds,
+            },
         ]
     }
 
@@ -120,7 +135,8 @@ impl Experiment for Death {
             let series = records.of(arm).filter_map(|record| record.series.get(AFTER)).flatten();
             let mut after: Vec<f64> = series.map(|[after, _]| *after).collect();
             after.sort_by(f64::total_cmp);
-            let points = after.into_iter().enumerate().map(|(index, after)| [after, (index + 1) as f64 / died]);
+            let points =
+                after.into_iter().enumerate().map(|(index, after)| [after, (index + 1) as f64 / died]);
             Some(Line { name: arm.to_owned(), points: points.collect() })
         };
         let lines: Vec<Line> = records.arms().into_iter().filter_map(line).collect();
@@ -128,7 +144,10 @@ impl Experiment for Death {
             return Vec::new();
         }
         let title = "Which share of the killed processes was gone from every view after how long; a line that does not reach the top stands for some that stayed".to_owned();
-        vec![Picture { title, drawing: Drawing::Ecdf { x: "from SIGKILL until gone from every view, s".to_owned(), lines } }]
+        vec![Picture {
+            title,
+            drawing: Drawing::Ecdf { x: "from SIGKILL until gone from every view, s".to_owned(), lines },
+        }]
     }
 
     fn against_etcd(&self, records: &Records) -> Option<String> {
@@ -179,12 +198,16 @@ fn judge(records: &Records) -> Finding {
         return Finding::undecided("not every registry was seen to lose a process");
     };
     let times = |arm: &str| or_dash(median(arm), seconds);
-    let gone = |arm: &str| {
-        format!("{} of {}", or_dash(never(arm), count), or_dash(records.sum(arm, DEATHS), count))
-    };
+    let gone =
+        |arm: &str| format!("{} of {}", or_dash(never(arm), count), or_dash(records.sum(arm, DEATHS), count));
     Finding {
         verdict: shown.verdict(),
-        figure: format!("gone after {} on Redis, {} on etcd; {} never from the hash", times(OURS), times(ETCD_3), gone(HASH)),
+        figure: format!(
+            "gone after {} on Redis, {} on etcd; {} never from the hash",
+            times(OURS),
+            times(ETCD_3),
+            gone(HASH)
+        ),
         sentences: [
             format!(
                 "A killed process was gone from every view after {} (median) with registry-redis and after {} with etcd on three nodes.",
@@ -217,7 +240,11 @@ mod tests {
     fn later_by_a_factor_and_by_some_time_confirms_it() {
         assert_eq!(judge(&records(0.0, 2.0 * TIMES + 0.01, 2.0)).verdict, Verdict::Confirmed);
         assert_eq!(judge(&records(0.0, 2.0 * TIMES - 0.01, 2.0)).verdict, Verdict::Refuted);
-        assert_eq!(judge(&records(0.0, 0.2 + MORE_S - 0.01, 0.2)).verdict, Verdict::Refuted, "by a factor only");
+        assert_eq!(
+            judge(&records(0.0, 0.2 + MORE_S - 0.01, 0.2)).verdict,
+            Verdict::Refuted,
+            "by a factor only"
+        );
         assert_eq!(judge(&records(0.0, 2.0, 2.0 * TIMES + 0.01)).verdict, Verdict::Refuted, "etcd is later");
     }
 

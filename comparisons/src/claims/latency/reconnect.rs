@@ -101,9 +101,19 @@ impl Experiment for Reconnect {
     fn columns(&self) -> &'static [Column] {
         &[
             Column { title: "right again", figure: RIGHT, of_runs: OfRuns::Min, unit: Unit::YesNo },
-            Column { title: "after, median", figure: RIGHT_AFTER, of_runs: OfRuns::Median, unit: Unit::Seconds },
+            Column {
+                title: "after, median",
+                figure: RIGHT_AFTER,
+                of_runs: OfRuns::Median,
+                unit: Unit::Seconds,
+            },
             Column { title: "longest", figure: RIGHT_AFTER, of_runs: OfRuns::Max, unit: Unit::Seconds },
-            Column { title: "bytes to the watcher, median", figure: BYTES, of_runs: OfRuns::Median, unit: Unit::Bytes },
+            Column {
+                title: "bytes to the watcher, median",
+                figure: BYTES,
+                of_runs: OfRuns::Median,
+                unit: Unit::Bytes,
+            },
             Column { title: "wrong in the end", figure: WRONG, of_runs: OfRuns::Max, unit: Unit::Count },
         ]
     }
@@ -113,15 +123,27 @@ impl Experiment for Reconnect {
             let sent = records.median(arm, BYTES)?;
             let right = records.min(arm, RIGHT)? > 0.0;
             let after = records.median(arm, RIGHT_AFTER).map(seconds);
-            let how = after.filter(|_| right).map_or("never right".to_owned(), |after| format!("right after {after}"));
-            Some(Bar { name: arm.to_owned(), length: sent, label: format!("{}, {how}", bytes(sent)), bad: !right })
+            let how = after
+                .filter(|_| right)
+                .map_or("never right".to_owned(), |after| format!("right after {after}"));
+            Some(Bar {
+                name: arm.to_owned(),
+                length: sent,
+                label: format!("{}, {how}", bytes(sent)),
+                bad: !right,
+            })
         };
         let bars: Vec<Bar> = records.arms().into_iter().filter_map(bar).collect();
         if bars.is_empty() {
             return Vec::new();
         }
-        let title = "What is sent to a watcher that comes back after a short outage, and when it is right again".to_owned();
-        vec![Picture { title, drawing: Drawing::Bars { x: "bytes to the watcher (median)".to_owned(), bars } }]
+        let title =
+            "What is sent to a watcher that comes back after a short outage, and when it is right again"
+                .to_owned();
+        vec![Picture {
+            title,
+            drawing: Drawing::Bars { x: "bytes to the watcher (median)".to_owned(), bars },
+        }]
     }
 
     fn against_etcd(&self, records: &Records) -> Option<String> {
@@ -154,7 +176,8 @@ fn of(arm: &str, size: usize) -> String {
 
 /// The largest size that was tried.
 fn largest(records: &Records) -> Option<usize> {
-    let tried = |size: &&usize| [ETCD, OURS].iter().all(|arm| records.count(&of(arm, **size)) >= LEAST_TRIALS);
+    let tried =
+        |size: &&usize| [ETCD, OURS].iter().all(|arm| records.count(&of(arm, **size)) >= LEAST_TRIALS);
     SIZES.iter().rev().find(tried).copied()
 }
 
@@ -182,7 +205,13 @@ fn judge(records: &Records) -> Finding {
     let sent = |arm: &str| or_dash(records.median(&of(arm, size), BYTES), bytes);
     Finding {
         verdict,
-        figure: format!("right after {} and {} on Redis, {} and {} on etcd", after(OURS), sent(OURS), after(ETCD), sent(ETCD)),
+        figure: format!(
+            "right after {} and {} on Redis, {} and {} on etcd",
+            after(OURS),
+            sent(OURS),
+            after(ETCD),
+            sent(ETCD)
+        ),
         sentences: [
             format!(
                 "A watcher of {} instances that had missed {CHANGES} changes was right {} after its link was back with registry-redis, {} after with etcd (medians), and was sent {} and {}.",

@@ -53,8 +53,10 @@ pub(super) async fn strike(
     let service = parties.first().map(|party| party.service.clone()).unwrap_or_default();
     let begun = Instant::now();
     let enough = SOME + fault.later;
-    await_all("registrations before the fault", &parties, |writer| writer.acknowledged_since(begun) >= enough)
-        .await?;
+    await_all("registrations before the fault", &parties, |writer| {
+        writer.acknowledged_since(begun) >= enough
+    })
+    .await?;
 
     let old = group.leader(&service).await?;
     let swallowed = group.swallowed();
@@ -71,10 +73,11 @@ pub(super) async fn strike(
     group.heal();
     let over = Instant::now();
     // How it went on is a result, also where it did not.
-    let goes_on =
-        await_all("registrations after the fault", &parties, |writer| writer.acknowledged_since(over) >= SOME)
-            .await
-            .is_ok();
+    let goes_on = await_all("registrations after the fault", &parties, |writer| {
+        writer.acknowledged_since(over) >= SOME
+    })
+    .await
+    .is_ok();
     let end = Instant::now();
     parties.iter().for_each(|party| party.writer.halt());
     group.revive(old, fault.strike).await?;
@@ -132,6 +135,7 @@ fn proof(fault: Fault, old: usize, new: usize, swallowed: u64) -> String {
         Strike::Kill => "its process was gone",
         Strike::Pause => "its process stood still",
     };
-    let cut = if fault.cut { format!(", {swallowed} bytes between servers were lost") } else { String::new() };
+    let cut =
+        if fault.cut { format!(", {swallowed} bytes between servers were lost") } else { String::new() };
     format!("server {old} led and {struck}, then server {new} led{cut}")
 }

@@ -81,7 +81,8 @@ pub(super) async fn split(
         let contestant = apart(group, sides.client, old)?;
         sides.others = Some(Writer::start(&contestant, &sides.service, "other", sides.client.every()));
     }
-    let writes = |sides: &Sides| sides.others.as_ref().is_some_and(|others| others.acknowledged_since(from) >= SOME);
+    let writes =
+        |sides: &Sides| sides.others.as_ref().is_some_and(|others| others.acknowledged_since(from) >= SOME);
     let there = || async { all.iter().all(writes).then_some(()) };
     until("registrations on the other side", PATIENCE, there).await?;
     sleep_until(from + LASTS).await;
@@ -93,7 +94,9 @@ pub(super) async fn split(
     group.heal();
     sentinels.set(Faults::default()).await;
 
-    let proof = format!("server {old} was cut off, {swallowed} bytes between servers were lost, and server {new} led");
+    let proof = format!(
+        "server {old} was cut off, {swallowed} bytes between servers were lost, and server {new} led"
+    );
     let bitten = new != old && swallowed > 0;
     let mut finished = Vec::new();
     for sides in all {

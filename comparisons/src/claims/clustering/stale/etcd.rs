@@ -49,8 +49,7 @@ pub(super) async fn trial(cluster: &EtcdCluster, run: u32) -> Result<Record, Tro
         "member {stale} was behind, {swallowed} bytes between servers were lost, member {leader} died, and member {new} led"
     );
     let record = Record::new(ETCD, run).with(STALE_LED, f64::from(u8::from(new == stale)));
-    let record =
-        aftermath::add(record.if_bitten(bitten, proof), &written, &truth, MARKER, &view).await;
+    let record = aftermath::add(record.if_bitten(bitten, proof), &written, &truth, MARKER, &view).await;
     cluster.member(leader).restart().await?;
     let back = || async { status(leader).await.ok().filter(|status| status.leader != 0).map(drop) };
     until("the killed member follows", PATIENCE, back).await?;

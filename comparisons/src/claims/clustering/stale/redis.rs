@@ -52,10 +52,8 @@ impl Servers {
         self.in_sync(primary, &[fresh, stale]).await?;
         let address = self.moved.address();
         let service = format!("stale-{run}");
-        let ours = ours_redis(
-            Client::OursWaiting,
-            registry_redis::RedisOptions::standalone(address.to_string()),
-        )?;
+        let ours =
+            ours_redis(Client::OursWaiting, registry_redis::RedisOptions::standalone(address.to_string()))?;
         let view = View::of(&*ours, &service, PATIENCE).await?;
         let mut naive = connect(address).await?;
         // Everybody has seen a registry that works.
@@ -93,7 +91,8 @@ impl Servers {
         let there = truth(&*reader, &service, MARKER).await?;
         let naive_there: Listed = NaiveHash::new(Place::Server(new)).list(&hash).await?;
         let bitten = missed && swallowed > 0;
-        let proof = format!("the replica that was promoted was behind, {swallowed} bytes between servers were lost");
+        let proof =
+            format!("the replica that was promoted was behind, {swallowed} bytes between servers were lost");
         let lost = waited.iter().filter(|value| !naive_there.contains_key(&format!("w-{value}"))).count();
         let naive = Record::new(NAIVE, run)
             .with(ACKNOWLEDGED, waited.len() as f64)
@@ -148,8 +147,7 @@ async fn register(ours: &dyn Contestant, service: &str, id: &str) -> Result<Writ
 
 async fn connect(address: SocketAddr) -> Result<MultiplexedConnection, Trouble> {
     let patience = Some(Duration::from_secs(2));
-    let config =
-        AsyncConnectionConfig::new().set_connection_timeout(patience).set_response_timeout(patience);
+    let config = AsyncConnectionConfig::new().set_connection_timeout(patience).set_response_timeout(patience);
     let client = RedisClient::open(format!("redis://{address}"))?;
     Ok(client.get_multiplexed_async_connection_with_config(&config).await?)
 }

@@ -44,9 +44,7 @@ impl Servers {
         let options = if kind == Kind::NaiveKey { options.with_args(NaiveKey::ARGS) } else { options };
         let redis = Redis::start(options).await?;
         let script = "for i = 1, ARGV[1] do redis.call('SET', 'other:' .. i, 1, 'EX', ARGV[2]) end";
-        redis
-            .command(&["EVAL", script, "0", &OTHERS.to_string(), &OTHERS_TTL_S.to_string()])
-            .await?;
+        redis.command(&["EVAL", script, "0", &OTHERS.to_string(), &OTHERS_TTL_S.to_string()]).await?;
         Ok(Self::Redis(redis))
     }
 

@@ -44,33 +44,33 @@ pub(super) struct Subject {
     watcher: Arc<dyn Contestant>,
     truth: Listed,
     link: Proxy,
-    _servers: Server,
-}
-
-enum Server {
-    Etcd(#[expect(dead_code, reason = "it is kept running")] Etcd),
-    Redis(#[expect(dead_code, reason = "it is kept running")] Redis),
+    /// It ends with this.
+    _server: Box<dyn Send + Sync>,
 }
 
 impl Subject {
     pub(super) async fn start(lab: &Lab, kind: Kind, instances: usize) -> Result<Self, Trouble> {
-        let (server, address) = match kind {
+        let (server, address): (Box<dyn Send + Sync>, _) = match kind {
             Kind::Etcd => {
                 let etcd = Etcd::start(lab.etcd_options()).await?;
                 let address = etcd.client_address();
-                (Server::Etcd(etcd), address)
+                (Box::new(etcd), address)
             }
             _ => {
                 let redis = Redis::start(lab.redis_options()).await?;
                 let address = redis.address();
-                (Server::Redis(redis), address)
+                (Box::new(redis), address)
             }
         };
         let link = Proxy::start(address)?;
         let client = |at: std::net::SocketAddr| -> Result<Arc<dyn Contestant>, Trouble> {
             Ok(match kind {
-                Kind::Etcd => Arc::new(Ours::new(EtcdRegistry::new(EtcdOptions::new([format!("http://{at}")]))?)),
-                Kind::Redis => Arc::new(Ours::new(RedisRegistry::new(RedisOptions::standalone(at.to_string()))?)),
+                Kind::Etcd => {
+                    Arc::new(Ours::new(EtcdRegistry::new(EtcdOptions::new([format!("http://{at}")]))?))
+                }
+                Kind::Redis => {
+                    Arc::new(Ours::new(RedisRegistry::new(RedisOptions::standalone(at.to_string()))?))
+                }
                 Kind::Reloading => Arc::new(NaiveHash::reloading(Place::Server(at))),
                 Kind::Naive => Arc::new(NaiveHash::new(Place::Server(at))),
             })
@@ -88,7 +88,7 @@ impl Subject {
         let members: Vec<(String, Box<dyn Member>)> = registering.try_collect().await?;
         let truth = members.iter().map(|(id, _)| (id.clone(), 0)).collect();
         let watcher = client(link.address())?;
-        Ok(Self { members, watcher, truth, link, _servers: server })
+        Ok(Self { members, watcher, truth, link, _server: server })
     }
 
     /// Cuts a new watcher off while some instances change, and measures what comes after.
@@ -135,7 +135,9 @@ impl Subject {
             .with(RIGHT_AFTER, after)
             .with(WRONG, view.look(|told| told.wrong(&self.truth)) as f64)
             .with(BYTES, bytes as f64);
-        let proof = format!("the proxy cut {cuts} connections, and the watcher had {missed} instances wrong when the link healed");
+        let proof = format!(
+            "the proxy cut {cuts} connections, and the watcher had {missed} instances wrong when the link healed"
+        );
         Ok(record.if_bitten(cuts > 0 && missed > 0, proof))
     }
 
