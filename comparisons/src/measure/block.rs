@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -199,12 +200,17 @@ impl Subject {
             }
             let member = Arc::clone(&members[number as usize % members.len()]);
             let done = done.clone();
-            runtime.spawn(async move {
+            let mut change = Box::pin(async move {
                 let begun = Instant::now();
                 let refused =
                     member.set(first + u64::from(number)).await.err().map(|error| error.to_string());
                 let _ = done.send(Outcome { number, begun, ended: Instant::now(), refused });
             });
+            // Begun here and now, not when a thread of the runtime has been woken for it.
+            let _inside = runtime.enter();
+            if change.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+                runtime.spawn(change);
+            }
             ControlFlow::Continue(())
         };
         let thread = std::thread::Builder::new().name("open-loop".to_owned());

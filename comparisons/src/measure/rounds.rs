@@ -3,7 +3,7 @@
 /// A plan in which all arms take a turn in each round, in an order that is reversed from round to round (`ABC CBA ABC …`): what drifts, or comes
 /// and goes, falls on all of them alike.
 ///
-/// A turn that did not count is taken again at once, as long as there are spare ones: half as many as there are turns.
+/// A turn that did not count is taken again at once, up to three times, as long as there are spare ones: half as many as there are turns.
 #[derive(Clone, Debug)]
 pub struct Rounds {
     arms: usize,
@@ -11,7 +11,11 @@ pub struct Rounds {
     taken: u32,
     turns: u32,
     spare: u32,
+    again: u32,
 }
+
+/// So often a turn is taken again: a machine that is busy now must not use up what is spare.
+const MOST_AGAIN: u32 = 3;
 
 /// One block to be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +31,7 @@ impl Rounds {
     #[must_use]
     pub fn new(arms: usize, first: u32, rounds: u32) -> Self {
         let turns = u32::try_from(arms).unwrap_or(u32::MAX).saturating_mul(rounds);
-        Self { arms, first, taken: 0, turns, spare: turns / 2 }
+        Self { arms, first, taken: 0, turns, spare: turns / 2, again: 0 }
     }
 
     /// The next turn, if not all have been taken.
@@ -44,10 +48,12 @@ impl Rounds {
 
     /// That turn was taken, and whether it counts.
     pub fn taken(&mut self, counts: bool) {
-        if counts || self.spare == 0 {
+        if counts || self.spare == 0 || self.again == MOST_AGAIN {
             self.taken += 1;
+            self.again = 0;
         } else {
             self.spare -= 1;
+            self.again += 1;
         }
     }
 }
@@ -81,6 +87,7 @@ mod tests {
     fn it_ends_where_nothing_counts() {
         let played = play(Rounds::new(3, 0, 4), |_| false);
         assert_eq!(played.len(), 3 * 4 * 3 / 2);
+        assert!(played.starts_with(&[(0, 0), (0, 0), (0, 0), (0, 0), (1, 0)]), "{played:?}");
         assert!(play(Rounds::new(0, 0, 4), |_| true).is_empty());
     }
 }

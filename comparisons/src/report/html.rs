@@ -2,13 +2,17 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html as markup};
 
-use super::overview::{Claimed, Judged, against_etcd, answer, caveats, claims, missing};
+use super::overview::{Claimed, Judged, VERDICTS, against_etcd, answer, caveats, claims, missing, sentence};
 use super::table::{proofs, table, uncounted};
 use super::{Report, draw};
 use crate::finding::Verdict;
 
 const STYLE: &str = include_str!("style.css");
 const QUESTION: &str = "Why not use Redis as a service registry?";
+
+const INTRODUCTION: &str = "A service registry is the list of the servers that are alive: servers keep their entry by heartbeats, clients watch \
+                            the list and are told of changes. It is often kept in etcd, and five reasons are given for not keeping it in \
+                            Redis. Each was tested here on real servers.";
 
 /// The page.
 #[must_use]
@@ -28,7 +32,8 @@ pub fn html(report: &Report) -> String {
                 main {
                     header {
                         h1 { (QUESTION) }
-                        p.answer { (prose(&answer(&claims).join(" "))) }
+                        p.soft { (INTRODUCTION) }
+                        div.answer { @for sentence in answer(&claims) { p { (prose(&sentence)) } } }
                     }
                     (first_screen(report, &claims))
                     (words())
@@ -45,6 +50,7 @@ fn first_screen(report: &Report, claims: &[Claimed<'_>]) -> Markup {
     let missing = missing(report, claims);
     markup! {
         (verdicts(claims))
+        p.soft { @for (word, meaning) in VERDICTS { strong { (word) } ": " (meaning) " " } }
         @if !missing.is_empty() {
             p.missing { strong { "Missing: " } (prose(&missing.join(" "))) }
         }
@@ -76,7 +82,7 @@ fn notes<'a>(notes: impl Iterator<Item = (&'a str, &'a str)>) -> Markup {
     }
 }
 
-/// The roles are said again because a table that is laid out as cards is no table to a screen reader otherwise.
+/// The roles are said, here and in the other tables, because a table that is laid out as cards is no table to a screen reader otherwise.
 fn verdicts(claims: &[Claimed<'_>]) -> Markup {
     markup! {
         table.verdicts role="table" aria-label="The five claims and their verdicts" {
@@ -140,11 +146,6 @@ fn chip(verdict: Verdict, word: &str) -> Markup {
 fn words() -> Markup {
     let words = [
         (
-            "Service registry",
-            "The list of the servers that are alive, and of where they are. Servers renew their entry by heartbeats and are dropped without \
-             them; clients watch the list and are told of changes.",
-        ),
-        (
             "Naive",
             "The registry on Redis that people usually write: a hash, or a key for each instance with `EXPIRE`, and `PUBLISH` or keyspace \
              events to tell of changes. Named `redis-naive` below.",
@@ -154,14 +155,14 @@ fn words() -> Markup {
             "`registry-redis`, the Redis backend of this project: every change has a number and stands in a log, so that a watcher can tell \
              what it missed. Named `redis` below.",
         ),
-        ("Confirmed", "The drawback is Redis's own: our backend has it too, and etcd has not."),
-        ("Depends", "It is there for one way of using Redis, or of asking, and not for another."),
-        ("Refuted", "It is not there, or etcd has it as well."),
-        ("Arm", "One of those that are compared in an experiment."),
+        (
+            "Arm",
+            "One of those that are compared in an experiment; what follows a comma says how it was set up.",
+        ),
     ];
     markup! {
         section aria-labelledby="words" {
-            h2 #words { "Words" }
+            h2 #words { "Who is compared" }
             dl.words {
                 @for (word, meaning) in words { div { dt { (word) } dd { (prose(meaning)) } } }
             }
@@ -197,7 +198,9 @@ fn article_of(judged: &Judged<'_>) -> Markup {
             @if let Some(why) = &judged.not_run {
                 p.missing { strong { "No result. " } (prose(&sentence(why))) }
             } @else {
-                p.finding { strong { (prose(&judged.finding.figure)) } }
+                @if judged.finding.verdict != Verdict::Undecided {
+                    p.finding { strong { (prose(&judged.finding.figure)) } }
+                }
                 p.finding { (prose(&judged.finding.sentences.join(" "))) }
             }
             @if !judged.pictures.is_empty() {
@@ -228,17 +231,11 @@ fn runs_of(judged: &Judged<'_>) -> Markup {
     markup! {
         @if !table.rows.is_empty() {
             div.scroll role="region" aria-label=(label) tabindex="0" {
-                table.figures {
-                    thead { tr { @for title in &table.head { th scope="col" { (title) } } } }
-                    tbody {
-                        @for row in &table.rows {
-                            tr {
-                                @for (index, cell) in row.iter().enumerate() {
-                                    @if index == 0 { th scope="row" { (cell) } } @else { td { (cell) } }
-                                }
-                            }
-                        }
+                table role="table" aria-label=(label) {
+                    thead role="rowgroup" {
+                        tr role="row" { @for title in &table.head { th scope="col" role="columnheader" { (title) } } }
                     }
+                    tbody role="rowgroup" { @for row in &table.rows { (row_of(&table.head, row)) } }
                 }
             }
         }
@@ -252,6 +249,20 @@ fn runs_of(judged: &Judged<'_>) -> Markup {
             details {
                 summary { "By what the faults are known to have bitten" }
                 ul { @for note in &proofs { li { (note.line()) } } }
+            }
+        }
+    }
+}
+
+fn row_of(head: &[String], row: &[String]) -> Markup {
+    markup! {
+        tr role="row" {
+            @for (index, (cell, title)) in row.iter().zip(head).enumerate() {
+                @if index == 0 {
+                    th scope="row" role="rowheader" { (cell) }
+                } @else {
+                    td role="cell" data-label=(title) { (cell) }
+                }
             }
         }
     }
@@ -286,12 +297,4 @@ fn prose(text: &str) -> Markup {
             (text)
         }
     }
-}
-
-/// With a capital and a full stop.
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    let first: String = letters.next().map(|letter| letter.to_uppercase().collect()).unwrap_or_default();
-    let stop = if text.ends_with('.') { "" } else { "." };
-    format!("{first}{}{stop}", letters.as_str())
 }

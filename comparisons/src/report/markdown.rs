@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::mem::{Discriminant, discriminant};
 
 use super::Report;
-use super::overview::{Claimed, Judged, against_etcd, answer, claims, missing};
+use super::overview::{Claimed, Judged, VERDICTS, against_etcd, answer, claims, missing, sentence};
 use super::table::{table, uncounted};
 use crate::picture::{Drawing, Picture};
 
@@ -37,7 +37,7 @@ pub fn comparisons_section(report: &Report) -> String {
     for claim in &claims {
         let (number, title) = (claim.claim.number(), claim.claim.title());
         let wording = escaped(claim.claim.wording());
-        let _ = write!(text, "\n## {number}. {title}: {}\n\n> {wording}\n", claim.word());
+        let _ = write!(text, "\n### {number}. {title}: {}\n\n> {wording}\n", claim.word());
         for experiment in &claim.experiments {
             section(&mut text, experiment);
         }
@@ -66,9 +66,9 @@ fn head(report: &Report, claims: &[Claimed<'_>]) -> String {
         let deciding = claim.deciding();
         let figure = match deciding[..] {
             [] => "none: nothing was decided".to_owned(),
-            [only] => only.finding.figure.clone(),
+            [only] => figure_of(only),
             _ => {
-                let figures = deciding.iter().map(|one| format!("{}: {}", one.word(), one.finding.figure));
+                let figures = deciding.iter().map(|one| format!("{}: {}", one.word(), figure_of(one)));
                 figures.collect::<Vec<_>>().join("; ")
             }
         };
@@ -76,17 +76,28 @@ fn head(report: &Report, claims: &[Claimed<'_>]) -> String {
         let cells = [wording.as_str(), &format!("**{}**", claim.word()), &figure, claim.remedy()];
         row(&mut text, cells);
     }
-    for line in missing(report, claims) {
-        let _ = write!(text, "\n{}\n", escaped(&line));
+    let meanings = VERDICTS.map(|(word, meaning)| format!("{word}: {meaning}"));
+    let _ = write!(text, "\n{}\n", meanings.join(" "));
+    let missing = missing(report, claims);
+    if !missing.is_empty() {
+        let _ = write!(text, "\nMissing: {}\n", escaped(&missing.join(" ")));
     }
     text
 }
 
+fn figure_of(judged: &Judged<'_>) -> String {
+    format!("{} ({})", judged.finding.figure, judged.about().id)
+}
+
 fn section(text: &mut String, judged: &Judged<'_>) {
     let about = judged.about();
-    let _ = write!(text, "\n### {}. {}: {}\n\n", about.id, escaped(about.title), judged.word());
+    let _ = write!(text, "\n#### {}. {}: {}\n\n", about.id, escaped(about.title), judged.word());
     let _ = writeln!(text, "{} {}", escaped(about.question), escaped(about.rule));
-    let _ = write!(text, "\n{}\n", escaped(&judged.finding.sentences.join(" ")));
+    let said = match &judged.not_run {
+        Some(why) => format!("No result. {}", sentence(why)),
+        None => judged.finding.sentences.join(" "),
+    };
+    let _ = write!(text, "\n{}\n", escaped(&said));
     let table = table(judged);
     if !table.rows.is_empty() {
         text.push('\n');

@@ -149,9 +149,9 @@ pub(super) fn answer(claims: &[Claimed<'_>]) -> Vec<String> {
         ];
     }
     let mut sentences = vec![format!("Of the five reasons usually given, {}.", listed(&parts))];
-    let found = |verdict: Verdict| -> Vec<&'static str> {
+    let found = |verdict: Verdict| -> Vec<String> {
         let all = claims.iter().flat_map(|claim| &claim.experiments);
-        all.filter(|one| one.finding.verdict == verdict).map(|one| one.about().title).collect()
+        all.filter(|one| one.finding.verdict == verdict).map(named).collect()
     };
     let (own, naive) = (found(Verdict::Confirmed), found(Verdict::Depends));
     sentences.push(if own.is_empty() {
@@ -170,6 +170,11 @@ pub(super) fn answer(claims: &[Claimed<'_>]) -> Vec<String> {
         ));
     }
     sentences
+}
+
+/// An experiment within a sentence.
+fn named(judged: &Judged<'_>) -> String {
+    format!("“{}” ({})", judged.about().title, judged.about().id)
 }
 
 /// What was seen that speaks against etcd: the experiment, and a sentence.
@@ -192,16 +197,18 @@ pub(super) fn missing(report: &Report, claims: &[Claimed<'_>]) -> Vec<String> {
         records.map(|record| (record.experiment.as_str(), record.step.as_str())).collect()
     };
     let reasons = |of: &dyn Fn(&Outcome) -> Option<&String>| -> String {
-        let mut reasons: Vec<String> = Vec::new();
+        let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
         for record in &report.records {
-            if let Some(why) = of(&record.outcome) {
-                let reason = format!("{} ({})", why, record.experiment);
-                if !reasons.contains(&reason) {
-                    reasons.push(reason);
-                }
+            let Some(why) = of(&record.outcome) else { continue };
+            let id = record.experiment.as_str();
+            match reasons.iter_mut().find(|(other, _)| other == why) {
+                Some((_, ids)) if ids.contains(&id) => {}
+                Some((_, ids)) => ids.push(id),
+                None => reasons.push((why, vec![id])),
             }
         }
-        few(&reasons)
+        let written = reasons.into_iter().map(|(why, ids)| format!("{why} ({})", ids.join(", ")));
+        few(&written.collect::<Vec<_>>())
     };
     let all = format::count(steps(&|_| true).len() as f64);
     let mut lines = Vec::new();
@@ -237,6 +244,21 @@ pub(super) fn missing(report: &Report, claims: &[Claimed<'_>]) -> Vec<String> {
         lines.push(format!("Not run, so nothing is said about them: {}.", silent.join(", ")));
     }
     lines
+}
+
+/// What the verdicts mean.
+pub(super) const VERDICTS: [(&str, &str); 3] = [
+    ("Confirmed", "the drawback is Redis's own: our Redis backend has it too, and etcd has not."),
+    ("Depends", "it is there for one way of using Redis, or of asking, and not for another."),
+    ("Refuted", "it is not there, or etcd has it as well."),
+];
+
+/// With a capital and a full stop.
+pub(super) fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first: String = letters.next().map(|letter| letter.to_uppercase().collect()).unwrap_or_default();
+    let stop = if text.ends_with('.') { "" } else { "." };
+    format!("{first}{}{stop}", letters.as_str())
 }
 
 /// The first sentence of a text, or all of it.

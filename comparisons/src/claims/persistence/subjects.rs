@@ -96,9 +96,9 @@ impl Way {
 #[derive(Debug)]
 pub(super) enum Server {
     /// A Redis.
-    Redis(Redis),
+    Redis(Box<Redis>),
     /// One etcd.
-    Etcd(Etcd),
+    Etcd(Box<Etcd>),
 }
 
 impl Server {

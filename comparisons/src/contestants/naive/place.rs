@@ -41,7 +41,7 @@ fn within(patience: Duration) -> AsyncConnectionConfig {
 
 impl Place {
     /// Where writes go now; of a cluster, its first node.
-    async fn url(&self) -> Result<String, RedisError> {
+    pub(in crate::contestants) async fn url(&self) -> Result<String, RedisError> {
         match self {
             Self::Server(address) => Ok(format!("redis://{address}")),
             Self::Url(url) => Ok(url.clone()),

@@ -1,5 +1,7 @@
 //! A key for each instance, all on one lease, and a watch of their prefix.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +13,6 @@ use super::{padded, parse};
 use crate::contestants::naive::watching;
 use crate::contestants::{Contestant, Listed, Member, Seen, Watching};
 use crate::experiment::Trouble;
-use std::sync::Arc;
 
 /// `put` with a lease, and `watch`.
 #[derive(Clone)]
@@ -20,30 +21,25 @@ pub struct RawEtcd {
     lease: Arc<OnceCell<i64>>,
 }
 
-impl std::fmt::Debug for RawEtcd {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for RawEtcd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RawEtcd").field("lease", &self.lease).finish_non_exhaustive()
     }
 }
 
 impl RawEtcd {
+    /// By this client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client, lease: Arc::default() }
+    }
+
     /// By the member at `endpoint`.
     ///
     /// # Errors
     /// When it cannot be reached.
     pub async fn connect(endpoint: &str) -> Result<Self, etcd_client::Error> {
-        Ok(Self { client: Client::connect([endpoint], None).await?, lease: Arc::default() })
-    }
-
-    /// Removes all that was registered by this.
-    ///
-    /// # Errors
-    /// When it cannot be reached.
-    pub async fn clear(&self) -> Result<(), etcd_client::Error> {
-        if let Some(lease) = self.lease.get() {
-            self.client.lease_client().revoke(*lease).await?;
-        }
-        Ok(())
+        Ok(Self::new(Client::connect([endpoint], None).await?))
     }
 
     async fn load(&self, service: &str) -> Result<(Listed, i64), etcd_client::Error> {
@@ -74,7 +70,7 @@ impl RawEtcd {
 }
 
 fn prefix(service: &str) -> String {
-    format!("/raw/{service}/")
+    format!("{service}/")
 }
 
 fn read(service: &str, kv: &KeyValue) -> Option<(String, Option<u64>)> {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncCommands, AsyncConnectionConfig, Client, Pipeline, RedisError, cmd, pipe};
+use redis::{AsyncCommands, AsyncConnectionConfig, Client, RedisError, cmd, pipe};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{padded, parse};
 use crate::contestants::naive::watching;
-use crate::contestants::{Contestant, Listed, Member, Seen, Watching};
+use crate::contestants::{Contestant, Listed, Member, Place, Seen, Watching};
 use crate::experiment::Trouble;
 
 /// How a change is announced.
@@ -39,30 +39,26 @@ const PAGE: usize = 1_000;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl RawRedis {
-    /// On the server at `url`; with `replicas`, each change waits until so many have it.
+    /// On the server, or the primary, at `place`; with `replicas`, each change waits until so many have it.
     ///
     /// # Errors
     /// When it cannot be reached.
-    pub async fn connect(url: &str, announce: Announce, replicas: Option<u32>) -> Result<Self, RedisError> {
-        let client = Client::open(url)?;
+    pub async fn connect(
+        place: &Place,
+        announce: Announce,
+        replicas: Option<u32>,
+    ) -> Result<Self, RedisError> {
+        let client = Client::open(place.url().await?)?;
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE * 2));
         let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         Ok(Self { client, connection, announce, replicas })
     }
 
-    /// Removes all that is left of a service.
-    ///
-    /// # Errors
-    /// When it cannot be reached.
-    pub async fn clear(&self, service: &str) -> Result<(), RedisError> {
-        self.connection.clone().del(&[hash(service), log(service)]).await
-    }
-
-    /// Stores a value, or its absence, and announces it.
-    fn change(&self, service: &str, id: &str, value: Option<u64>) -> Pipeline {
+    /// Stores a value, or its absence, and announces it, all in one write to the connection.
+    async fn change(&self, service: &str, id: &str, value: Option<u64>) -> Result<(), Trouble> {
         let mut change = pipe();
-        change.atomic();
         let stored = value.map_or_else(String::new, padded);
+        change.cmd("MULTI").ignore();
         match value {
             Some(_) => change.hset(hash(service), id, &stored).ignore(),
             None => change.hdel(hash(service), id).ignore(),
@@ -75,21 +71,14 @@ impl RawRedis {
                 change.add_command(add).ignore()
             }
         };
-        change
-    }
-
-    async fn commit(&self, change: Pipeline) -> Result<(), Trouble> {
+        change.cmd("EXEC").ignore();
+        let mut connection = self.connection.clone();
         let Some(replicas) = self.replicas else {
-            let () = change.query_async(&mut self.connection.clone()).await?;
-            return Ok(());
+            return Ok(change.query_async(&mut connection).await?);
         };
-        let mut wait = cmd("WAIT");
-        wait.arg(replicas).arg(u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX));
-        let (mut first, mut second) = (self.connection.clone(), self.connection.clone());
-        // Polled in this order, and on one connection, so that nothing comes between them.
-        let change = async { change.query_async::<()>(&mut first).await };
-        let wait = async { wait.query_async::<u32>(&mut second).await };
-        let ((), reached) = tokio::try_join!(biased; change, wait)?;
+        // Behind the transaction, since it does not wait inside.
+        change.cmd("WAIT").arg(replicas).arg(u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX));
+        let (reached,): (u32,) = change.query_async(&mut connection).await?;
         if reached < replicas {
             return Err(Trouble::failed(format!("{reached} of {replicas} replicas have it")));
         }
@@ -201,10 +190,10 @@ impl Member for RawMember {
     }
 
     async fn set(&self, value: u64) -> Result<(), Trouble> {
-        self.on.commit(self.on.change(&self.service, &self.id, Some(value))).await
+        self.on.change(&self.service, &self.id, Some(value)).await
     }
 
     async fn leave(&self) -> Result<(), Trouble> {
-        self.on.commit(self.on.change(&self.service, &self.id, None)).await
+        self.on.change(&self.service, &self.id, None).await
     }
 }

@@ -124,7 +124,7 @@ impl Axis {
     pub(super) fn upright(&self, sheet: &mut Sheet, x: i32, right: i32) {
         for (y, text) in self.ticks(|_| LINE - 12) {
             sheet.line((x, y), (right, y), 1, GRID);
-            sheet.text(&text, (x - 8, y), Held::Right, PENCIL);
+            sheet.text(&text, (x - 12, y), Held::Right, PENCIL);
         }
         sheet.line((x, self.from), (x, self.to), 2, PENCIL);
     }
@@ -132,7 +132,7 @@ impl Axis {
     /// How much room the marks of a vertical axis take beside it.
     pub(super) fn room_beside(&self) -> i32 {
         let widths = self.ticks(|_| LINE - 12).into_iter().map(|(_, text)| width_of(&text));
-        widths.max().unwrap_or(0) + 12
+        widths.max().unwrap_or(0) + 16
     }
 }
 

@@ -30,19 +30,22 @@ pub(super) fn draw(sheet: &mut Sheet, x: &str, undecided: [f64; 2], rows: &[Inte
     let heights =
         rows.iter().map(|row| super::sheet::wrapped(&row.name, room, false).len() as i32 * LINE + ROW);
     let bottom = top + heights.sum::<i32>() + 12;
-    if band.iter().all(|end| end.is_finite() && *end > 0.0) {
-        sheet.rect((axis.at(band[0]), top), (axis.at(band[1]), bottom), BAND);
-    }
     let one = axis.at(1.0);
     let names_top = sheet.y;
     sheet.y = bottom;
     axis.along(sheet, bottom, x);
     let end = sheet.y;
     sheet.y = names_top;
-    sheet.line((one, top), (one, bottom), 2, PENCIL);
+    let shaded = band.iter().all(|end| end.is_finite() && *end > 0.0);
     for (row, mark) in rows.iter().zip(marks(rows.iter().map(|row| row.name.as_str()))) {
         sheet.paragraph(&row.name, MARGIN, room, false, INK);
         let middle = sheet.y + ROW / 2 - 4;
+        // Not behind the names, which are to be read.
+        let (above, below) = (sheet.y, sheet.y + ROW - 6);
+        if shaded {
+            sheet.rect((axis.at(band[0]), above), (axis.at(band[1]), below), BAND);
+        }
+        sheet.line((one, above), (one, below), 2, PENCIL);
         if drawable(row) {
             let (low, high) = (axis.at(row.between[0]), axis.at(row.between[1]));
             sheet.line((low, middle), (high, middle), 4, mark.colour);
@@ -55,7 +58,7 @@ pub(super) fn draw(sheet: &mut Sheet, x: &str, undecided: [f64; 2], rows: &[Inte
         sheet.y += ROW;
     }
     sheet.y = end;
-    if band[1] > band[0] {
+    if shaded && band[1] > band[0] {
         let text = format!(
             "Shaded, from {} to {}: too close to 1 to decide.",
             format::ratio(band[0]),

@@ -89,7 +89,7 @@ fn plot(
     for (nth, ((_, points), mark)) in lines.iter().zip(&marks).enumerate() {
         let mut places: Vec<(i32, i32)> =
             points.iter().map(|point| (along.at(point[0]), upright.at(point[1]))).collect();
-        places.dedup();
+        thin(&mut places);
         if places.len() > 1 {
             sheet.path(places.clone(), 4, mark.colour);
         }
@@ -99,6 +99,16 @@ fn plot(
     }
     let entries: Vec<(&str, Mark)> = lines.iter().map(|(name, _)| *name).zip(marks).collect();
     legend(sheet, &entries);
+}
+
+/// Leaves out what lies so close to the place before that the line would only tremble; the last one stays.
+fn thin(places: &mut Vec<(i32, i32)>) {
+    const APART: i32 = 4;
+    let last = places.last().copied();
+    places.dedup_by(|next, before| (next.0 - before.0).abs().max((next.1 - before.1).abs()) < APART);
+    if let Some(last) = last.filter(|last| places.last() != Some(last)) {
+        places.push(last);
+    }
 }
 
 /// Where the sign of a line is put: at heights of its own, so that the signs of lines that lie upon each other are all seen.

@@ -156,12 +156,12 @@ pub(super) fn width_of(text: &str) -> i32 {
     tenths * LETTERS / 100
 }
 
-/// Lines no wider than that, broken at spaces, and within a word only where it is too wide by itself.
+/// Lines no wider than that, broken at spaces but not before a unit, and within a word only where it is too wide by itself.
 pub(super) fn wrapped(text: &str, width: i32, bold: bool) -> Vec<String> {
     let width = if bold { width * 10 / 11 } else { width };
     let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        for piece in pieces(word, width) {
+    for word in words(text) {
+        for piece in pieces(&word, width) {
             match lines.last_mut() {
                 Some(line) if line.is_empty() => line.push_str(&piece),
                 Some(line) if width_of(line) + width_of(" ") + width_of(&piece) <= width => {
@@ -173,6 +173,23 @@ pub(super) fn wrapped(text: &str, width: i32, bold: bool) -> Vec<String> {
         }
     }
     lines
+}
+
+/// The words of a text, a number and its unit being one.
+fn words(text: &str) -> Vec<String> {
+    const UNITS: [&str; 7] = ["s", "ms", "µs", "B", "KiB", "MiB", "%"];
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let unit = word.trim_end_matches([',', ';', '.', ':', ')']);
+        match words.last_mut() {
+            Some(number) if UNITS.contains(&unit) && number.ends_with(|last: char| last.is_ascii_digit()) => {
+                number.push(' ');
+                number.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words
 }
 
 fn pieces(word: &str, width: i32) -> Vec<String> {
@@ -218,6 +235,11 @@ mod tests {
         assert!(lines.iter().all(|line| width_of(line) <= 200), "{lines:?}");
         assert_eq!(lines.concat().replace(' ', ""), text.replace(' ', ""));
         assert_eq!(wrapped("", 200, true), [""]);
+    }
+
+    #[test]
+    fn a_unit_stays_with_its_number() {
+        assert_eq!(wrapped("back to 3.9 s, before", 120, false), ["back to", "3.9 s,", "before"]);
     }
 
     #[test]

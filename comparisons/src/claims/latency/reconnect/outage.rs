@@ -19,8 +19,6 @@ use crate::experiment::Trouble;
 use crate::lab::Lab;
 use crate::record::Record;
 
-/// How long the link is down, for all the same.
-const OUTAGE: Duration = Duration::from_millis(300);
 /// So many register at a time, before anything is measured.
 const AT_ONCE: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -91,11 +89,12 @@ impl Subject {
         Ok(Self { members, watcher, truth, link, _server: server })
     }
 
-    /// Cuts a new watcher off while some instances change, and measures what comes after.
+    /// Cuts a new watcher off for as long as `outage`, while some instances change, and measures what comes after.
     pub(super) async fn trial(
         &mut self,
         arm: &str,
         run: u32,
+        outage: Duration,
         random: &mut fastrand::Rng,
     ) -> Result<Record, Trouble> {
         let view = View::of(&*self.watcher, SERVICE, PATIENCE).await?;
@@ -112,7 +111,7 @@ impl Subject {
             self.truth.insert(id.clone(), value);
         }
         let missed = view.look(|told| told.wrong(&self.truth));
-        sleep_until(cut + OUTAGE).await;
+        sleep_until(cut + outage).await;
         let down = self.link.counters();
         self.link.heal().await;
         let healed = Instant::now();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use registry_core::{Cursor, ResetCause, ServiceName, WatchEvent};
 use registry_testing::servers::etcd::Etcd;
 use registry_testing::servers::redis::Redis;
+use registry_testing::servers::until;
 
 use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep, timeout};
@@ -18,7 +19,7 @@ use crate::lab::Lab;
 use crate::measure::median;
 use crate::record::Record;
 
-/// What the instances with 10 s and more are of, and what those are of that must be renewed more often than the outage is long.
+/// What the instances with 10 s and more are of, and what those are of whose time to live is no longer than the outage.
 const LONG: &str = "long.rpc";
 const SHORT: &str = "short.rpc";
 const LONG_LIVED: u32 = 15;
@@ -31,7 +32,7 @@ const AGE: Duration = Duration::from_secs(2);
 const OUTAGE: Duration = Duration::from_secs(3);
 /// How many instances change after the cursor is taken, and how many are registered as soon as the server is there again.
 const CHANGES: u32 = 5;
-/// How long a watch that was taken up again may take to tell of the last of them.
+/// How long a newcomer may take, and a watch that was taken up again, to tell of the last of them.
 const RESUMES: Duration = Duration::from_secs(5);
 
 /// What is restarted.
@@ -46,8 +47,10 @@ pub(super) struct Subject {
 impl Subject {
     async fn start(self, lab: &Lab) -> Result<Server, Trouble> {
         Ok(match self.policy {
-            Some(policy) => Server::Redis(Redis::start(self.way.on(policy.on(lab.redis_options()))).await?),
-            None => Server::Etcd(Etcd::start(lab.etcd_options()).await?),
+            Some(policy) => {
+                Server::Redis(Box::new(Redis::start(self.way.on(policy.on(lab.redis_options()))).await?))
+            }
+            None => Server::Etcd(Box::new(Etcd::start(lab.etcd_options()).await?)),
         })
     }
 }
@@ -66,15 +69,20 @@ async fn list(client: &Client, service: &str, id: String, ttl: Duration) -> Resu
     Ok(Listed { id, ttl, since, member })
 }
 
+/// Registers somebody new, who tries until it succeeds: a client may find only now that its connection is gone.
+async fn newcomer(client: &Client, n: u32) -> Result<(), Trouble> {
+    let registered = until("a newcomer is registered", RESUMES, || async {
+        list(client, LONG, format!("n-{n}"), LEAST * 6).await.ok()
+    });
+    Ok(registered.await.map(drop)?)
+}
+
 /// Lists, restarts, and looks what is there.
 pub(super) async fn restart(lab: &Lab, name: String, subject: Subject, run: u32) -> Result<Record, Trouble> {
     let server = subject.start(lab).await?;
     let (owner, looking) = (server.client(subject.way)?, server.client(subject.way)?);
     let watcher = looking.watch(LONG).await?;
     let (mut long, mut short) = (Vec::new(), Vec::new());
-    for n in 0..SHORT_LIVED {
-        short.push(list(&owner, SHORT, format!("s-{n}"), SHORT_TTL).await?);
-    }
     for n in 0..LONG_LIVED {
         long.push(list(&owner, LONG, format!("l-{n}"), LEAST + STEP * n).await?);
     }
@@ -84,9 +92,9 @@ pub(super) async fn restart(lab: &Lab, name: String, subject: Subject, run: u32)
         set(listed, value, subject.way).await?;
     }
     let before = self::cursor(&owner).await?;
-    for listed in &mut short {
-        listed.since = Instant::now();
-        listed.member.renew().await?;
+    // Last, so that they are alive when the server ends, however slow the machine is.
+    for n in 0..SHORT_LIVED {
+        short.push(list(&owner, SHORT, format!("s-{n}"), SHORT_TTL).await?);
     }
     let pid = server.process().pid();
 
@@ -102,7 +110,7 @@ pub(super) async fn restart(lab: &Lab, name: String, subject: Subject, run: u32)
     let (there, there_short) = (looking.listed(LONG).await?, looking.listed(SHORT).await?);
     let long_kept: Vec<_> = long.iter().filter(|listed| there.contains_key(&listed.id)).collect();
     let short_kept = short.iter().filter(|listed| there_short.contains_key(&listed.id)).count();
-    let newcomers = (0..CHANGES).map(|n| list(&owner, LONG, format!("n-{n}"), LEAST * 6));
+    let newcomers = (0..CHANGES).map(|n| newcomer(&owner, n));
     try_join_all(newcomers).await?;
     let errors = long_kept.iter().map(|listed| ttl_error(&server, subject.way, listed));
     let errors: Vec<f64> = try_join_all(errors).await?.into_iter().flatten().collect();

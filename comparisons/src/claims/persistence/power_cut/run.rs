@@ -11,8 +11,11 @@ use registry_testing::servers::redis::Redis;
 use registry_testing::servers::until;
 use tokio::time::{Instant, sleep_until};
 
+use super::causes::Causes;
 use super::writer::{Write, Writer};
-use super::{ACKNOWLEDGED, Arm, DIFFERENCES, DOWN, KEPT_AT, LISTED_AGAIN, LOST, LOST_AT, TOLD, WINDOW};
+use super::{
+    ACKNOWLEDGED, Arm, DIFFERENCES, DOWN, KEPT_AT, LISTED_AGAIN, LOST, LOST_AT, RESETS, TOLD, WINDOW,
+};
 use crate::claims::persistence::owners::Process;
 use crate::claims::persistence::subjects::{Server, Way};
 use crate::contestants::Listed;
@@ -40,9 +43,11 @@ const POINTS: usize = 200;
 async fn start(lab: &Lab, arm: Arm) -> Result<(Server, Way), Trouble> {
     let redis = lab.redis_options().with_disk();
     Ok(match arm {
-        Arm::Naive(policy) => (Server::Redis(Redis::start(policy.on(redis)).await?), Way::NaiveHash),
-        Arm::Ours(policy) => (Server::Redis(Redis::start(policy.on(redis)).await?), Way::Ours),
-        Arm::Etcd => (Server::Etcd(Etcd::start(lab.etcd_options().with_disk()).await?), Way::Ours),
+        Arm::Naive(policy) => {
+            (Server::Redis(Box::new(Redis::start(policy.on(redis)).await?)), Way::NaiveHash)
+        }
+        Arm::Ours(policy) => (Server::Redis(Box::new(Redis::start(policy.on(redis)).await?)), Way::Ours),
+        Arm::Etcd => (Server::Etcd(Box::new(Etcd::start(lab.etcd_options().with_disk()).await?)), Way::Ours),
     })
 }
 
@@ -52,6 +57,7 @@ pub(super) async fn cut(lab: &Lab, name: &str, arm: Arm, run: u32) -> Result<Rec
     let (server, way) = start(lab, arm).await?;
     let (writing, living, looking) = (server.client(way)?, server.client(way)?, server.client(way)?);
     let watcher = looking.watch(WRITTEN).await?;
+    let causes = Causes::watch(&looking, WRITTEN)?;
     let writer = Writer::start(Arc::clone(&writing.contestant), WRITTEN, WRITES_PER_SECOND);
 
     let planned = Instant::now() + UNDISTURBED + RANDOM.mul_f64(random.f64());
@@ -93,6 +99,7 @@ pub(super) async fn cut(lab: &Lab, name: &str, arm: Arm, run: u32) -> Result<Rec
         .with(LISTED_AGAIN, again)
         .with(DIFFERENCES, differences as f64)
         .with(TOLD, f64::from(watcher.was_told_of_a_gap(cut)))
+        .with(RESETS, causes.map_or(f64::NAN, |causes| causes.losses() as f64))
         .with_series(KEPT_AT, times(&kept, cut))
         .with_series(LOST_AT, times(&lost, cut));
     let proof = format!(

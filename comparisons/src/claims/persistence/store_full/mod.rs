@@ -1,5 +1,6 @@
 //! 5d: the store refuses to write, or throws out, while instances live on.
 
+mod judge;
 mod run;
 mod trouble;
 
@@ -9,9 +10,9 @@ use async_trait::async_trait;
 
 use self::trouble::{OfRedis, Store};
 use super::subjects::{Running, Way, side_by_side};
-use super::words::{count, largest, middle, sum};
+use super::words::count;
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
-use crate::finding::{Finding, Shown};
+use crate::finding::Finding;
 use crate::lab::Lab;
 use crate::picture::{Bar, Drawing, Picture};
 use crate::record::Records;
@@ -40,9 +41,6 @@ const LOOKUPS_FAILED: &str = "lookups_failed";
 /// How many of the living are listed one TTL and 5 s after the trouble, or as soon as all are, and when that is.
 const BACK: &str = "back";
 const RELISTED: &str = "relisted_s";
-
-/// The troubles in which a store refuses. An evicting policy throws out by design, and is compared without deciding.
-const REFUSALS: [OfRedis; 3] = [OfRedis::Full, OfRedis::FailedSave, OfRedis::NoReplicas];
 
 const ABOUT: About = About {
     id: "5d",
@@ -101,8 +99,8 @@ impl Experiment for StoreFull {
 
     fn steps(&self, lab: &Lab) -> Vec<Step> {
         // Those that are not back use up the time that they have.
-        let seconds = lasts(lab).as_secs_f64() + 6.0;
-        (0..lab.by_scale(1, 3)).map(|run| Step::new(format!("run {run}"), seconds)).collect()
+        let takes = lasts(lab).as_secs_f64() + 4.0;
+        (0..lab.by_scale(1, 3)).map(|run| Step::new(format!("run {run}"), takes)).collect()
     }
 
     async fn run(&self, lab: &Lab, step: &Step) -> Result<(), Trouble> {
@@ -132,7 +130,7 @@ impl Experiment for StoreFull {
     }
 
     fn judge(&self, records: &Records) -> Finding {
-        judge(records)
+        judge::judge(records)
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -171,107 +169,5 @@ impl Experiment for StoreFull {
                 let_in(newcomers)
             )
         })
-    }
-}
-
-fn judge(records: &Records) -> Finding {
-    let of = |arms: &[String], figure| sum(records, &refs(arms), figure);
-    let naive = arms(&[Way::NaiveHash, Way::NaiveKey], &REFUSALS);
-    let ours = arms(&[Way::Ours], &REFUSALS);
-    let etcd = [ETCD.to_owned()];
-    let (Some(naive_lost), Some(ours_lost), Some(etcd_lost)) =
-        (of(&naive, LOST), of(&ours, LOST), of(&etcd, LOST))
-    else {
-        return Finding::undecided("not every registry got into every trouble");
-    };
-    let shown =
-        Shown { naive: Some(naive_lost > 0.0), ours: Some(ours_lost > 0.0), etcd: Some(etcd_lost > 0.0) };
-    let number = |arms: &[String], figure| count(of(arms, figure).unwrap_or_default());
-    let figure = format!(
-        "living instances lost: naive {} of {}, ours {} of {}, etcd {} of {}",
-        count(naive_lost),
-        number(&naive, "of"),
-        count(ours_lost),
-        number(&ours, "of"),
-        count(etcd_lost),
-        number(&etcd, "of"),
-    );
-    let first = format!(
-        "While writes were refused, the naive registries on Redis lost {} of {} living instances and our backend {} of {}; a full etcd lost {} of {}.",
-        count(naive_lost),
-        number(&naive, "of"),
-        count(ours_lost),
-        number(&ours, "of"),
-        count(etcd_lost),
-        number(&etcd, "of"),
-    );
-    let evicted = |ways: &[Way]| number(&arms(ways, &[OfRedis::Evicting]), LOST);
-    let share = |arms: &[String]| middle(records, &refs(arms), NEWCOMERS).unwrap_or_default() * 100.0;
-    let longest = largest(records, &refs(&ours), RELISTED);
-    let second = format!(
-        "Newcomers were refused by all: {:.0} % were let in by our backend, {:.0} % by etcd{}; an evicting Redis lost {} naive and {} of our instances.",
-        share(&ours),
-        share(&etcd),
-        longest.map_or(String::new(), |after| format!(
-            ", and {} after the end every living instance of our backend was listed",
-            super::words::seconds(after)
-        )),
-        evicted(&[Way::NaiveHash, Way::NaiveKey]),
-        evicted(&[Way::Ours]),
-    );
-    Finding { verdict: shown.verdict(), figure, sentences: [first, second] }
-}
-
-fn refs(arms: &[String]) -> Vec<&str> {
-    arms.iter().map(String::as_str).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::finding::Verdict;
-    use crate::record::Record;
-
-    fn records(of: &[(&str, f64)]) -> Records {
-        let all = arms(&Way::ALL, &OfRedis::ALL).into_iter().chain([ETCD.to_owned(), MEMORY.to_owned()]);
-        let record = |arm: String| {
-            let lost = of.iter().find(|(name, _)| *name == arm).map_or(0.0, |(_, lost)| *lost);
-            Record::new(arm, 0).with(LOST, lost).with("of", f64::from(LIVING))
-        };
-        all.map(record).collect()
-    }
-
-    fn verdict(of: &[(&str, f64)]) -> Verdict {
-        judge(&records(of)).verdict
-    }
-
-    #[test]
-    fn one_living_instance_lost_is_enough() {
-        assert_eq!(verdict(&[]), Verdict::Refuted);
-        assert_eq!(verdict(&[("redis-naive key, memory full", 1.0)]), Verdict::Depends);
-        assert_eq!(verdict(&[("redis, replicas missing", 1.0)]), Verdict::Confirmed);
-        assert_eq!(verdict(&[(ETCD, 1.0), ("redis, memory full", 1.0)]), Verdict::Refuted);
-    }
-
-    #[test]
-    fn eviction_and_a_registry_in_memory_decide_nothing() {
-        assert_eq!(
-            verdict(&[("redis, evicting", 20.0), ("redis-naive key, evicting", 20.0)]),
-            Verdict::Refuted
-        );
-        assert_eq!(verdict(&[(MEMORY, 20.0)]), Verdict::Refuted);
-    }
-
-    #[test]
-    fn a_trouble_that_did_not_bite_decides_nothing() {
-        assert_eq!(judge(&Records::default()).verdict, Verdict::Undecided);
-        for arm in ["redis, failed save", "redis-naive hash, memory full", ETCD] {
-            let spoil = |record: &Record| match record.arm == arm {
-                true => record.clone().invalid("the fault did not bite"),
-                false => record.clone(),
-            };
-            let spoilt: Records = records(&[]).all().map(spoil).collect();
-            assert_eq!(judge(&spoilt).verdict, Verdict::Undecided, "{arm}");
-        }
     }
 }

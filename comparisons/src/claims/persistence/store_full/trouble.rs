@@ -71,13 +71,13 @@ const SAVED: Duration = Duration::from_secs(10);
 
 impl Store {
     pub(super) async fn redis(lab: &Lab, trouble: OfRedis, way: Way) -> Result<Self, Trouble> {
-        let server = Server::Redis(Redis::start(way.on(trouble.on(lab.redis_options()))).await?);
+        let server = Server::Redis(Box::new(Redis::start(way.on(trouble.on(lab.redis_options()))).await?));
         Ok(Self::Redis { server, trouble, way, neighbour: None })
     }
 
     pub(super) async fn etcd(lab: &Lab) -> Result<Self, Trouble> {
         let options: EtcdOptions = lab.etcd_options().with_quota(QUOTA);
-        Ok(Self::Etcd(Server::Etcd(Etcd::start(options).await?)))
+        Ok(Self::Etcd(Server::Etcd(Box::new(Etcd::start(options).await?))))
     }
 
     /// One that has room for the `living` and no more, once there is trouble.

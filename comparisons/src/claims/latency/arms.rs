@@ -1,0 +1,213 @@
+//! Arms that take turns, and what is kept of their blocks.
+
+use std::time::Duration;
+
+use crate::contestants::Contestant;
+use crate::experiment::Trouble;
+use crate::lab::Lab;
+use crate::measure::{Block, BlockPlan, Event, Rounds, Subject, Summary, Tail, ecdf};
+use crate::record::Record;
+
+/// From the intended time until the watcher was told, the median, in µs.
+pub(super) const P50: &str = "p50_us";
+/// The same, the 99th percentile.
+pub(super) const P99: &str = "p99_us";
+/// From the intended time until the registry said that it was done, the median, in µs.
+pub(super) const ACK_P50: &str = "ack_p50_us";
+const ACK_P99: &str = "ack_p99_us";
+pub(super) const ACK_TO_RECEIVED_P50: &str = "ack_to_received_p50_us";
+pub(super) const SLIP_P99: &str = "slip_p99_us";
+pub(super) const CPU: &str = "cpu";
+const STEAL: &str = "steal";
+pub(super) const EVENTS: &str = "events";
+pub(super) const UNSEEN: &str = "unseen";
+const FAILED: &str = "failed";
+/// The series of all blocks of a step together: µs, and the share that took no longer.
+pub(super) const ECDF: &str = "ecdf_us";
+const P999: &str = "p999_us";
+
+/// Changes a second.
+pub(super) const RATE: u32 = 200;
+/// Of one service, changed in turn.
+const INSTANCES: u32 = 50;
+/// Longer than a step, so that no heartbeat falls into a block.
+const TTL: Duration = Duration::from_secs(60 * 60);
+const GRACE: Duration = Duration::from_secs(3);
+const WARM_UP: u32 = 10;
+
+/// So many changes in a block.
+pub(super) fn plan(events: u32) -> BlockPlan {
+    BlockPlan { rate: RATE, warm_up: WARM_UP, events, grace: GRACE }
+}
+
+/// How long a step of so many rounds takes, if few blocks are thrown away, in seconds.
+pub(super) fn seconds(arms: usize, rounds: u32, plan: &BlockPlan, start: f64) -> f64 {
+    let block = f64::from(plan.warm_up + plan.events) / f64::from(plan.rate) + 0.02;
+    start + arms as f64 * f64::from(rounds) * block
+}
+
+struct Arm {
+    name: &'static str,
+    subject: Subject,
+    /// The least time to an acknowledgement, by the delay of the link that it has to cross; none if there is no delay.
+    least: Option<Duration>,
+    /// What became of the changes of blocks that count.
+    events: Vec<Event>,
+}
+
+/// Arms, each with a service of its own.
+pub(super) struct Arms {
+    prefix: String,
+    arms: Vec<Arm>,
+}
+
+impl Arms {
+    /// None yet. The names of their services begin with `prefix`.
+    pub(super) fn new(prefix: impl Into<String>) -> Self {
+        Self { prefix: prefix.into(), arms: Vec::new() }
+    }
+
+    /// Another one, ready when its watcher sees all instances.
+    pub(super) async fn add(
+        &mut self,
+        name: &'static str,
+        contestant: &impl Contestant,
+    ) -> Result<(), Trouble> {
+        let service = format!("{}-{}", self.prefix, self.arms.len());
+        let subject = Subject::prepare(contestant, &service, INSTANCES, TTL).await;
+        let subject = subject.map_err(|trouble| Trouble::failed(format!("{name}: {trouble}")))?;
+        self.arms.push(Arm { name, subject, least: None, events: Vec::new() });
+        Ok(())
+    }
+
+    /// One whose acknowledgements have to wait for a link with this round trip.
+    pub(super) async fn add_delayed(
+        &mut self,
+        name: &'static str,
+        contestant: &impl Contestant,
+        round_trip: Duration,
+    ) -> Result<(), Trouble> {
+        self.add(name, contestant).await?;
+        self.arms.iter_mut().rev().take(1).for_each(|arm| arm.least = Some(round_trip));
+        Ok(())
+    }
+
+    /// Lets them take turns in `rounds` rounds from the round `first` on, and keeps a record of each block, and of each arm one with the
+    /// distribution over all of its blocks that count.
+    pub(super) async fn measure(
+        mut self,
+        lab: &Lab,
+        first: u32,
+        rounds: u32,
+        plan: &BlockPlan,
+    ) -> Result<(), Trouble> {
+        let mut turns = Rounds::new(self.arms.len(), first, rounds);
+        while let Some(turn) = turns.next() {
+            let arm = &mut self.arms[turn.arm];
+            let block = arm.subject.run(plan).await?;
+            let record = record(arm.name, turn.round, arm.least, &block);
+            turns.taken(record.is_valid());
+            if record.is_valid() {
+                arm.events.extend(&block.events);
+            }
+            lab.keep(record);
+        }
+        for arm in self.arms {
+            if let Some(record) = distribution(arm.name, first, &arm.events) {
+                lab.keep(record);
+            }
+            arm.subject.finish().await?;
+        }
+        Ok(())
+    }
+}
+
+/// A block.
+fn record(arm: &str, round: u32, least: Option<Duration>, block: &Block) -> Record {
+    let summary = block.summary();
+    let record = figures(Record::new(arm, round), &summary, block);
+    if let Some(why) = block.fault() {
+        return record.invalid(why);
+    }
+    let Some(least) = least else { return record };
+    let least = least.as_secs_f64() * 1e6;
+    let took = summary.acknowledged.map_or(0.0, |acknowledged| acknowledged.p50);
+    record.if_bitten(
+        took >= least,
+        format!("acknowledged after {took:.0} µs, over a link that takes {least:.0} µs there and back"),
+    )
+}
+
+fn figures(record: Record, summary: &Summary, block: &Block) -> Record {
+    let p50 = |tail: Option<Tail>| tail.map_or(f64::NAN, |tail| tail.p50);
+    let p99 = |tail: Option<Tail>| tail.map_or(f64::NAN, |tail| tail.p99);
+    record
+        .with(P50, p50(summary.received))
+        .with(P99, p99(summary.received))
+        .with(ACK_P50, p50(summary.acknowledged))
+        .with(ACK_P99, p99(summary.acknowledged))
+        .with(ACK_TO_RECEIVED_P50, summary.acknowledged_to_received.unwrap_or(f64::NAN))
+        .with(SLIP_P99, p99(summary.slip))
+        .with(CPU, block.load.map_or(f64::NAN, |load| load.busy))
+        .with(STEAL, block.load.map_or(f64::NAN, |load| load.steal))
+        .with(EVENTS, summary.events as f64)
+        .with(UNSEEN, summary.unseen as f64)
+        .with(FAILED, summary.failed as f64)
+}
+
+/// All blocks of an arm together, in one record without the figures of a block. The 99.9th percentile is told where there are enough events.
+fn distribution(arm: &str, first: u32, events: &[Event]) -> Option<Record> {
+    let micros = |event: &Event| Some(event.latency()?.as_secs_f64() * 1e6);
+    let latencies: Vec<f64> = events.iter().filter_map(micros).collect();
+    let tail = Tail::of(events.iter().filter_map(Event::latency))?;
+    let record = Record::new(arm, first).with_series(ECDF, ecdf(&latencies));
+    Some(record.with(P999, tail.p999.unwrap_or(f64::NAN)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{ACK_P50, ECDF, P50, UNSEEN, distribution, record};
+    use crate::measure::{Block, Event, Load};
+
+    fn block(acknowledged: u64, received: u64) -> Block {
+        let event = |number: u64| {
+            let intended = Duration::from_millis(5 * number);
+            let after = |micros| Some(intended + Duration::from_micros(micros));
+            Event { intended, begun: after(20), acknowledged: after(acknowledged), received: after(received) }
+        };
+        let load = Some(Load { busy: 0.2, steal: 0.0 });
+        Block { events: (0..100).map(event).collect(), load, refused: None }
+    }
+
+    #[test]
+    fn a_block_becomes_a_record() {
+        let record = record("a", 3, None, &block(300, 250));
+        assert!(record.is_valid() && record.run == 3);
+        assert!((record.figure(P50).unwrap() - 250.0).abs() < 1.0, "{record:?}");
+        assert!((record.figure(ACK_P50).unwrap() - 300.0).abs() < 1.0, "{record:?}");
+        assert_eq!(record.figure(UNSEEN), Some(0.0));
+    }
+
+    #[test]
+    fn a_link_that_did_not_delay_is_no_delayed_link() {
+        let link = Some(Duration::from_millis(1));
+        assert!(record("a", 0, link, &block(1_300, 250)).is_valid());
+        assert!(!record("a", 0, link, &block(900, 250)).is_valid());
+    }
+
+    #[test]
+    fn a_busy_machine_makes_no_record_that_counts() {
+        let busy = Block { load: Some(Load { busy: 0.9, steal: 0.0 }), ..block(300, 250) };
+        let record = record("a", 0, None, &busy);
+        assert!(!record.is_valid() && record.figure(P50).is_some(), "the figures are kept all the same");
+    }
+
+    #[test]
+    fn a_distribution_is_no_block() {
+        let record = distribution("a", 0, &block(300, 250).events).unwrap();
+        assert!(record.figure(P50).is_none() && record.series.contains_key(ECDF));
+        assert!(distribution("a", 0, &[]).is_none());
+    }
+}

@@ -1,0 +1,295 @@
+//! 3a: how long a change takes to a watcher while nothing is wrong.
+
+use async_trait::async_trait;
+use registry_memory::MemoryRegistry;
+use registry_testing::servers::etcd::{Etcd, EtcdCluster};
+use registry_testing::servers::redis::Redis;
+
+use super::arms::{Arms, P50, P99, RATE, plan, seconds};
+use super::pairs::{Compared, Comparison, Pair, says, verdict};
+use super::servers::{etcd_as_it_comes, on_leader, on_one, on_redis};
+use super::shown::{COLUMNS, counted, distributions, forest, millis, ratio};
+use crate::contestants::{Announce, NaiveHash, Ours, Place, RawEtcd, RawRedis};
+use crate::experiment::{About, Column, Experiment, Step, Trouble};
+use crate::finding::{Finding, Verdict};
+use crate::lab::Lab;
+use crate::measure::BlockPlan;
+use crate::picture::Picture;
+use crate::record::Records;
+use crate::theirs::Theirs;
+
+/// The experiment. `redis-naive key` is left out: with its events a watcher is only told which key changed, and has to ask for the value, so that it
+/// would not be compared on equal information.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Healthy;
+
+const MEMORY: &str = "memory";
+const NAIVE: &str = "redis-naive hash";
+const RAW_REDIS: &str = "redis, raw stream";
+const REDIS: &str = "redis";
+const RAW_ETCD_1: &str = "etcd, raw, 1 node";
+const ETCD_1: &str = "etcd 1 node";
+const ETCD_1_AGAIN: &str = "etcd 1 node, again";
+const RAW_ETCD_3: &str = "etcd, raw, 3 nodes";
+const ETCD_3: &str = "etcd 3 nodes";
+/// On servers of the reader, of which it is not known how many there are.
+const RAW_ETCD_THEIRS: &str = "etcd, raw";
+const ETCD_THEIRS: &str = "etcd";
+const ETCD_THEIRS_AGAIN: &str = "etcd, again";
+
+const ARMS: usize = 9;
+const ARMS_ON_THEIRS: usize = 7;
+
+/// On servers that are started here.
+const OWN: Comparison = Comparison {
+    control: [ETCD_1_AGAIN, ETCD_1],
+    deciding: &[
+        Pair { redis: REDIS, etcd: ETCD_3 },
+        Pair { redis: NAIVE, etcd: RAW_ETCD_3 },
+        Pair { redis: RAW_REDIS, etcd: RAW_ETCD_3 },
+        Pair { redis: NAIVE, etcd: RAW_ETCD_1 },
+        Pair { redis: RAW_REDIS, etcd: RAW_ETCD_1 },
+    ],
+    beside: &[Pair { redis: REDIS, etcd: ETCD_1 }],
+};
+
+/// On servers of the reader.
+const THEIRS: Comparison = Comparison {
+    control: [ETCD_THEIRS_AGAIN, ETCD_THEIRS],
+    deciding: &[
+        Pair { redis: REDIS, etcd: ETCD_THEIRS },
+        Pair { redis: NAIVE, etcd: RAW_ETCD_THEIRS },
+        Pair { redis: RAW_REDIS, etcd: RAW_ETCD_THEIRS },
+    ],
+    beside: &[],
+};
+
+/// Which of the two was run.
+fn comparison(records: &Records) -> &'static Comparison {
+    if records.arms().contains(&ETCD_THEIRS) { &THEIRS } else { &OWN }
+}
+
+/// How long the servers of a step take to start, in seconds.
+const START: f64 = 6.0;
+
+/// Steps, rounds of a step, and changes of a block.
+fn size(lab: &Lab) -> (u32, u32, BlockPlan) {
+    let (steps, rounds, events) = lab.by_scale((1, 10, 100), (4, 6, 200));
+    (steps, rounds, plan(events))
+}
+
+#[async_trait]
+impl Experiment for Healthy {
+    fn about(&self) -> &'static About {
+        &About {
+            id: "3a",
+            title: "From a change to its watcher, nothing wrong",
+            question: "While all servers are sound, does a change take longer to reach a watcher through Redis than through etcd?",
+            hypothesis: "With the same information stored and announced, watchers of Redis are told later than watchers of etcd.",
+            set_up: "50 instances of one service are changed in turn, 200 changes a second, by a schedule that waits for no answer; one watcher of the \
+                     service notes when it is told. Time counts from when the change was to be sent. The servers run as they are installed by default \
+                     for this use, with their data in memory: Redis without persistence, etcd with one node and with three, asked by its leader, \
+                     which is the fastest it can do. Beside this project's registries, the bare commands are compared (HSET and PUBLISH; HSET and XADD, \
+                     read by XREAD BLOCK; put and watch) with values of the size of a registry's. The arms take turns in short blocks, in an order that \
+                     is reversed from round to round; blocks are thrown away and repeated when their sends were late by more than 200 µs at the 99th \
+                     percentile or when the machine was more than 70 % busy.",
+            rule: "The median latency on Redis is divided by that on etcd in each round; the rounds are resampled for the 95 % interval of the median \
+                   ratio. | interval | says | \
+                   | above 1.1 | Redis is slower | | below 0.9 | Redis is faster | | not above 1.1 | no difference to speak of | | otherwise | open | \
+                   Compared are this project's registries (etcd with three nodes) and both ways of the bare commands (etcd with one node and with \
+                   three). Confirmed if Redis is slower in all of them, depends if in some and not in others, refuted if in none; undecided if a pair \
+                   that is open could change that, if fewer than 8 rounds count, or if one arm that is measured twice differs from itself.",
+            falsifier: "No interval above 1.1.",
+            remedy: "registry-redis stores and announces a change by one script, and its watchers are pushed the change itself, by a stream that is read \
+                     with XREAD BLOCK: nothing is asked for again.",
+            caveat: "These are not the same promises: an etcd of three nodes tells a watcher what a majority has agreed on, while Redis tells it what one \
+                     server holds in memory. With equal durability it is experiment 3b. All of it runs on one machine, where the network costs nothing.",
+            harmless: true,
+        }
+    }
+
+    fn steps(&self, lab: &Lab) -> Vec<Step> {
+        let (steps, rounds, plan) = size(lab);
+        let (arms, start) = if lab.theirs.is_some() { (ARMS_ON_THEIRS, 1.0) } else { (ARMS, START) };
+        let step = |number| Step::new(format!("rounds {number}"), seconds(arms, rounds, &plan, start));
+        (1..=steps).map(step).collect()
+    }
+
+    async fn run(&self, lab: &Lab, step: &Step) -> Result<(), Trouble> {
+        let (_, rounds, plan) = size(lab);
+        let steps = self.steps(lab);
+        let before = steps.iter().take_while(|other| other.name != step.name).count();
+        let first = u32::try_from(before).unwrap_or(u32::MAX).saturating_mul(rounds);
+        match &lab.theirs {
+            Some(theirs) => on_theirs(theirs).await?.measure(lab, first, rounds, &plan).await,
+            None => on_own(lab, first, rounds, &plan).await,
+        }
+    }
+
+    fn judge(&self, records: &Records) -> Finding {
+        let comparison = comparison(records);
+        match comparison.compare(records, P50) {
+            Ok(compared) => found(comparison, &compared, records),
+            Err(why) => Finding::undecided(why),
+        }
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn pictures(&self, records: &Records) -> Vec<Picture> {
+        let comparison = comparison(records);
+        let arms =
+            [NAIVE, RAW_REDIS, REDIS, RAW_ETCD_1, ETCD_1, RAW_ETCD_3, ETCD_3, RAW_ETCD_THEIRS, ETCD_THEIRS];
+        let forest = |figure, what| forest(comparison, records, figure, what);
+        let pictures = [forest(P50, "median latency"), forest(P99, "99th percentile of latency")];
+        pictures.into_iter().chain([distributions(records, &arms)]).flatten().collect()
+    }
+}
+
+async fn on_own(lab: &Lab, first: u32, rounds: u32, plan: &BlockPlan) -> Result<(), Trouble> {
+    let options = etcd_as_it_comes(lab);
+    let (redis, one, three) = tokio::try_join!(
+        Redis::start(lab.redis_options()),
+        Etcd::start(options.clone()),
+        EtcdCluster::start(3, options)
+    )?;
+    let (ours_1, raw_1) = on_one(&one).await?;
+    let (ours_3, raw_3) = on_leader(&three).await?;
+    let place = Place::Server(redis.address());
+    let mut arms = Arms::new("latency");
+    arms.add(MEMORY, &Ours::new(MemoryRegistry::new())).await?;
+    arms.add(NAIVE, &NaiveHash::new(place.clone())).await?;
+    arms.add(RAW_REDIS, &RawRedis::connect(&place, Announce::Stream, None).await?).await?;
+    arms.add(REDIS, &on_redis(&redis)?).await?;
+    arms.add(RAW_ETCD_1, &raw_1).await?;
+    arms.add(ETCD_1, &ours_1).await?;
+    arms.add(ETCD_1_AGAIN, &ours_1).await?;
+    arms.add(RAW_ETCD_3, &raw_3).await?;
+    arms.add(ETCD_3, &ours_3).await?;
+    arms.measure(lab, first, rounds, plan).await
+}
+
+async fn on_theirs(theirs: &Theirs) -> Result<Arms, Trouble> {
+    let place = theirs.redis_place();
+    let etcd = theirs.our_etcd().await?;
+    let mut arms = Arms::new(format!("{}-latency", theirs.prefix()));
+    arms.add(MEMORY, &Ours::new(MemoryRegistry::new())).await?;
+    arms.add(NAIVE, &NaiveHash::new(place.clone())).await?;
+    arms.add(RAW_REDIS, &RawRedis::connect(&place, Announce::Stream, None).await?).await?;
+    arms.add(REDIS, &theirs.our_redis().await?).await?;
+    arms.add(RAW_ETCD_THEIRS, &RawEtcd::new(theirs.etcd_client().await?)).await?;
+    arms.add(ETCD_THEIRS, &etcd).await?;
+    arms.add(ETCD_THEIRS_AGAIN, &etcd).await?;
+    Ok(arms)
+}
+
+fn found(comparison: &Comparison, compared: &Compared, records: &Records) -> Finding {
+    let says: Vec<_> = compared.deciding.iter().map(|interval| says(*interval)).collect();
+    let (Pair { redis, etcd }, ours) = (comparison.deciding[0], compared.deciding[0]);
+    let verdict = verdict(&says);
+    let took = |arm| millis(records.median(arm, P50));
+    let (on_redis, on_etcd) = (took(redis), took(etcd));
+    let first = format!(
+        "At {RATE} changes a second, half of all changes reach a watcher within {on_redis} through this project's Redis registry and within {on_etcd} \
+         through its etcd registry (`{etcd}`); Redis takes {} times as long, by the 95 % interval.",
+        ratio(ours)
+    );
+    let open = if verdict == Verdict::Undecided { ", which is too little to decide by" } else { "" };
+    let second = format!("{}{open}.", counted(compared));
+    Finding { verdict, figure: format!("Redis / etcd {}", ratio(ours)), sentences: [first, second] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pairs::tests::rounds;
+    use super::{
+        ETCD_1, ETCD_1_AGAIN, ETCD_3, ETCD_THEIRS, ETCD_THEIRS_AGAIN, Healthy, NAIVE, P50, RAW_ETCD_1,
+        RAW_ETCD_3, RAW_ETCD_THEIRS, RAW_REDIS, REDIS,
+    };
+    use crate::experiment::Experiment;
+    use crate::finding::Verdict;
+    use crate::record::Records;
+
+    /// Of which etcd takes 400 µs with one node and 1,000 µs with three.
+    fn records(ours: f64, naive: f64, stream: f64, again: f64) -> Records {
+        let arms = [
+            (REDIS, ours),
+            (NAIVE, naive),
+            (RAW_REDIS, stream),
+            (RAW_ETCD_1, 400.0),
+            (ETCD_1, 450.0),
+            (ETCD_1_AGAIN, again),
+            (RAW_ETCD_3, 1_000.0),
+            (ETCD_3, 1_000.0),
+        ];
+        rounds(P50, &arms)
+    }
+
+    fn verdict(records: &Records) -> Verdict {
+        Healthy.judge(records).verdict
+    }
+
+    #[test]
+    fn the_claim_holds_where_redis_is_slower_throughout() {
+        assert_eq!(verdict(&records(1_110.0, 1_110.0, 1_110.0, 450.0)), Verdict::Confirmed);
+    }
+
+    #[test]
+    fn the_claim_falls_where_redis_is_slower_nowhere() {
+        let finding = Healthy.judge(&records(330.0, 440.0, 330.0, 450.0));
+        assert_eq!(
+            (finding.verdict, finding.figure.as_str()),
+            (Verdict::Refuted, "Redis / etcd 0.33 (0.33 to 0.33)")
+        );
+        assert!(finding.sentences[0].contains("within 0.33 ms"), "{finding:?}");
+    }
+
+    #[test]
+    fn it_depends_where_redis_is_slower_than_one_node_only() {
+        assert_eq!(verdict(&records(330.0, 450.0, 330.0, 450.0)), Verdict::Depends);
+    }
+
+    #[test]
+    fn an_arm_that_differs_from_itself_decides_nothing() {
+        assert_eq!(verdict(&records(330.0, 440.0, 330.0, 460.0)), Verdict::Undecided);
+    }
+
+    #[test]
+    fn no_records_decide_nothing() {
+        assert_eq!(verdict(&Records::default()), Verdict::Undecided);
+        assert!(Healthy.pictures(&Records::default()).is_empty());
+        let all = records(330.0, 330.0, 330.0, 450.0);
+        let without = all.all().filter(|record| record.arm != RAW_ETCD_3 || record.run < 7).cloned();
+        assert_eq!(verdict(&without.collect()), Verdict::Undecided);
+    }
+
+    #[test]
+    fn blocks_that_were_thrown_away_decide_nothing() {
+        let all = records(330.0, 330.0, 330.0, 450.0);
+        assert_eq!(
+            verdict(&all.all().map(|record| record.clone().invalid("busy")).collect()),
+            Verdict::Undecided
+        );
+    }
+
+    #[test]
+    fn on_servers_of_the_reader_what_is_there_is_compared() {
+        let arms = [
+            (REDIS, 300.0),
+            (NAIVE, 300.0),
+            (RAW_REDIS, 300.0),
+            (ETCD_THEIRS, 900.0),
+            (ETCD_THEIRS_AGAIN, 900.0),
+            (RAW_ETCD_THEIRS, 900.0),
+        ];
+        assert_eq!(verdict(&rounds(P50, &arms)), Verdict::Refuted);
+    }
+
+    #[test]
+    fn what_decides_is_to_be_seen() {
+        let pictures = Healthy.pictures(&records(330.0, 330.0, 330.0, 450.0));
+        assert_eq!(pictures.len(), 1, "no 99th percentiles, no distributions");
+    }
+}

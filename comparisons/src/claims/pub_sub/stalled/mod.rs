@@ -1,0 +1,212 @@
+//! 2a: a subscriber that stops reading.
+
+mod changes;
+mod run;
+
+use async_trait::async_trait;
+
+use super::support::{ETCD, HASH, KEY, MEMORY, REDIS, RELOADING, any_above, count, either};
+use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
+use crate::finding::{Finding, Shown};
+use crate::lab::Lab;
+use crate::picture::{Bar, Drawing, Picture};
+use crate::record::Records;
+
+/// Changes that were acknowledged while the subscriber did not read.
+const PUBLISHED: &str = "published";
+/// Of these, those that it was told one by one, then or later.
+const RECEIVED: &str = "received";
+/// The rest.
+const LOST: &str = "lost";
+/// The rest, where nobody told the subscriber that something may be missing.
+const SILENT: &str = "lost_silently";
+/// How often the subscriber was told that something may be missing.
+const GAPS: &str = "gaps_told";
+/// How often the subscriber was told of trouble with the connection.
+const TROUBLES: &str = "troubles_told";
+/// Changes that were refused to who made them.
+const ERRORS: &str = "publish_errors";
+/// Connections that the server closed since they took too little.
+const KILLED: &str = "killed";
+/// Instances of which the subscriber has a wrong value in the end.
+const WRONG: &str = "wrong_in_view";
+/// How long it took, from reading on, until it was told of a change that was made then.
+const AGAIN: &str = "told_again_s";
+/// Whether it never was.
+const DEAF: &str = "never_told_again";
+/// How long the changes took.
+const WRITING: &str = "writing_s";
+
+/// So many changes may be lost silently; one more shows the drawback.
+const MOST_LOST: f64 = 0.0;
+
+/// All arms. `etcd 3 nodes` is left out: a watch is served by one member, which does the same alone.
+const ARMS: [&str; 6] = [MEMORY, ETCD, REDIS, HASH, RELOADING, KEY];
+
+static ABOUT: About = About {
+    id: "2a",
+    title: "a subscriber that stops reading",
+    question: "A subscriber does not read for a while, because its process hangs or its network is out, while changes go on. Does it learn what it \
+               has missed, or at least that it has missed something?",
+    hypothesis: "Redis drops a subscriber whose output buffer is full, with all that was held for it. The publisher is told that all went well, and the \
+                 subscriber connects again as if nothing had happened.",
+    set_up: "A proxy holds back what the server sends to the subscriber, while some 50 to 60 MB of changes are made at full speed, at Redis's default \
+             limit of 32 MB for subscribers. The naive registries make 60,000 changes of 1 kB: their instances have ids of 1,000 bytes, since they hold \
+             no more than a number. Ours, on etcd and on Redis, make 3,200 changes of instances with 15 kB of metadata, and in memory as many without: there \
+             is no connection to fill, so the consumer does not ask for what comes next. Then it reads on, and one more change is made until it is told of it.",
+    rule: "Shown by an arm if a change was lost and the subscriber was never told that something may be missing. The naive way is the hash with \
+           PUBLISH, or the key with keyspace events; the hash that is loaded again after each subscription is reported and does not decide.",
+    falsifier: "Had the naive subscriber received every change, or been told of the gap, the claim would be wrong here.",
+    remedy: "Every change has a revision, names the one before it, and is in a log; a watch that finds a gap reads it from there, and if the log does not \
+             reach back so far, tells a Reset with all instances.",
+    caveat: "Nobody can keep everything for a reader that does not read. What counts is whether it is told. Loading the hash again after each subscription \
+             is enough for that, and every Redis handbook says so.",
+    harmless: false,
+};
+
+const COLUMNS: [Column; 8] = [
+    Column { title: "changes made", figure: PUBLISHED, of_runs: OfRuns::Sum, unit: Unit::Count },
+    Column { title: "received", figure: RECEIVED, of_runs: OfRuns::Sum, unit: Unit::Count },
+    Column { title: "not told one by one", figure: LOST, of_runs: OfRuns::Sum, unit: Unit::Count },
+    Column { title: "lost silently", figure: SILENT, of_runs: OfRuns::Sum, unit: Unit::Count },
+    Column { title: "gaps told to the subscriber", figure: GAPS, of_runs: OfRuns::Sum, unit: Unit::Count },
+    Column { title: "errors told to the publisher", figure: ERRORS, of_runs: OfRuns::Sum, unit: Unit::Count },
+    Column {
+        title: "connections closed by the server",
+        figure: KILLED,
+        of_runs: OfRuns::Sum,
+        unit: Unit::Count,
+    },
+    Column { title: "instances wrong in the end", figure: WRONG, of_runs: OfRuns::Max, unit: Unit::Count },
+];
+
+/// A subscriber that stops reading.
+#[derive(Debug)]
+pub(super) struct Stalled;
+
+#[async_trait]
+impl Experiment for Stalled {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn steps(&self, lab: &Lab) -> Vec<Step> {
+        let runs = f64::from(runs(lab));
+        let seconds = |arm: &str| if arm == MEMORY { 1.0 } else { 6.0 };
+        ARMS.iter().map(|arm| Step::new(*arm, seconds(arm) * runs)).collect()
+    }
+
+    async fn run(&self, lab: &Lab, step: &Step) -> Result<(), Trouble> {
+        for number in 0..runs(lab) {
+            lab.keep(run::run(lab, &step.name, number).await?);
+        }
+        Ok(())
+    }
+
+    fn judge(&self, records: &Records) -> Finding {
+        let shown = |arm| any_above(records, arm, SILENT, MOST_LOST);
+        let naive = either(shown(HASH), shown(KEY));
+        let verdict = Shown { naive, ours: shown(REDIS), etcd: shown(ETCD) }.verdict();
+        let sum = |arm, figure| records.sum(arm, figure).unwrap_or_default();
+        let (Some(lost), Some(published)) = (records.sum(HASH, SILENT), records.sum(HASH, PUBLISHED)) else {
+            return Finding::undecided("no run of a naive subscriber counts");
+        };
+        let errors = sum(HASH, ERRORS);
+        let publisher =
+            if errors == 0.0 { "nobody told".to_owned() } else { format!("{} errors told", count(errors)) };
+        let figure = format!("{} of {} lost silently, {publisher}", count(lost), count(published));
+        let naive = format!(
+            "Of {} changes that were published while a plain Redis subscriber did not read, it never received {}, was told of a gap {} times, and {} \
+             instances were wrong in its view afterwards, while the publisher saw {} errors.",
+            count(published),
+            count(sum(HASH, LOST)),
+            count(sum(HASH, GAPS)),
+            count(records.max(HASH, WRONG).unwrap_or_default()),
+            count(errors),
+        );
+        let one = |arm| {
+            let wrong = records.max(arm, WRONG).map(count).unwrap_or("an unknown number of".to_owned());
+            format!(
+                "was not told {} of {} changes one by one, {} of them silently, and had {wrong} instances wrong in the end",
+                count(sum(arm, LOST)),
+                count(sum(arm, PUBLISHED)),
+                count(sum(arm, SILENT))
+            )
+        };
+        let ours = format!("In the same place our watch on Redis {}; on etcd it {}.", one(REDIS), one(ETCD));
+        Finding { verdict, figure, sentences: [naive, ours] }
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        &COLUMNS
+    }
+
+    fn pictures(&self, records: &Records) -> Vec<Picture> {
+        let bar = |arm: &&'static str| {
+            let (silent, lost) = (records.sum(arm, SILENT)?, records.sum(arm, LOST)?);
+            let published = records.sum(arm, PUBLISHED).filter(|published| *published > 0.0)?;
+            let how = match (lost > 0.0, silent > 0.0) {
+                (false, _) => "nothing lost".to_owned(),
+                (true, true) => format!("{} of {}, nobody told", count(silent), count(published)),
+                (true, false) => format!("0: told that {} were left out", count(lost)),
+            };
+            Some(Bar { name: (*arm).to_owned(), length: silent / published, label: how, bad: silent > 0.0 })
+        };
+        let bars: Vec<_> = ARMS.iter().filter_map(bar).collect();
+        let picture = Picture {
+            title: "What a subscriber that did not read for a while has lost without being told".to_owned(),
+            drawing: Drawing::Bars { x: "share of the changes that was lost silently".to_owned(), bars },
+        };
+        if records.all().any(|record| record.is_valid()) { vec![picture] } else { Vec::new() }
+    }
+}
+
+fn runs(lab: &Lab) -> u32 {
+    lab.by_scale(1, 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::Verdict;
+    use crate::record::Record;
+
+    fn record(arm: &str, silent: f64) -> Record {
+        let record = Record::new(arm, 0).with(PUBLISHED, 60_000.0).with(LOST, 100.0);
+        record
+            .with(SILENT, silent)
+            .with(GAPS, 0.0)
+            .with(ERRORS, 0.0)
+            .with(WRONG, 0.0)
+            .if_bitten(true, "killed")
+    }
+
+    fn verdict(arms: &[(&str, f64)]) -> Verdict {
+        Stalled.judge(&arms.iter().map(|(arm, silent)| record(arm, *silent)).collect()).verdict
+    }
+
+    #[test]
+    fn one_change_that_is_lost_silently_decides() {
+        assert_eq!(verdict(&[(HASH, 1.0), (KEY, 0.0), (REDIS, 0.0), (ETCD, 0.0)]), Verdict::Depends);
+        assert_eq!(verdict(&[(HASH, 0.0), (KEY, 1.0), (REDIS, 0.0), (ETCD, 0.0)]), Verdict::Depends);
+        assert_eq!(verdict(&[(HASH, 1.0), (KEY, 0.0), (REDIS, 1.0), (ETCD, 0.0)]), Verdict::Confirmed);
+        assert_eq!(verdict(&[(HASH, 1.0), (KEY, 0.0), (REDIS, 0.0), (ETCD, 1.0)]), Verdict::Refuted);
+        assert_eq!(verdict(&[(HASH, 0.0), (KEY, 0.0), (REDIS, 0.0), (ETCD, 0.0)]), Verdict::Refuted);
+    }
+
+    #[test]
+    fn what_was_not_run_or_does_not_count_decides_nothing() {
+        assert_eq!(verdict(&[]), Verdict::Undecided);
+        assert_eq!(verdict(&[(HASH, 1.0), (KEY, 1.0), (ETCD, 0.0)]), Verdict::Undecided);
+        let invalid = record(HASH, 1.0).invalid("the server kept all");
+        let records = [invalid, record(KEY, 0.0), record(REDIS, 0.0), record(ETCD, 0.0)];
+        assert_eq!(Stalled.judge(&Records::from_iter(records)).verdict, Verdict::Undecided);
+    }
+
+    #[test]
+    fn the_figure_says_how_much_was_lost_and_who_was_told() {
+        let finding = Stalled.judge(&[record(HASH, 56_153.0)].into_iter().collect());
+        assert_eq!(finding.figure, "56,153 of 60,000 lost silently, nobody told");
+        assert!(Stalled.pictures(&Records::default()).is_empty());
+    }
+}

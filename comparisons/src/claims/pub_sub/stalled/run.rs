@@ -1,0 +1,199 @@
+//! One run of one arm.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use registry_testing::servers::etcd::Etcd;
+use registry_testing::servers::proxy::{Faults, Flow, Proxy};
+use registry_testing::servers::redis::Redis;
+use registry_testing::servers::until;
+use tokio::time::Instant;
+
+use super::changes::{LARGE, Made, SERVICE, SMALL, Writers};
+use super::{AGAIN, DEAF, ERRORS, GAPS, KILLED, LOST, PUBLISHED, RECEIVED, SILENT, TROUBLES, WRITING, WRONG};
+use crate::claims::pub_sub::support::{ETCD, HASH, KEY, MEMORY, REDIS, RELOADING, etcd, memory, redis};
+use crate::claims::pub_sub::watcher::{Told, Watcher, wrong};
+use crate::contestants::{Contestant, Member, NaiveHash, NaiveKey, Place};
+use crate::experiment::Trouble;
+use crate::lab::Lab;
+use crate::record::Record;
+
+/// How long after it reads on the subscriber may take to be told of a change that is made then: less is not lost, only late.
+const LATE: Duration = Duration::from_secs(30);
+/// How often such a change is made.
+const EACH: Duration = Duration::from_millis(200);
+/// What the last change is of.
+const LAST: &str = "last";
+const LAST_TTL: Duration = Duration::from_secs(3_600);
+/// Redis's default for subscribers.
+const LIMIT: u64 = 32 << 20;
+
+pub(super) async fn run(lab: &Lab, arm: &str, number: u32) -> Result<Record, Trouble> {
+    let record = Record::new(arm, number);
+    if arm == MEMORY {
+        return in_memory(record).await;
+    }
+    if arm == ETCD {
+        let server = Etcd::start(lab.etcd_options().with_client_proxies()).await?;
+        let proxy = server.client_proxy().ok_or_else(|| Trouble::failed("no proxy in front of etcd"))?;
+        let (writer, reader) = (etcd([server.direct_endpoint()])?, etcd([server.endpoint()])?);
+        let writers = Writers::ours(&writer, LARGE).await?;
+        let stall = stall(proxy, &writer, &reader, &writers).await?;
+        let (held, proof) = stall.held();
+        return Ok(stall.told.fill(record).if_bitten(held, proof));
+    }
+    let server = Redis::start(lab.redis_options().with_args(NaiveKey::ARGS)).await?;
+    let proxy = Proxy::start(server.address())?;
+    let place =
+        |through_proxy: bool| Place::Server(if through_proxy { proxy.address() } else { server.address() });
+    let stall = if arm == REDIS {
+        let (writer, reader) = (redis(server.address())?, redis(proxy.address())?);
+        let writers = Writers::ours(&writer, LARGE).await?;
+        stall(&proxy, &writer, &reader, &writers).await?
+    } else {
+        let contestant = |place| -> Result<Box<dyn Contestant>, Trouble> {
+            match arm {
+                HASH => Ok(Box::new(NaiveHash::new(place))),
+                RELOADING => Ok(Box::new(NaiveHash::reloading(place))),
+                KEY => Ok(Box::new(NaiveKey::new(place))),
+                _ => Err(Trouble::failed(format!("no arm {arm}"))),
+            }
+        };
+        let (writer, reader) = (contestant(place(false))?, contestant(place(true))?);
+        let writers = Writers::naive(&*writer).await?;
+        stall(&proxy, &*writer, &*reader, &writers).await?
+    };
+    let killed = killed(&server).await?;
+    let (_, held) = stall.held();
+    let proof = format!("the server closed {killed} connections at its output buffer limit; {held}");
+    Ok(stall.told.fill(record).with(KILLED, killed).if_bitten(killed > 0.0, proof))
+}
+
+/// A consumer that does not ask for what comes next.
+async fn in_memory(record: Record) -> Result<Record, Trouble> {
+    let ours = memory();
+    let writers = Writers::ours(&ours, SMALL).await?;
+    let last = ours.register(SERVICE, LAST, 0, LAST_TTL).await?;
+    let watcher = Watcher::start(&ours, SERVICE).await?;
+    let before = watcher.told().changes.len();
+    watcher.set_reading(false);
+    let made = writers.write().await;
+    let read = watcher.told().changes.len() - before;
+    watcher.set_reading(true);
+    let told = read_on(&watcher, &ours, &*last, made).await?;
+    Ok(told.fill(record).if_bitten(read == 0, format!("{read} instances were seen to change meanwhile")))
+}
+
+/// What came of holding back what was sent to a subscriber.
+struct Stall {
+    told: Outcome,
+    /// Bytes that the subscriber's proxy let pass meanwhile.
+    passed: u64,
+    /// Bytes that waited behind it, or were dropped.
+    sent: u64,
+}
+
+impl Stall {
+    /// Whether the subscriber did not read what was more than a server keeps for one.
+    fn held(&self) -> (bool, String) {
+        let proof = format!(
+            "of some {} MB of changes {} kB reached the subscriber meanwhile",
+            self.sent / 1_000_000,
+            self.passed / 1_000
+        );
+        (self.sent > LIMIT && self.passed < self.sent / 100, proof)
+    }
+}
+
+/// What the subscriber was told, in the end.
+struct Outcome {
+    made: Made,
+    received: u64,
+    gaps: u64,
+    troubles: u64,
+    wrong: usize,
+    /// How long it took, from reading on, until it was told of a change that was made then; none if it never was.
+    again: Option<Duration>,
+}
+
+impl Outcome {
+    fn fill(&self, record: Record) -> Record {
+        let published = self.made.acknowledged;
+        let lost = published.saturating_sub(self.received) as f64;
+        let silent = if self.gaps == 0 { lost } else { 0.0 };
+        record
+            .with(PUBLISHED, published as f64)
+            .with(RECEIVED, self.received as f64)
+            .with(LOST, lost)
+            .with(SILENT, silent)
+            .with(GAPS, self.gaps as f64)
+            .with(TROUBLES, self.troubles as f64)
+            .with(ERRORS, self.made.refused as f64)
+            .with(WRONG, self.wrong as f64)
+            .with(AGAIN, self.again.unwrap_or(LATE).as_secs_f64())
+            .with(DEAF, f64::from(u8::from(self.again.is_none())))
+            .with(WRITING, self.made.took.as_secs_f64())
+    }
+}
+
+async fn stall(
+    proxy: &Proxy,
+    writer: &dyn Contestant,
+    reader: &dyn Contestant,
+    writers: &Writers,
+) -> Result<Stall, Trouble> {
+    let last = writer.register(SERVICE, LAST, 0, LAST_TTL).await?;
+    let watcher = Watcher::start(reader, SERVICE).await?;
+    let passed = || proxy.counters().to_client.delivered;
+    let before = passed();
+    let mut stalled = Faults::default();
+    stalled.to_client.flow = Flow::Stalled;
+    proxy.set(stalled).await;
+    let made = writers.write().await;
+    let passed = passed() - before;
+    proxy.heal().await;
+    let told = read_on(&watcher, writer, &*last, made).await?;
+    Ok(Stall { told, passed, sent: made.acknowledged * writers.bytes() })
+}
+
+/// Makes one more change until the subscriber is told of it: whatever it is still told of those before came before that.
+async fn read_on(
+    watcher: &Watcher,
+    writer: &dyn Contestant,
+    last: &dyn Member,
+    made: Made,
+) -> Result<Outcome, Trouble> {
+    let (value, begun) = (AtomicU64::new(0), Instant::now());
+    let told = until("a change that is made now is told", LATE, async || {
+        let value = value.fetch_add(1, Ordering::Relaxed) + 1;
+        last.set(value).await.ok()?;
+        let told = |told: &Told| told.value(LAST).is_some_and(|seen| seen >= value);
+        watcher.until("this one", EACH, told).await.ok()
+    });
+    // One that is never told of it has lost it with the others.
+    let again = told.await.ok().map(|()| begun.elapsed());
+    let mut truth = writer.list(SERVICE).await?;
+    // The last ones are no part of the question.
+    truth.remove(LAST);
+    let told = watcher.told();
+    let received = told.changes.iter().filter(|(id, _)| *id != LAST).map(|(_, count)| count).sum();
+    let mut view = told.view.clone().unwrap_or_default();
+    view.remove(LAST);
+    Ok(Outcome {
+        made,
+        received,
+        gaps: told.gaps,
+        troubles: told.troubles,
+        wrong: wrong(&view, &truth),
+        again,
+    })
+}
+
+/// Subscribers that the server closed at its output buffer limit since it started.
+async fn killed(server: &Redis) -> Result<f64, Trouble> {
+    let stats = server.command(&["INFO", "stats"]).await?.text();
+    let line = stats.lines().find_map(|line| line.strip_prefix("client_output_buffer_limit_disconnections:"));
+    line.and_then(|count| count.trim().parse().ok()).ok_or_else(|| {
+        Trouble::failed("the server does not say how many connections it closed at their limit")
+    })
+}
