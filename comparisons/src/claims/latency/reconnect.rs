@@ -61,8 +61,8 @@ static ABOUT: About = About {
     rule: "The drawback is shown by a view that is not right 3 s after the link is back, or by a median of more than 1.5 times that of etcd and 100 ms more, at any size; for etcd the same against registry-redis.",
     falsifier: "registry-redis is right as soon as etcd.",
     remedy: "registry-redis keeps a log of changes for each service, and resumes from a cursor as etcd does from a revision: only what was missed is sent, as long as the log goes back so far, else all, with a word about it.",
-    caveat: "Most of the time is the wait of the client until it tries to connect again (both backends of this project wait longer from attempt to attempt, 50 ms to 1 s; the naive one waits 100 ms). It is measured on a link \
-             without latency, where a full load costs little time; the bytes are what grows with the service, and an instance of the naive hash is a bare number, where those of the backends carry an address, metadata and an owner.",
+    caveat: "Much of the time is the wait of the client until it tries to connect again, which is 100 ms at most here for all; the backends of this project wait up to 1 s by default. It is measured on a link without \
+             latency, where a full load costs little time; the bytes are what grows with the service, and an instance of the naive hash is a bare number, where those of the backends carry an address, metadata and an owner.",
     harmless: false,
 };
 

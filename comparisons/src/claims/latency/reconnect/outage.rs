@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use registry_core::backoff::Backoff;
+use registry_core::resume::ResumeOptions;
 use registry_etcd::{EtcdOptions, EtcdRegistry};
 use registry_redis::{RedisOptions, RedisRegistry};
 use registry_testing::servers::etcd::Etcd;
@@ -19,6 +21,8 @@ use crate::experiment::Trouble;
 use crate::lab::Lab;
 use crate::record::Record;
 
+/// How long a client waits between attempts to connect again, at most: that of all, so that it is not compared who was lucky with a longer one.
+const AGAIN: Duration = Duration::from_millis(100);
 /// So many register at a time, before anything is measured.
 const AT_ONCE: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -61,14 +65,15 @@ impl Subject {
             }
         };
         let link = Proxy::start(address)?;
+        let resume = || ResumeOptions::default().with_backoff(Backoff::new(AGAIN / 2, AGAIN));
         let client = |at: std::net::SocketAddr| -> Result<Arc<dyn Contestant>, Trouble> {
             Ok(match kind {
-                Kind::Etcd => {
-                    Arc::new(Ours::new(EtcdRegistry::new(EtcdOptions::new([format!("http://{at}")]))?))
-                }
-                Kind::Redis => {
-                    Arc::new(Ours::new(RedisRegistry::new(RedisOptions::standalone(at.to_string()))?))
-                }
+                Kind::Etcd => Arc::new(Ours::new(EtcdRegistry::new(
+                    EtcdOptions::new([format!("http://{at}")]).with_resume(resume()),
+                )?)),
+                Kind::Redis => Arc::new(Ours::new(RedisRegistry::new(
+                    RedisOptions::standalone(at.to_string()).with_resume(resume()),
+                )?)),
                 Kind::Reloading => Arc::new(NaiveHash::reloading(Place::Server(at))),
                 Kind::Naive => Arc::new(NaiveHash::new(Place::Server(at))),
             })
