@@ -165,7 +165,7 @@ impl Experiment for Reconnect {
 }
 
 fn trials(lab: &Lab) -> u32 {
-    lab.by_scale(5, 15)
+    lab.by_scale(5, 10)
 }
 
 fn sizes(lab: &Lab) -> &'static [usize] {
