@@ -196,7 +196,7 @@ fn judge(records: &Records) -> Finding {
         ),
         sentences: [
             format!(
-                "While a Redis primary was cut off with a client beside it, it and its successor both acknowledged registrations for {} (median), of which {} were lost after healing; the hash that people \
+                "While a Redis primary was cut off with a client beside it, it and its successor both acknowledged registrations for {} (median), and {} acknowledged ones were lost after healing; the hash that people \
                  write lost {}, etcd {}.",
                 both(OURS),
                 lost(OURS),

@@ -27,8 +27,8 @@ const WRITES: u32 = 5;
 const LEAST_TRIALS: usize = 5;
 const LEAST_ELECTIONS: usize = 2;
 /// How long a trial and an election take, and the start of the servers.
-const TRIAL_SECONDS: f64 = 0.8;
-const ELECTION_SECONDS: f64 = 3.0;
+const TRIAL_SECONDS: f64 = 0.3;
+const ELECTION_SECONDS: f64 = 4.0;
 const START_SECONDS: f64 = 4.0;
 
 /// Contestants in memory are left out, since they have no replicas; so are those that do not wait, since 4a and 4b have shown what they lose.
@@ -136,7 +136,7 @@ fn trials(lab: &Lab) -> u32 {
 }
 
 fn elections(lab: &Lab) -> u32 {
-    lab.by_scale(2, 20)
+    lab.by_scale(2, 10)
 }
 
 fn judge(records: &Records) -> Finding {

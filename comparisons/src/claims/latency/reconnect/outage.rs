@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use registry_core::backoff::Backoff;
+use registry_core::resume::ResumeOptions;
 use registry_etcd::{EtcdOptions, EtcdRegistry};
 use registry_redis::{RedisOptions, RedisRegistry};
 use registry_testing::servers::etcd::Etcd;
@@ -19,8 +21,8 @@ use crate::experiment::Trouble;
 use crate::lab::Lab;
 use crate::record::Record;
 
-/// How long the link is down, for all the same.
-const OUTAGE: Duration = Duration::from_millis(300);
+/// How long a client waits between attempts to connect again, at most: that of all, so that it is not compared who was lucky with a longer one.
+const AGAIN: Duration = Duration::from_millis(100);
 /// So many register at a time, before anything is measured.
 const AT_ONCE: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -44,37 +46,34 @@ pub(super) struct Subject {
     watcher: Arc<dyn Contestant>,
     truth: Listed,
     link: Proxy,
-    _servers: Server,
-}
-
-enum Server {
-    Etcd(#[expect(dead_code, reason = "it is kept running")] Etcd),
-    Redis(#[expect(dead_code, reason = "it is kept running")] Redis),
+    /// It ends with this.
+    _server: Box<dyn Send + Sync>,
 }
 
 impl Subject {
     pub(super) async fn start(lab: &Lab, kind: Kind, instances: usize) -> Result<Self, Trouble> {
-        let (server, address) = match kind {
+        let (server, address): (Box<dyn Send + Sync>, _) = match kind {
             Kind::Etcd => {
                 let etcd = Etcd::start(lab.etcd_options()).await?;
                 let address = etcd.client_address();
-                (Server::Etcd(etcd), address)
+                (Box::new(etcd), address)
             }
             _ => {
                 let redis = Redis::start(lab.redis_options()).await?;
                 let address = redis.address();
-                (Server::Redis(redis), address)
+                (Box::new(redis), address)
             }
         };
         let link = Proxy::start(address)?;
+        let resume = || ResumeOptions::default().with_backoff(Backoff::new(AGAIN / 2, AGAIN));
         let client = |at: std::net::SocketAddr| -> Result<Arc<dyn Contestant>, Trouble> {
             Ok(match kind {
-                Kind::Etcd => {
-                    Arc::new(Ours::new(EtcdRegistry::new(EtcdOptions::new([format!("http://{at}")]))?))
-                }
-                Kind::Redis => {
-                    Arc::new(Ours::new(RedisRegistry::new(RedisOptions::standalone(at.to_string()))?))
-                }
+                Kind::Etcd => Arc::new(Ours::new(EtcdRegistry::new(
+                    EtcdOptions::new([format!("http://{at}")]).with_resume(resume()),
+                )?)),
+                Kind::Redis => Arc::new(Ours::new(RedisRegistry::new(
+                    RedisOptions::standalone(at.to_string()).with_resume(resume()),
+                )?)),
                 Kind::Reloading => Arc::new(NaiveHash::reloading(Place::Server(at))),
                 Kind::Naive => Arc::new(NaiveHash::new(Place::Server(at))),
             })
@@ -92,14 +91,15 @@ impl Subject {
         let members: Vec<(String, Box<dyn Member>)> = registering.try_collect().await?;
         let truth = members.iter().map(|(id, _)| (id.clone(), 0)).collect();
         let watcher = client(link.address())?;
-        Ok(Self { members, watcher, truth, link, _servers: server })
+        Ok(Self { members, watcher, truth, link, _server: server })
     }
 
-    /// Cuts a new watcher off while some instances change, and measures what comes after.
+    /// Cuts a new watcher off for as long as `outage`, while some instances change, and measures what comes after.
     pub(super) async fn trial(
         &mut self,
         arm: &str,
         run: u32,
+        outage: Duration,
         random: &mut fastrand::Rng,
     ) -> Result<Record, Trouble> {
         let view = View::of(&*self.watcher, SERVICE, PATIENCE).await?;
@@ -116,7 +116,7 @@ impl Subject {
             self.truth.insert(id.clone(), value);
         }
         let missed = view.look(|told| told.wrong(&self.truth));
-        sleep_until(cut + OUTAGE).await;
+        sleep_until(cut + outage).await;
         let down = self.link.counters();
         self.link.heal().await;
         let healed = Instant::now();
