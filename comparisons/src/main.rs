@@ -41,7 +41,9 @@ fn report(options: &cli::Report) -> Result<Ended, Box<dyn std::error::Error + Se
     if !options.records.exists() {
         return Err(format!("there are no records in {}", options.records.display()).into());
     }
-    let beside = options.records.parent().unwrap_or(Path::new("."));
-    write_report(&Results::read(&options.records)?, options.out.as_deref().unwrap_or(beside))?;
+    // Of a bare file name it is empty.
+    let beside = options.records.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let out = options.out.as_deref().or(beside).unwrap_or(Path::new("."));
+    write_report(&Results::read(&options.records)?, out)?;
     Ok(Ended::Complete)
 }

@@ -111,7 +111,7 @@ impl<'a> Claimed<'a> {
 
     /// What our backend does about it, in a sentence.
     pub(super) fn remedy(&self) -> &'static str {
-        self.leading().map_or("", |experiment| first_sentence(experiment.about().remedy))
+        self.leading().map_or(super::format::NOTHING, |experiment| first_sentence(experiment.about().remedy))
     }
 }
 

@@ -88,8 +88,9 @@ impl<'a> Away<'a> {
         };
         let bytes = (after.there - before.there) + (after.back - before.back);
         let proof = format!(
-            "the proxies cut {} connections, and carried {bytes} bytes while {written} changes were made past them",
-            before.cut
+            "the proxies ended {} connection{} and carried {bytes} bytes while {written} changes were made past them",
+            before.cut,
+            if before.cut == 1 { "" } else { "s" }
         );
         Ok((before.cut > 0 && bytes == 0 && !told().iter().any(is_data), proof))
     }

@@ -7,12 +7,13 @@ use super::gone::{in_log, is_compacted, trim};
 use super::raw::{etcd_watch, redis_read};
 use super::stage::{Arm, Servers};
 use super::tally::{COVERED, DELIVERED, GAPS, SILENT, WRITTEN, WRONG};
-use super::words::{bars, count, of, shown, sum};
+use super::words::{bars, of, shown, sum};
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::{Finding, Shown, Verdict};
 use crate::lab::Lab;
 use crate::picture::Picture;
 use crate::record::{Record, Records};
+use crate::report::format::count;
 
 /// Changes made while a watcher is away: several times as many as Redis drops from a stream at once, which is 100.
 const CHANGES: usize = 300;
@@ -189,9 +190,9 @@ impl Experiment for Compaction {
 }
 
 /// Starting servers, about, in seconds.
-const START: f64 = 1.5;
+const START: f64 = 1.0;
 /// One run, about, in seconds.
-const SECONDS: f64 = 1.5;
+const SECONDS: f64 = 0.9;
 
 fn runs(lab: &Lab) -> u32 {
     lab.by_scale(2, 8)

@@ -5,12 +5,13 @@ use async_trait::async_trait;
 use super::away::Away;
 use super::stage::{Arm, Servers};
 use super::tally::{COVERED, DELIVERED, GAPS, SILENT, WRITTEN, WRONG};
-use super::words::{bars, count, of, shown, sum};
+use super::words::{bars, of, shown, sum};
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::{Finding, Shown};
 use crate::lab::Lab;
 use crate::picture::Picture;
 use crate::record::Records;
+use crate::report::format::count;
 
 /// Changes made while a watcher is away.
 const CHANGES: usize = 100;
@@ -105,12 +106,12 @@ impl Experiment for CutOff {
             count(sum(records, &NAIVE, WRONG))
         );
         let second = format!(
-            "Watchers of registry-redis missed {} and those of etcd {}; a naive watcher that loads the list again was told one by one of {}, \
-             and had {} instances wrong in the end.",
+            "Watchers of registry-redis missed {} and those of etcd {}; a naive watcher that also loads the list again had {} instances wrong \
+             in the end, and was told of {} changes one by one.",
             missed(&OURS),
             missed(&ETCD),
-            of(sum(records, &RELOADING, DELIVERED), sum(records, &RELOADING, WRITTEN)),
-            count(sum(records, &RELOADING, WRONG))
+            count(sum(records, &RELOADING, WRONG)),
+            of(sum(records, &RELOADING, DELIVERED), sum(records, &RELOADING, WRITTEN))
         );
         Finding { verdict, figure, sentences: [first, second] }
     }
@@ -147,9 +148,9 @@ impl Experiment for CutOff {
 }
 
 /// Starting servers, about, in seconds.
-const START: f64 = 1.5;
+const START: f64 = 1.0;
 /// One run, about, in seconds.
-const SECONDS: f64 = 1.5;
+const SECONDS: f64 = 0.5;
 
 fn runs(lab: &Lab) -> u32 {
     lab.by_scale(3, 10)

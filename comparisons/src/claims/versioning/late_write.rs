@@ -4,12 +4,13 @@ use async_trait::async_trait;
 
 use super::stage::{Arm, Servers, Stage, at_theirs};
 use super::trial::{Late, Trial, trial};
-use super::words::{bars, count, of, shown, sum};
+use super::words::{bars, of, shown, sum};
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::{Finding, Shown, Verdict};
 use crate::lab::Lab;
 use crate::picture::Picture;
 use crate::record::{Record, Records};
+use crate::report::format::count;
 
 const TRIALS: &str = "trials";
 const OVERWRITTEN: &str = "overwritten";
@@ -166,7 +167,7 @@ impl Experiment for LateWrite {
 /// Starting servers, about, in seconds.
 const START: f64 = 1.0;
 /// One trial, about, in seconds.
-const SECONDS: f64 = 0.015;
+const SECONDS: f64 = 0.012;
 
 fn trials(lab: &Lab) -> u32 {
     lab.by_scale(200, 1_000)

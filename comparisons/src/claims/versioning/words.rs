@@ -2,6 +2,7 @@
 
 use crate::picture::{Bar, Drawing, Picture};
 use crate::record::Records;
+use crate::report::format::count;
 
 /// Whether `figure` was above zero for one of the `arms`; not, if `of` comes to `least` at each of them without; otherwise it is not known.
 pub(super) fn shown(records: &Records, arms: &[&str], figure: &str, of: &str, least: f64) -> Option<bool> {
@@ -18,19 +19,6 @@ pub(super) fn shown(records: &Records, arms: &[&str], figure: &str, of: &str, le
 /// The sum of `figure` over all runs of all `arms`.
 pub(super) fn sum(records: &Records, arms: &[&str], figure: &str) -> f64 {
     arms.iter().filter_map(|arm| records.sum(arm, figure)).sum()
-}
-
-/// A whole number, in groups of three digits.
-pub(super) fn count(number: f64) -> String {
-    let digits = format!("{:.0}", number.abs());
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// `5 of 100`.
@@ -62,7 +50,7 @@ pub(super) fn bars(
 
 #[cfg(test)]
 mod tests {
-    use super::{count, shown};
+    use super::shown;
     use crate::record::{Record, Records};
 
     #[test]
@@ -75,13 +63,5 @@ mod tests {
         assert_eq!((shown(&["a"]), shown(&["b"]), shown(&["a", "b"])), (Some(false), None, None));
         assert_eq!((shown(&["c"]), shown(&["a", "c"])), (Some(true), Some(true)));
         assert_eq!((shown(&["d"]), shown(&["e"])), (None, None));
-    }
-
-    #[test]
-    fn numbers_are_written_in_groups() {
-        assert_eq!(
-            (count(0.0), count(999.0), count(1_000.0), count(1_234_567.0)),
-            ("0".into(), "999".into(), "1,000".into(), "1,234,567".into())
-        );
     }
 }

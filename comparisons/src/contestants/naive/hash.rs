@@ -18,6 +18,7 @@ use crate::experiment::Trouble;
 /// The hash `service` holds `id -> value`; a heartbeat is `HSET` and `EXPIRE`; a change is `HSET` and `PUBLISH service`.
 ///
 /// Redis has no time to live of a field before 7.4, so `EXPIRE` is on the hash: as long as one instance beats, all are listed.
+/// Nobody is told when it expires. A watcher whose connection ends subscribes again and says nothing, unless that fails.
 #[derive(Clone, Debug)]
 pub struct NaiveHash {
     connection: Arc<Connection>,

@@ -19,6 +19,9 @@ use crate::experiment::Trouble;
 /// The key `{service}:id` holds the value; a heartbeat is `SET` with `PX`; watchers subscribe to `__keyspace@*__:{service}:*` and read the key when
 /// they are told of a `set`, and take `del` and `expired` for the end.
 ///
+/// A heartbeat is told as a change to the same value, since it is a `SET`. Of two changes in quick succession a watcher may be told the second twice, since
+/// it reads the key only after the event.
+///
 /// The server must send events: `notify-keyspace-events KA`.
 #[derive(Clone, Debug)]
 pub struct NaiveKey {
