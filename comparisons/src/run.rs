@@ -77,9 +77,7 @@ pub async fn claims(options: &cli::Claims) -> Result<Ended, Failure> {
             }
         };
         let took = start.elapsed().as_secs_f64();
-        for record in &records {
-            tell_trouble(&progress, record, &mut ended);
-        }
+        tell_trouble(&progress, &records, &mut ended);
         let done = Done { experiment: about.id.to_owned(), step: step.name.clone(), seconds: took };
         let lines: Vec<Line> = records.into_iter().map(Line::Record).chain([Line::Step(done)]).collect();
         append(&file, &lines)?;
@@ -201,17 +199,33 @@ fn announce(progress: &Progress, environment: &Environment, plan: &Plan, out: &P
     }
 }
 
-fn tell_trouble(progress: &Progress, record: &Record, ended: &mut Ended) {
-    let (word, why) = match &record.outcome {
-        Outcome::Valid { .. } => return,
-        Outcome::Invalid { why } => ("does not count", why),
-        Outcome::NotRun { why } => ("not run", why),
-        Outcome::Failed { why } => {
-            *ended = Ended::Failed;
-            ("FAILED", why)
-        }
-    };
-    progress.say(&format!("{} {}, run {}: {word}: {why}", record.experiment, record.arm, record.run));
+/// Says what of a step does not count, in a line for each kind.
+fn tell_trouble(progress: &Progress, records: &[Record], ended: &mut Ended) {
+    let mut invalid = Vec::new();
+    for record in records {
+        let (word, why) = match &record.outcome {
+            Outcome::Valid { .. } => continue,
+            Outcome::Invalid { why } => {
+                invalid.push((record, why));
+                continue;
+            }
+            Outcome::NotRun { why } => ("not run", why),
+            Outcome::Failed { why } => {
+                *ended = Ended::Failed;
+                ("FAILED", why)
+            }
+        };
+        progress.say(&format!("{} {}: {word}: {why}", record.experiment, record.arm));
+    }
+    if let Some((record, why)) = invalid.first() {
+        progress.say(&format!(
+            "{} {}: {} of {} runs do not count, the first for this: {why}",
+            record.experiment,
+            record.step,
+            invalid.len(),
+            records.len()
+        ));
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "this is what the command is asked for")]

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use registry_core::ErrorKind;
 use registry_testing::servers::until;
 use tokio::time::timeout;
 
 use super::view::View;
 use super::writer::{Written, lost};
 use crate::contestants::Listed;
+use crate::experiment::Trouble;
 use crate::record::Record;
 
 /// How many registrations were acknowledged.
@@ -55,10 +57,18 @@ pub(super) async fn add(
     let (mut asked, mut learnt) = (0_u32, 0_u32);
     for member in members {
         asked += 1;
-        learnt += u32::from(matches!(timeout(BEAT, member.renew()).await, Ok(Err(_))));
+        learnt += u32::from(
+            matches!(timeout(BEAT, member.renew()).await, Ok(Err(trouble)) if is_lease_lost(&trouble)),
+        );
     }
     if asked > 0 {
         record = record.with(OWNERS_TOLD, f64::from(learnt) / f64::from(asked));
     }
     record
+}
+
+/// Whether a heartbeat was answered by the loss of the lease, and not by trouble with the connection.
+fn is_lease_lost(trouble: &Trouble) -> bool {
+    let Trouble::Failed(error) = trouble else { return false };
+    error.downcast_ref::<registry_core::Error>().is_some_and(|error| error.kind() == ErrorKind::LeaseLost)
 }

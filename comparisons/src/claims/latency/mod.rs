@@ -2,6 +2,7 @@
 
 mod arms;
 mod death;
+mod delay;
 mod durable;
 mod healthy;
 mod pairs;

@@ -53,15 +53,15 @@ pub(super) fn on_replicated(pair: &Replicated) -> Result<Ours, Trouble> {
 #[derive(Debug)]
 pub(super) struct Replicated {
     pub(super) primary: Redis,
-    _link: Proxy,
+    link: Proxy,
     _replica: Redis,
 }
 
 const IN_SYNC: Duration = Duration::from_secs(20);
 
 impl Replicated {
-    /// With so much time on the way between them, each way.
-    pub(super) async fn start(options: RedisOptions, each_way: Duration) -> Result<Self, ServerError> {
+    /// Starts both, in sync.
+    pub(super) async fn start(options: RedisOptions) -> Result<Self, ServerError> {
         let options = options.with_persistence(Persistence::EveryWrite);
         let options = options.with_args(["--repl-diskless-sync-delay", "0"]);
         let primary = Redis::start(options.clone()).await?;
@@ -73,9 +73,11 @@ impl Replicated {
             (reached == Reply::Number(1)).then_some(())
         };
         until("the replica is in sync", IN_SYNC, in_sync).await?;
-        if !each_way.is_zero() {
-            link.set(Faults::default().with_latency(each_way)).await;
-        }
-        Ok(Self { primary, _link: link, _replica: replica })
+        Ok(Self { primary, link, _replica: replica })
+    }
+
+    /// Puts so much time on the way between them, each way.
+    pub(super) async fn delay(&self, each_way: Duration) {
+        self.link.set(Faults::default().with_latency(each_way)).await;
     }
 }

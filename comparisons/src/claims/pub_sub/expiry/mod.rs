@@ -46,7 +46,7 @@ const ARMS: [&str; 4] = [MEMORY, ETCD, REDIS, KEY];
 
 static ABOUT: About = About {
     id: "2b",
-    title: "instances that die among many keys",
+    title: "Instances that die among many keys",
     question: "Instances die and their time to live runs out. How long after that is a watcher told, if there are many other keys in the same store \
                that live on?",
     hypothesis: "Redis tells of an expired key when it removes it, not when it has expired. It looks for such keys at random, 20 at a time, 10 times a \

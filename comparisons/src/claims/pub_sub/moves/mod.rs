@@ -42,19 +42,19 @@ const CLUSTER: &str = "Redis Cluster";
 
 static ABOUT: About = About {
     id: "2c",
-    title: "slots that move, and fail-overs",
+    title: "Slots that move, and fail-overs",
     question: "A Redis Cluster is rebalanced and its primaries fail over, while instances renew and change. Is a watcher told the truth?",
     hypothesis: "A key that moves to another node is told as deleted there, and events are told only by the node that has the key, so watchers take living \
                  instances for dead and miss changes.",
     set_up: "10 instances renew every second and change in turn, 20 changes a second, on a cluster of 3 primaries and 3 replicas. The slot of their service is moved \
-             to another primary 100 times (quick: 20), and its primary fails over 4 times (quick: 2) in agreement with a replica. The three ways of using Redis \
+             to another primary 100 times (quick: 20), and its primary fails over 4 times (quick: 2), in agreement with a replica and by force in turn. The three ways of using Redis \
              share the cluster and the slot. etcd has no slots: its leadership is moved among 3 nodes as often instead.",
     rule: "Shown by an arm if a living instance was told to be gone, or a change was never told and no gap was told either, or the view is wrong 5 s \
            after all is over, with renewals going on. The naive way is the hash with PUBLISH, or the key with keyspace events.",
     falsifier: "Had no move and no fail-over brought a false end, a missed change or a wrong view with the naive ways, the claim would be wrong here.",
     remedy: "Changes are entries of a log that moves with the service, told on a shard channel as a copy of it; a watch that is sent away follows the slot, and \
              goes on in the log where it was. Ends are entries like any other, so a key that moves ends nothing.",
-    caveat: "PUBLISH goes to all nodes of a cluster, so it does not matter where the slot is; the fail-overs here are planned ones that lose nothing; what others lose is claim 4. \
+    caveat: "PUBLISH goes to all nodes of a cluster, so it does not matter where the slot is; a fail-over by force can lose what was acknowledged last, which is claim 4; here it counts only if nobody is told. \
              Moving a leader is not moving data: etcd has no counterpart to a slot that moves.",
     harmless: false,
 };

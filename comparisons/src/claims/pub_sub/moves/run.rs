@@ -56,8 +56,8 @@ pub(super) async fn cluster(lab: &Lab) -> Result<(), Trouble> {
         // Spread over the moves.
         if (round + 1) % (moves / fail_overs) == 0 {
             let old = cluster.owner_of_slot(slot).await?;
-            // In agreement, so that nothing is lost: what can be lost is another claim's question.
-            let new = cluster.fail_over(old, Failover::Plain).await?;
+            let how = if failed_over % 2 == 0 { Failover::Plain } else { Failover::Force };
+            let new = cluster.fail_over(old, how).await?;
             cluster.wait_ok().await?;
             failed_over += u32::from(new != old);
             sleep(APART).await;

@@ -10,7 +10,7 @@ use registry_testing::servers::until;
 use tokio::time::Instant;
 
 use super::changes::{LARGE, Made, SERVICE, SMALL, Writers};
-use super::{AGAIN, DEAF, ERRORS, GAPS, KILLED, LOST, PUBLISHED, RECEIVED, SILENT, TROUBLES, WRITING, WRONG};
+use super::{AGAIN, ERRORS, GAPS, KILLED, LOST, PUBLISHED, RECEIVED, SILENT, TROUBLES, WRITING, WRONG};
 use crate::claims::pub_sub::support::{ETCD, HASH, KEY, MEMORY, REDIS, RELOADING, etcd, memory, redis};
 use crate::claims::pub_sub::watcher::{Told, Watcher, wrong};
 use crate::contestants::{Contestant, Member, NaiveHash, NaiveKey, Place};
@@ -40,7 +40,7 @@ pub(super) async fn run(lab: &Lab, arm: &str, number: u32) -> Result<Record, Tro
         let writers = Writers::ours(&writer, LARGE).await?;
         let stall = stall(proxy, &writer, &reader, &writers).await?;
         let (held, proof) = stall.held();
-        return Ok(stall.told.fill(record).if_bitten(held, proof));
+        return Ok(stall.told.fill(record).if_bitten(held && stall.told.is_over(), proof));
     }
     let server = Redis::start(lab.redis_options().with_args(NaiveKey::ARGS)).await?;
     let proxy = Proxy::start(server.address())?;
@@ -66,7 +66,7 @@ pub(super) async fn run(lab: &Lab, arm: &str, number: u32) -> Result<Record, Tro
     let killed = killed(&server).await?;
     let (_, held) = stall.held();
     let proof = format!("the server closed {killed} connections at its output buffer limit; {held}");
-    Ok(stall.told.fill(record).with(KILLED, killed).if_bitten(killed > 0.0, proof))
+    Ok(stall.told.fill(record).with(KILLED, killed).if_bitten(killed > 0.0 && stall.told.is_over(), proof))
 }
 
 /// A consumer that does not ask for what comes next.
@@ -81,7 +81,9 @@ async fn in_memory(record: Record) -> Result<Record, Trouble> {
     let read = watcher.told().changes.len() - before;
     watcher.set_reading(true);
     let told = read_on(&watcher, &ours, &*last, made).await?;
-    Ok(told.fill(record).if_bitten(read == 0, format!("{read} instances were seen to change meanwhile")))
+    Ok(told
+        .fill(record)
+        .if_bitten(read == 0 && told.is_over(), format!("{read} instances were seen to change meanwhile")))
 }
 
 /// What came of holding back what was sent to a subscriber.
@@ -117,6 +119,11 @@ struct Outcome {
 }
 
 impl Outcome {
+    /// Whether it was told of the last change: what it was not told before, it never will be. Otherwise what is late cannot be told from what is lost.
+    fn is_over(&self) -> bool {
+        self.again.is_some()
+    }
+
     fn fill(&self, record: Record) -> Record {
         let published = self.made.acknowledged;
         let lost = published.saturating_sub(self.received) as f64;
@@ -131,7 +138,6 @@ impl Outcome {
             .with(ERRORS, self.made.refused as f64)
             .with(WRONG, self.wrong as f64)
             .with(AGAIN, self.again.unwrap_or(LATE).as_secs_f64())
-            .with(DEAF, f64::from(u8::from(self.again.is_none())))
             .with(WRITING, self.made.took.as_secs_f64())
     }
 }
@@ -170,7 +176,6 @@ async fn read_on(
         let told = |told: &Told| told.value(LAST).is_some_and(|seen| seen >= value);
         watcher.until("this one", EACH, told).await.ok()
     });
-    // One that is never told of it has lost it with the others.
     let again = told.await.ok().map(|()| begun.elapsed());
     let mut truth = writer.list(SERVICE).await?;
     // The last ones are no part of the question.
