@@ -54,10 +54,11 @@ pub struct Claims {
     /// What all random choices come from
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Where the report and the records go
-    #[arg(long, default_value = "target/claims", value_name = "DIR")]
-    pub out: PathBuf,
-    /// Measure again what is already in DIR, of the experiments selected
+    /// Where the report and the records go [default: target/claims, with --quick target/claims-quick, with servers of
+    /// yours the same and -on-yours]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Measure the experiments selected again, also where they are in DIR already
     #[arg(long)]
     pub again: bool,
     /// An etcd of yours, such as etcd://10.0.0.1: only harmless experiments are run, under keys of their own, which are removed at the end
@@ -73,8 +74,18 @@ pub struct Claims {
     #[arg(long, value_name = "FILE")]
     pub redis_program: Option<PathBuf>,
     /// A folder on a real disk, for servers that are to sync what they write
-    #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
+    #[arg(long, value_name = "FOLDER", default_value = "/var/tmp")]
     pub data: PathBuf,
+}
+
+impl Claims {
+    /// Where the report and the records go.
+    #[must_use]
+    pub fn out(&self) -> PathBuf {
+        let quick = if self.quick { "-quick" } else { "" };
+        let yours = if self.etcd.is_some() { "-on-yours" } else { "" };
+        self.out.clone().unwrap_or_else(|| format!("target/claims{quick}{yours}").into())
+    }
 }
 
 /// Options of `report`.

@@ -76,8 +76,8 @@ impl Environment {
             processor: value_of("/proc/cpuinfo", "model name").unwrap_or_default(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             memory_gib: memory_gib(),
-            file_system: file_system(&lab.disk),
-            fsync_us: fsync_us(&lab.disk)?,
+            file_system: if lab.theirs.is_some() { String::new() } else { file_system(&lab.disk) },
+            fsync_us: if lab.theirs.is_some() { 0.0 } else { fsync_us(&lab.disk)? },
             load: first_number("/proc/loadavg").unwrap_or_default(),
         })
     }
@@ -90,6 +90,8 @@ impl Environment {
             ("etcd", &self.etcd, &other.etcd),
             ("Redis", &self.redis, &other.redis),
             ("processor", &self.processor, &other.processor),
+            ("build", &self.build, &other.build),
+            ("disk", &self.file_system, &other.file_system),
         ];
         let of_text = pairs.into_iter().find(|(_, one, other)| one != other);
         let seed =
@@ -113,6 +115,7 @@ pub fn rows(of_all: &[Environment]) -> Vec<(String, String)> {
         values.join(", ")
     };
     let disk = format!("{}, 4 KiB written and synced in {:.0} µs (median)", last.file_system, last.fsync_us);
+    let disk = if last.file_system.is_empty() { String::new() } else { disk };
     let rows = [
         ("date", all(|one| one.date.clone())),
         ("commit", all(|one| one.commit.clone())),
@@ -193,7 +196,6 @@ fn file_system(folder: &Path) -> String {
 }
 
 fn fsync_us(folder: &Path) -> Result<f64, Trouble> {
-    fs::create_dir_all(folder)?;
     let path = folder.join(format!("fsync-{}", std::process::id()));
     let measure = || {
         let mut file = File::create(&path)?;
@@ -208,7 +210,7 @@ fn fsync_us(folder: &Path) -> Result<f64, Trouble> {
     };
     let measured: std::io::Result<f64> = measure();
     let _ = fs::remove_file(&path);
-    Ok(measured?)
+    measured.map_err(|error| Trouble::failed(format!("--data {}: {error}", folder.display())))
 }
 
 #[cfg(test)]

@@ -111,6 +111,18 @@ impl Record {
         self.figures.get(name).copied()
     }
 
+    /// Whether it says why a step was not done.
+    #[must_use]
+    pub fn is_broken_off(&self) -> bool {
+        matches!(self.outcome, Outcome::NotRun { .. } | Outcome::Failed { .. })
+    }
+
+    /// Whether it is a run, and not only a distribution over several.
+    #[must_use]
+    pub fn is_run(&self) -> bool {
+        !self.is_valid() || !self.figures.is_empty() || self.series.is_empty()
+    }
+
     /// Whether it counts.
     #[must_use]
     pub fn is_valid(&self) -> bool {
@@ -156,7 +168,7 @@ impl Records {
     /// How many runs of an arm count.
     #[must_use]
     pub fn count(&self, arm: &str) -> usize {
-        self.of(arm).count()
+        self.of(arm).filter(|record| record.is_run()).count()
     }
 
     /// A figure of every run of an arm that counts and has it.

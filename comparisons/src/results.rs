@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::environment::Environment;
-use crate::record::{Record, Records};
+use crate::record::{Outcome, Record, Records};
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,13 @@ pub struct Done {
     pub step: String,
     /// How long it took.
     pub seconds: f64,
+    /// Whether nothing of it broke off or could not be run, so that it need not be done again.
+    #[serde(default = "yes")]
+    pub complete: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What a file holds.
@@ -111,6 +118,11 @@ impl Results {
                 Line::Step(done) => {
                     let belongs =
                         |record: &Record| record.experiment == done.experiment && record.step == done.step;
+                    // In the place of an earlier time.
+                    results.records.retain(|record| !belongs(record));
+                    results
+                        .done
+                        .retain(|other| (&other.experiment, &other.step) != (&done.experiment, &done.step));
                     results.records.extend(of_step.drain(..).filter(belongs));
                     results.done.push(done);
                 }
@@ -125,16 +137,17 @@ impl Results {
         self.records.iter().filter(|record| record.experiment == experiment).cloned().collect()
     }
 
-    /// Whether a step is done.
+    /// Whether a step is done, all of it.
     #[must_use]
     pub fn has(&self, experiment: &str, step: &str) -> bool {
-        self.done.iter().any(|done| done.experiment == experiment && done.step == step)
+        self.done.iter().any(|done| done.complete && done.experiment == experiment && done.step == step)
     }
 
-    /// Forgets an experiment.
-    pub fn forget(&mut self, experiment: &str) {
-        self.records.retain(|record| record.experiment != experiment);
-        self.done.retain(|done| done.experiment != experiment);
+    /// Whether something broke in one of the experiments that `selected` takes.
+    #[must_use]
+    pub fn has_failed(&self, selected: impl Fn(&str) -> bool) -> bool {
+        let failed = |record: &Record| matches!(record.outcome, Outcome::Failed { .. });
+        self.records.iter().any(|record| failed(record) && selected(&record.experiment))
     }
 
     fn lines(&self) -> Vec<Line> {
@@ -186,14 +199,14 @@ pub fn append(file: &Path, lines: &[Line]) -> Result<(), ResultsError> {
 #[cfg(test)]
 mod tests {
     use super::{Done, Line, Results, append};
-    use crate::record::Record;
+    use crate::record::{Outcome, Record};
 
     fn record(step: &str, run: u32) -> Record {
         Record { experiment: "1a".to_owned(), step: step.to_owned(), ..Record::new("etcd", run) }
     }
 
     fn step(step: &str) -> Line {
-        Line::Step(Done { experiment: "1a".to_owned(), step: step.to_owned(), seconds: 1.0 })
+        Line::Step(Done { experiment: "1a".to_owned(), step: step.to_owned(), seconds: 1.0, complete: true })
     }
 
     #[test]
@@ -208,6 +221,31 @@ mod tests {
         assert!(results.has("1a", "a") && !results.has("1a", "b") && results.has("1a", "c"));
         results.write(&file).unwrap();
         assert_eq!(Results::read(&file).unwrap(), results);
+    }
+
+    #[test]
+    fn a_step_that_is_done_again_takes_the_place_of_the_first() {
+        let broken = Record { outcome: Outcome::Failed { why: "no".to_owned() }, ..record("a", 0) };
+        let first = Line::Step(Done {
+            experiment: "1a".to_owned(),
+            step: "a".to_owned(),
+            seconds: 1.0,
+            complete: false,
+        });
+        let lines = [Line::Record(broken), first, Line::Record(record("b", 0)), step("b")];
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("results.jsonl");
+        append(&file, &lines).unwrap();
+        let results = Results::read(&file).unwrap();
+        assert!(
+            !results.has("1a", "a")
+                && results.has_failed(|id| id == "1a")
+                && !results.has_failed(|id| id == "2a")
+        );
+        append(&file, &[Line::Record(record("a", 1)), step("a")]).unwrap();
+        let results = Results::read(&file).unwrap();
+        assert!(results.has("1a", "a") && !results.has_failed(|_| true));
+        assert_eq!(results.records, [record("b", 0), record("a", 1)]);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use registry_core::OwnerToken;
 use registry_testing::servers::{etcd::etcd_3_5, redis::redis_8};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::claims::{Claim, experiments};
@@ -44,55 +46,90 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// What is wrong with the options, or with the folder for the results. What goes wrong in a step is recorded instead.
 pub async fn claims(options: &cli::Claims) -> Result<Ended, Failure> {
     let selected = select(&options.only)?;
-    fs::create_dir_all(&options.out)?;
-    let lab = lab(options)?;
-    let file = options.out.join("results.jsonl");
-    let mut results = Results::read(&file)?;
+    let out = options.out();
+    fs::create_dir_all(&out).map_err(|error| format!("--out {}: {error}", out.display()))?;
+    let file = out.join("results.jsonl");
+    let results = Results::read(&file)?;
+    let lab = Arc::new(lab(options)?);
     let environment = Environment::read(&lab).await.map_err(|trouble| trouble.to_string())?;
-    if let Some(differs) = results.environments.iter().find_map(|there| there.differs(&environment)) {
-        let there = options.out.display();
-        return Err(format!("{there} holds results that do not go together with these ({differs}): name another folder by --out, or remove it").into());
-    }
-    if options.again {
-        selected.iter().for_each(|experiment| results.forget(experiment.about().id));
-    }
-    results.environments.push(environment.clone());
-    results.write(&file)?;
+    must_go_together(&results, &environment, options.again)
+        .map_err(|why| format!("{} {why}; or name another folder by --out", out.display()))?;
 
-    let lab = Arc::new(lab);
-    let plan = plan(&selected, &lab, &results);
+    let done = if options.again { &Results::default() } else { &results };
+    let plan = plan(&selected, &lab, done);
     let mut progress = Progress::new(plan.iter().map(|(_, step)| step.seconds));
-    announce(&progress, &environment, &plan, &options.out);
-    let mut interruption = std::pin::pin!(interrupted());
-    let mut ended = Ended::Complete;
+    announce(&progress, &lab, &environment, &plan, &out);
+    let interrupted = interruptions(lab.theirs.clone());
+    let ran = take_steps(plan, &lab, &environment, &file, &mut progress, interrupted).await;
+    progress.finish();
+    let cleaned = match &lab.theirs {
+        Some(theirs) => theirs.clean_up().await,
+        None => Ok(()),
+    };
+    let results = Results::read(&file)?;
+    write_report(&results, &out)?;
+    let ended = match ran? {
+        Ended::Complete if results.has_failed(|id| selected.iter().any(|one| one.about().id == id)) => {
+            Ended::Failed
+        }
+        ended => ended,
+    };
+    summarize(&results, &out, ended);
+    cleaned.map_err(|trouble| trouble.to_string())?;
+    Ok(ended)
+}
+
+/// One after the other; what a step saw is on disk before the next begins.
+async fn take_steps(
+    plan: Plan,
+    lab: &Arc<Lab>,
+    environment: &Environment,
+    file: &Path,
+    progress: &mut Progress,
+    interrupted: impl Future<Output = ()>,
+) -> Result<Ended, Failure> {
+    let mut interrupted = std::pin::pin!(interrupted);
+    let mut environment = Some(Line::Environment(environment.clone()));
     for (experiment, step) in plan {
         let about = experiment.about();
         progress.begin(about.id, about.title, &step.name);
         let start = Instant::now();
-        let records = tokio::select! {
-            records = run_step(&experiment, &lab, &step) => records,
-            () = &mut interruption => {
-                ended = Ended::Interrupted;
-                break;
-            }
+        let mut running = Running::start(&experiment, lab, &step);
+        let outcome = tokio::select! {
+            outcome = running.outcome(&step) => Some(outcome),
+            () = &mut interrupted => None,
         };
+        // Its servers, and what it does on those of the reader, end before anything else is done.
+        running.end().await;
+        let Some(outcome) = outcome else { return Ok(Ended::Interrupted) };
         let took = start.elapsed().as_secs_f64();
-        tell_trouble(&progress, &records, &mut ended);
-        let done = Done { experiment: about.id.to_owned(), step: step.name.clone(), seconds: took };
-        let lines: Vec<Line> = records.into_iter().map(Line::Record).chain([Line::Step(done)]).collect();
-        append(&file, &lines)?;
+        let records = records(about.id, lab, &step, outcome);
+        tell_trouble(progress, &records);
+        let complete = !records.iter().any(|record| record.is_broken_off());
+        let done = Done { experiment: about.id.to_owned(), step: step.name.clone(), seconds: took, complete };
+        let records = records.into_iter().map(Line::Record);
+        let lines: Vec<Line> =
+            environment.take().into_iter().chain(records).chain([Line::Step(done)]).collect();
+        append(file, &lines)?;
         progress.done(step.seconds, took);
     }
-    progress.finish();
-    if let Some(theirs) = &lab.theirs {
-        let cleaned = theirs.clean_up().await;
-        cleaned
-            .map_err(|trouble| format!("removing the keys that begin with {}: {trouble}", theirs.prefix()))?;
+    Ok(Ended::Complete)
+}
+
+/// Records of different servers, machines or programs are not put into one file, unless those that are selected are measured `again`: then
+/// programs may differ, and the report names all of them.
+fn must_go_together(results: &Results, here: &Environment, again: bool) -> Result<(), String> {
+    if let Some(differs) = results.environments.iter().find_map(|there| there.differs(here)) {
+        return Err(format!("holds results that do not go together with these ({differs}): remove it"));
     }
-    let results = Results::read(&file)?;
-    write_report(&results, &options.out)?;
-    summarize(&results, &options.out, ended);
-    Ok(ended)
+    let other = results.environments.last().filter(|there| !again && there.commit != here.commit);
+    match other {
+        Some(there) => Err(format!(
+            "holds results of another program (commit {} there, {} here): --again measures anew what is selected and keeps the rest",
+            there.commit, here.commit
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Those that are asked for by id or by claim; all, if none is named.
@@ -124,53 +161,90 @@ fn lab(options: &cli::Claims) -> Result<Lab, Failure> {
 
 type Plan = Vec<(Arc<dyn Experiment>, Step)>;
 
-/// What is still to be done. On servers of the reader, only what does no harm.
-fn plan(selected: &[Arc<dyn Experiment>], lab: &Lab, results: &Results) -> Plan {
+/// What is still to be done, with what could not be done before. On servers of the reader, only what does no harm.
+fn plan(selected: &[Arc<dyn Experiment>], lab: &Lab, done: &Results) -> Plan {
     let may_run = |experiment: &&Arc<dyn Experiment>| lab.theirs.is_none() || experiment.about().harmless;
     let steps = selected
         .iter()
         .filter(may_run)
         .flat_map(|experiment| experiment.steps(lab).into_iter().map(|step| (Arc::clone(experiment), step)));
-    steps.filter(|(experiment, step)| !results.has(experiment.about().id, &step.name)).collect()
+    steps.filter(|(experiment, step)| !done.has(experiment.about().id, &step.name)).collect()
 }
 
-/// The records of a step: what it kept, and why it broke off, if it did.
-async fn run_step(experiment: &Arc<dyn Experiment>, lab: &Arc<Lab>, step: &Step) -> Vec<Record> {
-    drop(lab.take());
-    let limit = Duration::from_secs_f64(step.seconds * STUCK + 60.0);
-    let task = {
+/// A step that runs. It ends with this, and so do its servers.
+struct Running(JoinHandle<Result<(), Trouble>>);
+
+impl Running {
+    fn start(experiment: &Arc<dyn Experiment>, lab: &Arc<Lab>, step: &Step) -> Self {
+        drop(lab.take());
         let (experiment, lab, step) = (Arc::clone(experiment), Arc::clone(lab), step.clone());
-        tokio::spawn(async move { experiment.run(&lab, &step).await })
-    };
-    // Dropping it ends the servers of the step.
-    let mut task = AbortOnDrop(task);
-    let outcome = match timeout(limit, &mut task.0).await {
-        Ok(Ok(Ok(()))) => None,
-        Ok(Ok(Err(Trouble::NotRun(why)))) => Some(Outcome::NotRun { why }),
-        Ok(Ok(Err(trouble))) => Some(Outcome::Failed { why: trouble.to_string() }),
-        Ok(Err(broken)) => Some(Outcome::Failed { why: broken.to_string() }),
-        Err(_) => Some(Outcome::Failed { why: format!("not done within {}", minutes(limit.as_secs_f64())) }),
-    };
-    drop(task);
+        Self(tokio::spawn(async move { experiment.run(&lab, &step).await }))
+    }
+
+    /// What came of it; none if all went well.
+    async fn outcome(&mut self, step: &Step) -> Option<Outcome> {
+        let limit = Duration::from_secs_f64(step.seconds * STUCK + 60.0);
+        match timeout(limit, &mut self.0).await {
+            Ok(Ok(Ok(()))) => None,
+            Ok(Ok(Err(Trouble::NotRun(why)))) => Some(Outcome::NotRun { why }),
+            Ok(Ok(Err(trouble))) => Some(Outcome::Failed { why: trouble.to_string() }),
+            Ok(Err(broken)) => Some(Outcome::Failed { why: broken.to_string() }),
+            Err(_) => {
+                Some(Outcome::Failed { why: format!("not done within {}", minutes(limit.as_secs_f64())) })
+            }
+        }
+    }
+
+    /// Done when nothing of it runs on.
+    async fn end(mut self) {
+        self.0.abort();
+        if !self.0.is_finished() {
+            let _ = (&mut self.0).await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What a step kept, and why it broke off, if it did.
+fn records(experiment: &str, lab: &Lab, step: &Step, outcome: Option<Outcome>) -> Vec<Record> {
     let mut records = lab.take();
     records.extend(outcome.map(|outcome| Record { outcome, ..Record::new(step.name.clone(), 0) }));
     for record in &mut records {
-        record.experiment = experiment.about().id.to_owned();
+        experiment.clone_into(&mut record.experiment);
         record.step.clone_from(&step.name);
         record.seed = lab.seed;
     }
     records
 }
 
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
+/// Done at the first Ctrl-C or SIGTERM. At the second the process ends at once; its servers end with it.
+fn interruptions(theirs: Option<Theirs>) -> impl Future<Output = ()> {
+    let (tell, told) = oneshot::channel();
+    tokio::spawn(async move {
+        signalled().await;
+        let _ = tell.send(());
+        signalled().await;
+        if let Some(theirs) = theirs {
+            say(&format!("keys that begin with {} may be left on {}", theirs.prefix(), theirs.shown()));
+        }
+        std::process::exit(130);
+    });
+    async {
+        let _ = told.await;
     }
 }
 
-async fn interrupted() {
+#[expect(clippy::print_stderr, reason = "the last words")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+async fn signalled() {
     use tokio::signal::unix::{SignalKind, signal};
     let ended = async {
         match signal(SignalKind::terminate()) {
@@ -184,7 +258,7 @@ async fn interrupted() {
     }
 }
 
-fn announce(progress: &Progress, environment: &Environment, plan: &Plan, out: &Path) {
+fn announce(progress: &Progress, lab: &Lab, environment: &Environment, plan: &Plan, out: &Path) {
     let seconds = plan.iter().map(|(_, step)| step.seconds).sum();
     let what = match plan.len() {
         0 => format!("all that was asked for is already in {} (--again measures it again)", out.display()),
@@ -194,13 +268,16 @@ fn announce(progress: &Progress, environment: &Environment, plan: &Plan, out: &P
     let servers =
         servers.unwrap_or_else(|| format!("etcd {}, Redis {}", environment.etcd, environment.redis));
     progress.say(&format!("{what}; {servers}; seed {}", environment.seed));
+    if let Some(theirs) = &lab.theirs {
+        progress.say(&format!("all keys begin with {}, and are removed in the end", theirs.prefix()));
+    }
     if environment.build != "optimized" {
         progress.say("this build is not optimized: figures of time mean little (use --release)");
     }
 }
 
 /// Says what of a step does not count, in a line for each kind.
-fn tell_trouble(progress: &Progress, records: &[Record], ended: &mut Ended) {
+fn tell_trouble(progress: &Progress, records: &[Record]) {
     let mut invalid = Vec::new();
     for record in records {
         let (word, why) = match &record.outcome {
@@ -210,10 +287,7 @@ fn tell_trouble(progress: &Progress, records: &[Record], ended: &mut Ended) {
                 continue;
             }
             Outcome::NotRun { why } => ("not run", why),
-            Outcome::Failed { why } => {
-                *ended = Ended::Failed;
-                ("FAILED", why)
-            }
+            Outcome::Failed { why } => ("FAILED", why),
         };
         progress.say(&format!("{} {}: {word}: {why}", record.experiment, record.arm));
     }
@@ -233,7 +307,7 @@ fn summarize(results: &Results, out: &Path, ended: Ended) {
     print!("{}", summary(results));
     match ended {
         Ended::Interrupted => println!("Interrupted: the same command goes on from here."),
-        Ended::Failed => println!("Something broke: see above, and the report."),
+        Ended::Failed => println!("Something broke, as the report says: the same command tries that again."),
         Ended::Complete => {}
     }
     println!("The report: {}", out.join("report.html").display());

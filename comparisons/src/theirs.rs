@@ -1,11 +1,13 @@
 //! Servers of the reader: what is done there lies under one prefix, and is removed in the end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions, DeleteOptions};
 use redis::aio::MultiplexedConnection;
 use redis::cmd;
 use registry_core::Registry;
+use tokio::time::timeout;
 
 use crate::contestants::{Ours, Place};
 use crate::experiment::Trouble;
@@ -93,10 +95,17 @@ impl Theirs {
     /// # Errors
     /// If one is out of reach.
     pub async fn versions(&self) -> Result<(String, String), Trouble> {
-        let etcd = self.etcd_client().await?.status().await?.version().to_owned();
-        let info: String = cmd("INFO").arg("server").query_async(&mut self.redis_client().await?).await?;
-        let redis = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
-        Ok((etcd, redis.unwrap_or("unknown").trim().to_owned()))
+        let etcd = async { Ok(self.etcd_client().await?.status().await?.version().to_owned()) };
+        let redis = async {
+            let info: String = cmd("INFO").arg("server").query_async(&mut self.redis_client().await?).await?;
+            let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+            Ok(version.unwrap_or("unknown").trim().to_owned())
+        };
+        let of = |store: &'static str| {
+            move |trouble: Trouble| Trouble::failed(format!("{store} of yours: {trouble}"))
+        };
+        let (etcd, redis) = tokio::join!(within(etcd), within(redis));
+        Ok((etcd.map_err(of("the etcd"))?, redis.map_err(of("the Redis"))?))
     }
 
     async fn redis_client(&self) -> Result<MultiplexedConnection, Trouble> {
@@ -113,15 +122,28 @@ impl Theirs {
         format!("{} and {}", shown(&self.etcd), shown(&self.redis))
     }
 
-    /// Removes every key with the prefix.
+    /// Removes every key with the prefix, of each store, whether or not the other is within reach.
     ///
     /// # Errors
-    /// If a server is out of reach. Then keys may be left; those of instances go with their leases.
+    /// If a server is out of reach, or does not answer within 10 s. Then keys may be left; those of instances go with their leases.
     pub async fn clean_up(&self) -> Result<(), Trouble> {
+        let (etcd, redis) = tokio::join!(within(self.clean_etcd()), within(self.clean_redis()));
+        let failed = [("etcd", etcd), ("Redis", redis)].into_iter().filter_map(|(store, cleaned)| {
+            Some(format!("removing the keys of {store} that begin with {}: {}", self.prefix, cleaned.err()?))
+        });
+        let failed: Vec<String> = failed.collect();
+        if failed.is_empty() { Ok(()) } else { Err(Trouble::failed(failed.join("; "))) }
+    }
+
+    async fn clean_etcd(&self) -> Result<(), Trouble> {
         let mut etcd = self.etcd_client().await?;
         for begins in [self.prefix.clone(), format!("/{}", self.prefix)] {
             etcd.delete(begins, Some(DeleteOptions::new().with_prefix())).await?;
         }
+        Ok(())
+    }
+
+    async fn clean_redis(&self) -> Result<(), Trouble> {
         let mut redis = self.redis_client().await?;
         // The naive ways put the name of a service first, or braces around it.
         for pattern in [format!("{}*", self.prefix), format!("{{{}*", self.prefix)] {
@@ -141,6 +163,13 @@ impl Theirs {
         }
         Ok(())
     }
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn within<T>(asked: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    let answered = timeout(PATIENCE, asked).await;
+    answered.unwrap_or_else(|_| Err(Trouble::failed(format!("no answer within {} s", PATIENCE.as_secs()))))
 }
 
 fn with_port(host: &str) -> String {

@@ -196,12 +196,12 @@ pub(super) fn missing(report: &Report, claims: &[Claimed<'_>]) -> Vec<String> {
         let records = report.records.iter().filter(|record| of(&record.outcome));
         records.map(|record| (record.experiment.as_str(), record.step.as_str())).collect()
     };
-    let reasons = |of: &dyn Fn(&Outcome) -> Option<&String>| -> String {
+    let reasons = |of: &dyn Fn(&Outcome) -> Option<&str>| -> String {
         let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
         for record in &report.records {
             let Some(why) = of(&record.outcome) else { continue };
             let id = record.experiment.as_str();
-            match reasons.iter_mut().find(|(other, _)| other == why) {
+            match reasons.iter_mut().find(|(other, _)| *other == why) {
                 Some((_, ids)) if ids.contains(&id) => {}
                 Some((_, ids)) => ids.push(id),
                 None => reasons.push((why, vec![id])),
@@ -215,7 +215,7 @@ pub(super) fn missing(report: &Report, claims: &[Claimed<'_>]) -> Vec<String> {
     let not_run = steps(&|outcome| matches!(outcome, Outcome::NotRun { .. })).len();
     if not_run > 0 {
         let why = reasons(&|outcome| match outcome {
-            Outcome::NotRun { why } => Some(why),
+            Outcome::NotRun { why } => Some(why.as_str()),
             _ => None,
         });
         lines.push(format!("{} of {all} steps could not be run here: {why}.", format::count(not_run as f64)));
@@ -223,19 +223,23 @@ pub(super) fn missing(report: &Report, claims: &[Claimed<'_>]) -> Vec<String> {
     let failed = steps(&|outcome| matches!(outcome, Outcome::Failed { .. })).len();
     if failed > 0 {
         let why = reasons(&|outcome| match outcome {
-            Outcome::Failed { why } => Some(why),
+            Outcome::Failed { why } => Some(why.as_str()),
             _ => None,
         });
         lines.push(format!("{} of {all} steps broke off: {why}.", format::count(failed as f64)));
     }
     let invalid = report.records.iter().filter(|one| matches!(one.outcome, Outcome::Invalid { .. })).count();
     if invalid > 0 {
+        // By kind: the figures that follow differ from run to run.
         let why = reasons(&|outcome| match outcome {
-            Outcome::Invalid { why } => Some(why),
+            Outcome::Invalid { why } => Some(why.split(':').next().unwrap_or(why)),
             _ => None,
         });
         let runs = format::count(report.records.len() as f64);
-        lines.push(format!("{} of {runs} runs do not count: {why}.", format::count(invalid as f64)));
+        lines.push(format!(
+            "{} of {runs} runs were thrown away by the rules, and are in no figure: {why}.",
+            format::count(invalid as f64)
+        ));
     }
     let silent = claims.iter().flat_map(|claim| &claim.experiments);
     let silent: Vec<&str> =

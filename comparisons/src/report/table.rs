@@ -36,7 +36,7 @@ fn cell(records: &Records, arm: &str, column: &Column) -> String {
 }
 
 fn runs(records: &Records, arm: &str) -> String {
-    let all = records.all().filter(|record| record.arm == arm).count();
+    let all = records.all().filter(|record| record.arm == arm && record.is_run()).count();
     let valid = records.count(arm);
     if valid == 0 && records.all().any(|one| one.arm == arm && matches!(one.outcome, Outcome::NotRun { .. }))
     {

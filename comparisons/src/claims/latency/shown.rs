@@ -57,7 +57,7 @@ pub(super) fn forest(
     let rows = comparison.rows(records, figure);
     let drawing = Drawing::Forest { x: format!("Redis / etcd, {what}"), undecided: [FASTER, SLOWER], rows };
     let title = format!(
-        "{what}: left of the band Redis is faster, right of it etcd; the last row compares an arm with itself"
+        "Ratio of the {what}: left of the band Redis is faster, right of it etcd; the last row compares an arm with itself"
     );
     let some = matches!(&drawing, Drawing::Forest { rows, .. } if !rows.is_empty());
     some.then_some(Picture { title, drawing })

@@ -221,7 +221,8 @@ impl EtcdCluster {
         pairs.filter(|(from, to)| from != to && !together(*from, *to)).all(|(from, to)| self.block(from, to))
     }
 
-    /// Puts `latency` between members, each way, until [`heal`](Self::heal).
+    /// Puts `latency` between members, each way, until [`heal`](Self::heal). False without
+    /// [`EtcdOptions::peer_proxies`](super::EtcdOptions::peer_proxies).
     pub fn delay(&self, latency: Duration) -> bool {
         self.network.as_ref().map(|network| network.delay(latency)).is_some()
     }

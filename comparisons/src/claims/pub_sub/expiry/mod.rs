@@ -110,7 +110,7 @@ impl Experiment for Expiry {
         let alone = records.median(KEY, SIZES[0].1).map_or("an unknown time".to_owned(), seconds);
         let naive = format!(
             "Among {} other keys, Redis's own event of an instance's expiry came {at_least}{} after it was due (middle of {} instances, {} of them not seen at \
-             all in time), against {alone} with no other keys; by the way Redis looks for what has expired, a whole look takes {}.",
+             all in time), against {alone} with no other keys; by the rate at which Redis looks for what has expired, it takes {} until it has looked at every key once.",
             count(most),
             seconds(lag),
             DYING,
@@ -147,7 +147,7 @@ impl Experiment for Expiry {
         sizes.dedup();
         if !sizes.is_empty() {
             let points = sizes.into_iter().map(|others| [others, expected(others)]).collect();
-            lines.push(Line { name: "a whole look of Redis for what has expired".to_owned(), points });
+            lines.push(Line { name: "expected: Redis has looked at every key once".to_owned(), points });
         }
         let title = match records.max(KEY, UNSEEN) {
             Some(unseen) if unseen > 0.0 => {
