@@ -62,6 +62,8 @@ pub struct About {
     pub remedy: &'static str,
     /// What a fair-minded maintainer of either would want to be said with it.
     pub caveat: &'static str,
+    /// Which contestants are left out, and why; empty if none is.
+    pub left_out: &'static str,
     /// Whether it does no harm to servers that others use: no fault, little load.
     pub harmless: bool,
 }

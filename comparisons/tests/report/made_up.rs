@@ -85,6 +85,7 @@ macro_rules! about {
                      meanwhile is reported as a gap, and the list is loaded anew.",
             caveat: "Nobody who knows Redis would use pub/sub alone for this: its manual says that messages are delivered at most once. Streams \
                      exist for that.",
+            left_out: "",
             harmless: true,
         }
     };

@@ -57,6 +57,7 @@ static ABOUT: About = About {
              the server that it finds, and tells a Reset with its cause; the owners learn it from their next heartbeat and register again.",
     caveat: "The time without writes is mostly a matter of settings: Sentinel waits 1 s here before it takes a primary for dead (its own default is 30 s), Redis Cluster 2 s \
              (default 15 s), etcd 0.5 s (default 1 s). All servers run on one machine, where a link that is not cut hardly ever lags, so without the cut the loss of a whole host is not shown.",
+    left_out: "",
     harmless: false,
 };
 

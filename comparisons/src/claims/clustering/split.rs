@@ -55,6 +55,7 @@ static ABOUT: About = About {
              owners learn from their next heartbeat that they are not listed, and register again. A client that still reaches the Sentinels leaves the old primary within seconds.",
     caveat: "min-replicas-to-write bounds how long the old primary goes on (max-lag is 2 s here, its default is 10 s); it is off by default. Sentinel takes a primary for dead after 1 s here (default: 30 s), etcd \
              after 0.5 s (default: 1 s). For a registry, a side that goes on serving what it knows can be what is wanted: availability is what Redis gives for it.",
+    left_out: "",
     harmless: false,
 };
 

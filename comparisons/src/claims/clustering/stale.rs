@@ -48,6 +48,7 @@ static ABOUT: About = About {
     remedy: "registry-redis says so (WAIT makes it rarer, not impossible), and a loss is not silent: watches tell a Reset, and owners learn it from their next heartbeat.",
     caveat: "The promotion is the worst that can be done, by hand. Sentinel prefers the replica that has replicated the most of those it reaches, so it takes a partition that hides the better one for this to \
              happen by itself. Waiting for all replicas would be safe, and would stop all writes with the first replica that is down.",
+    left_out: "",
     harmless: false,
 };
 

@@ -73,6 +73,7 @@ static ABOUT: About = About {
     remedy: "registry-redis keeps deadlines in a sorted set, apart from Redis's own expiry, and looks when the next deadline has come: what else is in the database does not matter, and instances expire one by one.",
     caveat: "Much can be mended in the naive ways, too: a field can have a time to live of its own from Redis 7.4 on, and who sweeps the keys itself does not depend on expired events. The etcd is timed as etcd is by \
              default (heartbeat 100 ms, election 1 s), since the least time to live that it grants depends on it. Graceful ends are not in this: whoever deregisters is gone at once.",
+    left_out: "",
     harmless: false,
 };
 

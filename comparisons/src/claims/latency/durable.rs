@@ -86,6 +86,7 @@ impl Experiment for Durable {
                      failed is not undone. Nor do Redis's watchers wait for it: they are told once the primary has synced, where etcd's are told what a \
                      majority has synced. All nodes share one disk here, so that the syncs of three etcd nodes stand in each other's way more than those of \
                      two Redis servers.",
+            left_out: "",
             harmless: false,
         }
     }

@@ -105,6 +105,7 @@ impl Experiment for Healthy {
                      the log that it follows the one before: nothing is asked for again.",
             caveat: "These are not the same promises: an etcd of three nodes tells a watcher what a majority has agreed on, while Redis tells it what one \
                      server holds in memory. With equal durability it is experiment 3b. All of it runs on one machine, where the network costs nothing.",
+            left_out: "",
             harmless: true,
         }
     }

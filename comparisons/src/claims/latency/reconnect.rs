@@ -63,6 +63,7 @@ static ABOUT: About = About {
     remedy: "registry-redis keeps a log of changes for each service, and resumes from a cursor as etcd does from a revision: only what was missed is sent, as long as the log goes back so far, else all, with a word about it.",
     caveat: "Much of the time is the wait of the client until it tries to connect again, which is 100 ms at most here for all; the backends of this project wait up to 1 s by default. It is measured on a link without \
              latency, where a full load costs little time; the bytes are what grows with the service, and an instance of the naive hash is a bare number, where those of the backends carry an address, metadata and an owner.",
+    left_out: "",
     harmless: false,
 };
 

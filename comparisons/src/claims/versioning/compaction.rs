@@ -96,6 +96,7 @@ static ABOUT: About = About {
     caveat: "Redis can tell what a stream has lost, for instance from the first id and the count of entries ever added (XINFO STREAM), so a \
              careful reader can notice. XREAD alone does not say it. Nothing is trimmed unless a \
              writer or an operator asks for it.",
+    left_out: "",
     harmless: false,
 };
 

@@ -57,6 +57,7 @@ static ABOUT: About = About {
     caveat: "A watcher that also loads the whole list after each connection ends with the right list. It cannot tell what happened in \
              between, such as an instance that left and one that came; where only the present list matters, that is enough. A naive client \
              is also told by its library that a connection broke; that something was missed is for it to conclude.",
+    left_out: "",
     harmless: false,
 };
 

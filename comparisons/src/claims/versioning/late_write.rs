@@ -60,6 +60,7 @@ static ABOUT: About = About {
              what is old is refused, and its sender is told that its lease is lost.",
     caveat: "etcd does not protect who does not ask: a plain put, without a transaction that compares, overwrites there as well. It is shown \
              beside the others and decides nothing. The naive key could be written with a script, too; then it is no longer naive.",
+    left_out: "",
     harmless: true,
 };
 

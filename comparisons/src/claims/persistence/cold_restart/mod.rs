@@ -55,6 +55,7 @@ const ABOUT: About = About {
              replaced data set by a reset with its cause.",
     caveat: "etcd gives every lease its full time again, which keeps the living and lists the dead for longer. A Redis without persistence is empty after a restart by design; owners register again \
              within a heartbeat.",
+    left_out: "",
     harmless: false,
 };
 

@@ -52,6 +52,7 @@ const ABOUT: About = About {
              owners register again.",
     caveat: "etcd buys its silence by not keeping how much of a lease is left: after a restart or a change of leader every lease begins anew. The kernel counts whole pages, and a page that is written to many \
              times between two syncs once, so figures depend on the rate.",
+    left_out: "",
     harmless: false,
 };
 

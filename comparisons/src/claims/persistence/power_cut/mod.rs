@@ -66,6 +66,7 @@ const ABOUT: About = About {
              and repaired instead of prevented.",
     caveat: "A registry can be rebuilt from its living owners, so losing the last second is not like losing data. AOF always costs a sync for each write, as etcd does. A disk that lies about syncs is \
              not imitated, nor is the loss of the disk, which only copies on other machines survive.",
+    left_out: "",
     harmless: false,
 };
 

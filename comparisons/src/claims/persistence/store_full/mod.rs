@@ -56,6 +56,7 @@ const ABOUT: About = About {
              clear error. It warns of an evicting policy.",
     caveat: "A full etcd refuses every registration, and puts of any kind, until an operator has compacted, defragmented and disarmed the alarm; a full Redis until there is memory. While time stands still nobody dead \
              goes either.",
+    left_out: "",
     harmless: false,
 };
 

@@ -61,6 +61,7 @@ static ABOUT: About = About {
              What else is in the database does not matter.",
     caveat: "Redis's documentation says that events of expiry come late. A registry that reads the key instead of waiting for an event sees at once \
              that it has expired, and a database of its own for the registry, or a higher hz, makes it less.",
+    left_out: "",
     harmless: false,
 };
 

@@ -56,6 +56,7 @@ static ABOUT: About = About {
              goes on in the log where it was. Ends are entries like any other, so a key that moves ends nothing.",
     caveat: "PUBLISH goes to all nodes of a cluster, so it does not matter where the slot is; a fail-over by force can lose what was acknowledged last, which is claim 4; here it counts only if nobody is told. \
              Moving a leader is not moving data: etcd has no counterpart to a slot that moves.",
+    left_out: "",
     harmless: false,
 };
 

@@ -61,6 +61,7 @@ static ABOUT: About = About {
              reach back so far, tells a Reset with all instances.",
     caveat: "Nobody can keep everything for a reader that does not read. What counts is whether it is told. Loading the hash again after each subscription \
              is enough for that, and costs one line.",
+    left_out: "",
     harmless: false,
 };
 
