@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::environment::rows;
+use crate::claims::experiments;
+use crate::environment::{Environment, rows};
 use crate::report::{self, Report};
 use crate::results::Results;
 
@@ -22,7 +23,22 @@ pub struct Document {
 }
 
 fn report_of(results: &Results) -> Report {
-    Report::new(results.records.clone(), rows(&results.environments))
+    let mut report = Report::new(results.records.clone(), rows(&results.environments));
+    report.rules = results.rules();
+    report
+}
+
+/// Whether a file is a picture of an experiment: `3a-1.svg`. Others that lie there are not ours to remove.
+fn is_ours(name: &str) -> bool {
+    let Some((id, number)) = name.strip_suffix(".svg").and_then(|name| name.split_once('-')) else {
+        return false;
+    };
+    let mut letters = id.chars();
+    letters.next().is_some_and(|letter| letter.is_ascii_digit())
+        && letters.next().is_some_and(|letter| letter.is_ascii_lowercase())
+        && letters.next().is_none()
+        && !number.is_empty()
+        && number.chars().all(|digit| digit.is_ascii_digit())
 }
 
 /// Writes the report and the pictures of `results` to `folder`, in the place of those that are there.
@@ -31,40 +47,65 @@ fn report_of(results: &Results) -> Report {
 /// If the system does not take them.
 pub fn write_report(results: &Results, folder: &Path) -> Result<(), Failure> {
     let report = report_of(results);
-    fs::create_dir_all(folder)?;
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "svg") {
-            fs::remove_file(path)?;
+    let write = || {
+        fs::create_dir_all(folder)?;
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if is_ours(&entry.file_name().to_string_lossy()) {
+                fs::remove_file(entry.path())?;
+            }
         }
-    }
-    fs::write(folder.join("report.html"), report::html(&report))?;
-    for (name, svg) in report::pictures(&report) {
-        fs::write(folder.join(name), svg)?;
-    }
-    Ok(())
+        fs::write(folder.join("report.html"), report::html(&report))?;
+        report::pictures(&report).into_iter().try_for_each(|(name, svg)| fs::write(folder.join(name), svg))
+    };
+    write().map_err(|error: std::io::Error| {
+        format!("writing the report to {}: {error}", folder.display()).into()
+    })
 }
 
 /// Makes the records in `file`, or those that are recorded already, the ones of the repository.
 ///
 /// # Errors
-/// If they cannot be read, or a document has no place for them.
+/// If they cannot be read, are not fit to be cited, or a document has no place for them.
 pub fn publish(file: Option<&Path>) -> Result<(), Failure> {
     let recorded = recorded();
-    if let Some(file) = file {
-        let results = Results::read(file)?;
-        if results.done.is_empty() {
-            return Err(format!("{} holds no finished step", file.display()).into());
-        }
-        fs::create_dir_all(&recorded)?;
-        results.write(&recorded.join("results.jsonl"))?;
+    let from = file.map_or_else(|| recorded.join("results.jsonl"), Path::to_owned);
+    let results = Results::read(&from)?;
+    let ids = experiments();
+    if let Some(why) = unfit(&results, ids.iter().map(|experiment| experiment.about().id)) {
+        return Err(format!("{} is not to be published: {why}", from.display()).into());
     }
-    let results = Results::read(&recorded.join("results.jsonl"))?;
+    fs::create_dir_all(&recorded)?;
+    results.write(&recorded.join("results.jsonl"))?;
     write_report(&results, &recorded)?;
     for document in documents(&results)? {
-        fs::write(&document.path, document.text)?;
+        fs::write(&document.path, document.text)
+            .map_err(|error| format!("{}: {error}", document.path.display()))?;
     }
     Ok(())
+}
+
+/// Why a run is not fit to be cited; none if it is a full one, of all experiments, of an optimized build of a commit, and nothing broke in it.
+#[must_use]
+pub fn unfit<'a>(results: &Results, mut experiments: impl Iterator<Item = &'a str>) -> Option<String> {
+    let missing = experiments.find(|id| !results.done.iter().any(|done| done.experiment == *id));
+    if let Some(missing) = missing {
+        return Some(format!("{missing} is missing"));
+    }
+    let of = |what: fn(&Environment) -> bool| results.environments.iter().any(what);
+    if results.environments.is_empty() {
+        return Some("it does not say on what it was made".to_owned());
+    } else if of(|environment| environment.scale != "full") {
+        return Some("it is a quick one".to_owned());
+    } else if of(|environment| environment.theirs.is_some()) {
+        return Some("it was made on servers that nobody else has".to_owned());
+    } else if of(|environment| environment.build != "optimized") {
+        return Some("the build was not optimized (use --release)".to_owned());
+    } else if of(|environment| environment.commit.ends_with('+') || environment.commit == "unknown") {
+        return Some("it was made by a program that is in no commit".to_owned());
+    }
+    let broken = results.records.iter().find(|record| record.is_broken_off());
+    broken.map(|record| format!("{} {} broke off or was not run", record.experiment, record.step))
 }
 
 /// Where the recorded run lies.
@@ -91,4 +132,48 @@ pub fn documents(results: &Results) -> Result<Vec<Document>, Failure> {
         Ok(Document { path, text })
     };
     sections.into_iter().map(document).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_ours, unfit};
+    use crate::environment::Environment;
+    use crate::record::{Outcome, Record};
+    use crate::results::{Done, Results};
+
+    #[test]
+    fn only_pictures_of_experiments_are_removed() {
+        assert!(is_ours("3a-1.svg") && is_ours("5d-12.svg"));
+        for name in ["logo.svg", "3a.svg", "3a-.svg", "3a-1.png", "3ab-1.svg", "a-1.svg", "3a-x.svg"] {
+            assert!(!is_ours(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_a_full_run_of_all_by_an_optimized_build_of_a_commit_is_published() {
+        let text = |text: &str| text.to_owned();
+        let environment = Environment {
+            scale: text("full"),
+            build: text("optimized"),
+            commit: text("abc"),
+            ..Environment::default()
+        };
+        let done =
+            Done { experiment: text("1a"), step: text("a"), seconds: 1.0, complete: true, rule: text("") };
+        let fit = Results { environments: vec![environment.clone()], records: Vec::new(), done: vec![done] };
+        let unfit = |results: &Results| unfit(results, ["1a"].into_iter());
+        assert_eq!(unfit(&fit), None);
+        assert!(unfit(&Results::default()).is_some());
+        let with = |change: fn(&mut Environment)| {
+            let mut other = fit.clone();
+            other.environments.iter_mut().for_each(change);
+            other
+        };
+        assert!(unfit(&with(|one| one.scale = "quick".to_owned())).is_some());
+        assert!(unfit(&with(|one| one.build = "not optimized".to_owned())).is_some());
+        assert!(unfit(&with(|one| one.commit = "abc+".to_owned())).is_some());
+        assert!(unfit(&with(|one| one.theirs = Some("etcd://a".to_owned()))).is_some());
+        let broken = Record { outcome: Outcome::NotRun { why: text("no root") }, ..Record::new("a", 0) };
+        assert!(unfit(&Results { records: vec![broken], ..fit.clone() }).is_some());
+    }
 }

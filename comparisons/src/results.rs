@@ -1,5 +1,6 @@
 //! The file of records: `results.jsonl`, one JSON object a line, to which each finished step is added as a whole.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -34,6 +35,9 @@ pub struct Done {
     /// Whether nothing of it broke off or could not be run, so that it need not be done again.
     #[serde(default = "yes")]
     pub complete: bool,
+    /// The rule that decides, as it was worded then.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rule: String,
 }
 
 fn yes() -> bool {
@@ -137,6 +141,13 @@ impl Results {
         self.records.iter().filter(|record| record.experiment == experiment).cloned().collect()
     }
 
+    /// The rules of the experiments as they were worded when they were run.
+    #[must_use]
+    pub fn rules(&self) -> BTreeMap<String, String> {
+        let rules = self.done.iter().filter(|done| !done.rule.is_empty());
+        rules.map(|done| (done.experiment.clone(), done.rule.clone())).collect()
+    }
+
     /// Whether a step is done, all of it.
     #[must_use]
     pub fn has(&self, experiment: &str, step: &str) -> bool {
@@ -206,7 +217,13 @@ mod tests {
     }
 
     fn step(step: &str) -> Line {
-        Line::Step(Done { experiment: "1a".to_owned(), step: step.to_owned(), seconds: 1.0, complete: true })
+        Line::Step(Done {
+            experiment: "1a".to_owned(),
+            step: step.to_owned(),
+            seconds: 1.0,
+            complete: true,
+            rule: String::new(),
+        })
     }
 
     #[test]
@@ -231,6 +248,7 @@ mod tests {
             step: "a".to_owned(),
             seconds: 1.0,
             complete: false,
+            rule: String::new(),
         });
         let lines = [Line::Record(broken), first, Line::Record(record("b", 0)), step("b")];
         let folder = tempfile::tempdir().unwrap();

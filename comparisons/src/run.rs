@@ -106,7 +106,13 @@ async fn take_steps(
         let records = records(about.id, lab, &step, outcome);
         tell_trouble(progress, &records);
         let complete = !records.iter().any(|record| record.is_broken_off());
-        let done = Done { experiment: about.id.to_owned(), step: step.name.clone(), seconds: took, complete };
+        let done = Done {
+            experiment: about.id.to_owned(),
+            step: step.name.clone(),
+            seconds: took,
+            complete,
+            rule: about.rule.to_owned(),
+        };
         let records = records.into_iter().map(Line::Record);
         let lines: Vec<Line> =
             environment.take().into_iter().chain(records).chain([Line::Step(done)]).collect();

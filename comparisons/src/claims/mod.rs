@@ -61,12 +61,14 @@ impl Claim {
             }
             Self::PubSub => "Redis pub/sub is not fit for production: it loses messages.",
             Self::Latency => {
-                "A change takes longer to reach a watcher through Redis than through etcd's watch."
+                "Watchers learn later through Redis than through etcd's watch: of a change, of a death, after an outage."
             }
             Self::Clustering => {
                 "Redis replicates asynchronously: a fail-over loses acknowledged writes, where Raft does not."
             }
-            Self::Persistence => "Redis persistence loses what it has acknowledged, and a registry must not.",
+            Self::Persistence => {
+                "Redis persists differently: what it has acknowledged may be lost, and what it keeps is paid for with every write."
+            }
         }
     }
 

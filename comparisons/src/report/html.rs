@@ -12,7 +12,8 @@ const QUESTION: &str = "Why not use Redis as a service registry?";
 
 const INTRODUCTION: &str = "A service registry is the list of the servers that are alive: servers keep their entry by heartbeats, clients watch \
                             the list and are told of changes. It is often kept in etcd, and five reasons are given for not keeping it in \
-                            Redis. Each was tested here on real servers.";
+                            Redis. Each was tested here on real servers, with two kinds of registries on Redis: `naive` is how people \
+                            usually write one, and ours is `registry-redis`, the Redis backend of this project.";
 
 /// The page.
 #[must_use]
@@ -32,7 +33,7 @@ pub fn html(report: &Report) -> String {
                 main {
                     header {
                         h1 { (QUESTION) }
-                        p.soft { (INTRODUCTION) }
+                        p.soft { (prose(INTRODUCTION)) }
                         div.answer { @for sentence in answer(&claims) { p { (prose(&sentence)) } } }
                     }
                     (first_screen(report, &claims))
@@ -100,7 +101,7 @@ fn verdicts(claims: &[Claimed<'_>]) -> Markup {
                             a href={ "#claim-" (claim.claim.number()) } { (claim.claim.number()) ". " (claim.claim.title()) }
                             span.wording { (claim.claim.wording()) }
                         }
-                        td role="cell" { (chip(claim.verdict, claim.word())) }
+                        td role="cell" { (chip(claim.verdict, &claim.word())) }
                         td role="cell" data-label="The figure that decides" { (figures(claim)) }
                         td role="cell" data-label="What our Redis backend does about it" { (prose(claim.remedy())) }
                     }
@@ -174,7 +175,7 @@ fn section_of(claim: &Claimed<'_>) -> Markup {
     let number = claim.claim.number();
     markup! {
         section.claim aria-labelledby={ "claim-" (number) } {
-            h2 id={ "claim-" (number) } { (number) ". " (claim.claim.title()) " " (chip(claim.verdict, claim.word())) }
+            h2 id={ "claim-" (number) } { (number) ". " (claim.claim.title()) " " (chip(claim.verdict, &claim.word())) }
             p.claimed { "The claim: " (claim.claim.wording()) }
             @if claim.experiments.is_empty() { p { "Not run: there is no experiment on it." } }
             @for experiment in &claim.experiments { (article_of(experiment)) }
@@ -184,7 +185,13 @@ fn section_of(claim: &Claimed<'_>) -> Markup {
 
 fn article_of(judged: &Judged<'_>) -> Markup {
     let about = judged.about();
-    let before = [("Hypothesis", about.hypothesis), ("Set-up", about.set_up), ("What decides", about.rule)];
+    let before = [
+        ("Hypothesis", about.hypothesis),
+        ("Set-up", about.set_up),
+        ("Left out", about.left_out),
+        ("What decides", about.rule),
+        ("What decided when it was run, in other words", judged.rule_then.as_deref().unwrap_or_default()),
+    ];
     let after = [
         ("What would have shown the opposite", about.falsifier),
         ("What our Redis backend does about it", about.remedy),

@@ -13,6 +13,7 @@ mod markdown;
 mod overview;
 mod table;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::claims::experiments;
@@ -28,6 +29,8 @@ pub struct Report {
     pub records: Vec<Record>,
     /// What they were made on: names and values, in the order in which they are shown.
     pub environment: Vec<(String, String)>,
+    /// The rules of experiments as they were worded when they were run, by id.
+    pub rules: BTreeMap<String, String>,
     experiments: Vec<Box<dyn Experiment>>,
 }
 
@@ -35,7 +38,7 @@ impl Report {
     /// One on the experiments of the five claims.
     #[must_use]
     pub fn new(records: Vec<Record>, environment: Vec<(String, String)>) -> Self {
-        Self { records, environment, experiments: experiments() }
+        Self { records, environment, rules: BTreeMap::new(), experiments: experiments() }
     }
 
     /// One on other experiments.

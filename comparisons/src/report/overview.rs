@@ -18,21 +18,25 @@ pub(super) struct Judged<'a> {
     pub(super) pictures: Vec<Picture>,
     /// Why it was not run, if it was not.
     pub(super) not_run: Option<String>,
+    /// The rule as it was worded when it was run, if that was another wording.
+    pub(super) rule_then: Option<String>,
 }
 
 impl<'a> Judged<'a> {
     fn new(report: &Report, experiment: &'a dyn Experiment) -> Self {
         let records = report.records_of(experiment.about().id);
         let not_run = why_not_run(&records);
+        let rule_then = report.rules.get(experiment.about().id);
+        let rule_then = rule_then.filter(|then| *then != experiment.about().rule).cloned();
         match &not_run {
             // No rule is asked what nothing says, so that none can answer.
             Some(why) => {
                 let finding = Finding::undecided(why.clone());
-                Self { experiment, records, finding, pictures: Vec::new(), not_run }
+                Self { experiment, records, finding, pictures: Vec::new(), not_run, rule_then }
             }
             None => {
                 let (finding, pictures) = (experiment.judge(&records), experiment.pictures(&records));
-                Self { experiment, records, finding, pictures, not_run }
+                Self { experiment, records, finding, pictures, not_run, rule_then }
             }
         }
     }
@@ -100,12 +104,16 @@ impl<'a> Claimed<'a> {
         same.or(deciding.first().copied()).or(self.experiments.first())
     }
 
-    /// The word for its verdict.
-    pub(super) fn word(&self) -> &'static str {
+    /// The word for its verdict, and which of its experiments have no part in it.
+    pub(super) fn word(&self) -> String {
+        let without = self.experiments.iter().filter(|experiment| !experiment.is_decided());
+        let without: Vec<&str> = without.map(|experiment| experiment.about().id).collect();
         if self.experiments.iter().all(|experiment| experiment.not_run.is_some()) {
-            "not run"
+            "not run".to_owned()
+        } else if without.is_empty() || self.verdict == Verdict::Undecided {
+            self.verdict.word().to_owned()
         } else {
-            self.verdict.word()
+            format!("{}, without {}", self.verdict.word(), without.join(", "))
         }
     }
 
@@ -183,10 +191,10 @@ pub(super) fn against_etcd(claims: &[Claimed<'_>]) -> Vec<(&'static str, String)
     all.filter_map(|one| Some((one.about().id, one.experiment.against_etcd(&one.records)?))).collect()
 }
 
-/// What a fair-minded maintainer would add: one sentence for each claim.
+/// What a fair-minded maintainer would add: one sentence for each experiment whose figure is told first.
 pub(super) fn caveats(claims: &[Claimed<'_>]) -> Vec<(&'static str, &'static str)> {
-    let leading = claims.iter().filter_map(Claimed::leading);
-    let caveats = leading.map(|one| (one.about().id, first_sentence(one.about().caveat)));
+    let told = claims.iter().flat_map(Claimed::deciding);
+    let caveats = told.map(|one| (one.about().id, first_sentence(one.about().caveat)));
     caveats.filter(|(_, caveat)| !caveat.is_empty()).collect()
 }
 
@@ -240,6 +248,13 @@ pub(super) fn missing(report: &Report, claims: &[Claimed<'_>]) -> Vec<String> {
             "{} of {runs} runs were thrown away by the rules, and are in no figure: {why}.",
             format::count(invalid as f64)
         ));
+    }
+    let undecided = claims.iter().flat_map(|claim| &claim.experiments);
+    let undecided = undecided.filter(|one| one.not_run.is_none() && !one.is_decided());
+    let undecided: Vec<String> =
+        undecided.map(|one| format!("{} ({})", one.about().id, one.finding.figure)).collect();
+    if !undecided.is_empty() {
+        lines.push(format!("Undecided, and in no verdict: {}.", undecided.join("; ")));
     }
     let silent = claims.iter().flat_map(|claim| &claim.experiments);
     let silent: Vec<&str> =

@@ -17,7 +17,7 @@ pub(super) fn ecdf(sheet: &mut Sheet, x: &str, lines: &[Line]) -> String {
     let down = |top: i32| Axis::linear([0.0, 100.0], top + HEIGHT, top);
     let percent = lines.iter().map(|(name, points)| {
         let points: Vec<[f64; 2]> = points.iter().map(|[x, share]| [*x, share * 100.0]).collect();
-        (*name, points)
+        (*name, stepped(&points))
     });
     let percent: Vec<(&str, Vec<[f64; 2]>)> = percent.collect();
     plot(sheet, x, "% of events that took no longer", &percent, down, Signs::AtSomeHeights);
@@ -32,6 +32,16 @@ pub(super) fn ecdf(sheet: &mut Sheet, x: &str, lines: &[Line]) -> String {
         }
     });
     told.collect::<Vec<_>>().join("; ")
+}
+
+/// The share rises where an event lies, not before.
+fn stepped(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
+    let mut share = 0.0;
+    let corners = points.iter().flat_map(|[x, next]| {
+        let before = std::mem::replace(&mut share, *next);
+        [[*x, before], [*x, *next]]
+    });
+    corners.collect()
 }
 
 /// Something against a size, with zeroes at the lower end.
