@@ -11,16 +11,21 @@ use comparisons::results::Results;
 use registry_testing::servers::etcd::{Etcd, EtcdOptions};
 use registry_testing::servers::redis::{Redis, RedisOptions, Reply};
 use registry_testing::servers::until;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::json;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn claims(out: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_comparisons"));
     command.args(["claims", "--quick", "--out"]).arg(out).args(args);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     command
 }
 
@@ -70,6 +75,30 @@ async fn wrong_options_are_refused_with_what_is_right() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_used_is_told_with_its_name() {
+    let out = tempfile::tempdir().unwrap();
+    let file = out.path().join("results.jsonl");
+    fs::write(&file, "{}\n").unwrap();
+    let (code, printed) = run(claims(out.path(), &["--only", "1c"])).await;
+    assert!(code == 2 && printed.contains("results.jsonl, line 1"), "{printed}");
+    let (code, printed) = run(claims(&file, &["--only", "1c"])).await;
+    assert!(code == 2 && printed.contains("--out") && printed.contains("results.jsonl"), "{printed}");
+    let (code, printed) = run(claims(&out.path().join("new"), &["--only", "1c", "--data", "/nowhere"])).await;
+    assert!(code == 2 && printed.contains("--data /nowhere"), "{printed}");
+}
+
+/// As a terminal does: to all that it has started, too.
+fn interrupt(child: &Child) {
+    let pid = i32::try_from(child.id().unwrap()).unwrap();
+    kill_process_group(Pid::from_raw(pid).unwrap(), Signal::INT).unwrap();
+}
+
+async fn ended(child: Child) -> (Option<i32>, String) {
+    let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[tokio::test]
 async fn an_interrupted_run_leaves_no_process_behind() {
     let out = tempfile::tempdir().unwrap();
     let child = claims(out.path(), &["--only", "4a"]).spawn().unwrap();
@@ -79,14 +108,13 @@ async fn an_interrupted_run_leaves_no_process_behind() {
         (children.len() >= 3).then_some(children)
     });
     let servers = servers.await.unwrap();
-    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::INT).unwrap();
-    let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();
-    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    interrupt(&child);
+    let (code, printed) = ended(child).await;
+    assert_eq!(code, Some(130), "{printed}");
     let gone = until("they are gone", PATIENCE, || async {
         servers.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()).then_some(())
     });
     gone.await.unwrap();
-    assert!(out.path().join("results.jsonl").exists());
 }
 
 fn children_of(parent: u32) -> BTreeSet<u32> {
@@ -101,21 +129,57 @@ fn children_of(parent: u32) -> BTreeSet<u32> {
     pids.filter(is_child).collect()
 }
 
+/// An etcd and a Redis with a key each.
+struct Theirs {
+    etcd: Etcd,
+    redis: Redis,
+}
+
+impl Theirs {
+    async fn start() -> Self {
+        let (etcd, redis) = (Etcd::start(EtcdOptions::default()), Redis::start(RedisOptions::default()));
+        let (etcd, redis) = tokio::join!(etcd, redis);
+        let (etcd, redis) = (etcd.unwrap(), redis.unwrap());
+        etcd.put("theirs", "1").await.unwrap();
+        redis.command(&["SET", "theirs", "1"]).await.unwrap();
+        Self { etcd, redis }
+    }
+
+    fn claims(&self, out: &Path, only: &str) -> Command {
+        let etcd = self.etcd.endpoint().replace("http://", "etcd://");
+        claims(out, &["--only", only, "--etcd", &etcd, "--redis", &self.redis.url()])
+    }
+
+    /// How many keys there are.
+    async fn keys(&self) -> (String, Reply) {
+        let all = json!({ "key": "AA==", "range_end": "AA==", "count_only": true });
+        let etcd = self.etcd.ask("/v3/kv/range", all).await.unwrap()["count"].as_str().unwrap().to_owned();
+        (etcd, self.redis.command(&["DBSIZE"]).await.unwrap())
+    }
+}
+
 #[tokio::test]
 async fn on_servers_of_the_reader_nothing_is_left() {
     let out = tempfile::tempdir().unwrap();
-    let (etcd, redis) =
-        tokio::join!(Etcd::start(EtcdOptions::default()), Redis::start(RedisOptions::default()));
-    let (etcd, redis) = (etcd.unwrap(), redis.unwrap());
-    etcd.put("theirs", "1").await.unwrap();
-    redis.command(&["SET", "theirs", "1"]).await.unwrap();
-    let (at_etcd, at_redis) = (etcd.endpoint().replace("http://", "etcd://"), redis.url());
-    let theirs = ["--etcd", &at_etcd, "--redis", &at_redis];
-    let (code, printed) = run(claims(out.path(), &[&["--only", "1"], &theirs[..]].concat())).await;
+    let theirs = Theirs::start().await;
+    let (code, printed) = run(theirs.claims(out.path(), "1")).await;
     assert_eq!(code, 0, "{printed}");
     assert!(!Results::read(&out.path().join("results.jsonl")).unwrap().records.is_empty(), "{printed}");
+    assert_eq!(theirs.keys().await, ("1".to_owned(), Reply::Number(1)), "{printed}");
+}
 
-    let all = json!({ "key": "AA==", "range_end": "AA==", "count_only": true });
-    assert_eq!(etcd.ask("/v3/kv/range", all).await.unwrap()["count"], "1", "{printed}");
-    assert_eq!(redis.command(&["DBSIZE"]).await.unwrap(), Reply::Number(1), "{printed}");
+#[tokio::test]
+async fn on_servers_of_the_reader_nothing_is_left_after_an_interruption() {
+    let out = tempfile::tempdir().unwrap();
+    let theirs = Theirs::start().await;
+    let child = theirs.claims(out.path(), "1,3a").spawn().unwrap();
+    let begun = until("there are keys on both", PATIENCE, || async {
+        let (etcd, redis) = theirs.keys().await;
+        (etcd != "1" && redis != Reply::Number(1)).then_some(())
+    });
+    begun.await.unwrap();
+    interrupt(&child);
+    let (code, printed) = ended(child).await;
+    assert_eq!(code, Some(130), "{printed}");
+    assert_eq!(theirs.keys().await, ("1".to_owned(), Reply::Number(1)), "{printed}");
 }
