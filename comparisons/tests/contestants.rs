@@ -249,6 +249,22 @@ async fn naive_watchers_go_on_after_a_cut_and_only_a_reloading_one_says_that_it_
     assert!(gaps(&view) >= 1, "{:?}", view.told);
 }
 
+#[tokio::test]
+async fn a_naive_watcher_whose_connections_were_cut_loads_the_list_at_once() {
+    let server = Redis::start(RedisServer::default()).await.unwrap();
+    let proxy = Proxy::start(server.address()).unwrap();
+    let direct = NaiveHash::new(Place::Server(server.address()));
+    let _member = direct.register(USERS, "a", 1, LONG).await.unwrap();
+    let watcher = NaiveHash::reloading(Place::Server(proxy.address()));
+    let mut view = View::of(&watcher);
+    view.until("the first list", |listed| *listed == all(&[("a", 1)])).await;
+    proxy.cut().await;
+    let _missed = direct.register(USERS, "missed", 2, LONG).await.unwrap();
+    view.until("what it missed", |listed| listed.contains_key("missed")).await;
+    assert!(view.told.iter().any(|seen| matches!(seen, Seen::List { gap: true, .. })), "{:?}", view.told);
+    assert!(!view.told.iter().any(|seen| matches!(seen, Seen::Trouble(_))), "{:?}", view.told);
+}
+
 /// Sets values until one is acknowledged and, in the end, listed and told.
 async fn goes_on(contestant: &dyn Contestant, member: &dyn Member, view: &mut View, from: u64) {
     let deadline = Instant::now() + PATIENCE;

@@ -1,5 +1,6 @@
 //! Claim 2: Redis pub/sub is not fit for production.
 
+mod deadline;
 mod expiry;
 mod moves;
 mod stalled;

@@ -38,6 +38,14 @@ pub(super) fn any_above(records: &Records, arm: &str, figure: &str, most: f64) -
     records.max(arm, figure).map(|value| value > most)
 }
 
+/// Why nothing is decided if one of these arms broke off.
+pub(super) fn broken_off(records: &Records, arms: &[&str]) -> Option<String> {
+    let mut broken = records.all().filter(|record| record.is_broken_off());
+    let record =
+        broken.find(|record| arms.contains(&record.arm.as_str()) || arms.contains(&record.step.as_str()))?;
+    Some(format!("a run of {} broke off", record.arm))
+}
+
 /// Of several arms of one kind: shown if one shows it, not known if none does and one is not known.
 pub(super) fn either(one: Option<bool>, other: Option<bool>) -> Option<bool> {
     match (one, other) {
@@ -49,7 +57,16 @@ pub(super) fn either(one: Option<bool>, other: Option<bool>) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::either;
+    use super::{broken_off, either};
+    use crate::record::{Outcome, Record, Records};
+
+    #[test]
+    fn what_broke_off_decides_nothing_if_it_was_to_decide() {
+        let broken = Record { outcome: Outcome::Failed { why: "no port".to_owned() }, ..Record::new("a", 0) };
+        let records = Records::from_iter([Record::new("b", 0), broken]);
+        assert_eq!(broken_off(&records, &["a", "b"]).as_deref(), Some("a run of a broke off"));
+        assert_eq!(broken_off(&records, &["b"]), None);
+    }
 
     #[test]
     fn one_of_two_ways_is_enough_to_show_it_and_both_are_needed_to_show_that_it_is_not_there() {

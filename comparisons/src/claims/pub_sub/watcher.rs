@@ -1,6 +1,6 @@
 //! A watcher that notes what it is told and when, and that can stop reading.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,17 +20,35 @@ pub(super) struct Watcher {
     task: JoinHandle<()>,
 }
 
+/// A change that was acknowledged to who made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Acknowledged {
+    /// No other change has it.
+    pub(super) value: u64,
+    /// When it was acknowledged.
+    pub(super) at: Instant,
+}
+
+impl Acknowledged {
+    /// One that was acknowledged just now.
+    pub(super) fn now(value: u64) -> Self {
+        Self { value, at: Instant::now() }
+    }
+}
+
 /// What a watcher was told so far.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     /// What it takes for the truth; none before the first list.
     pub(super) view: Option<Listed>,
-    /// How many changes to a value were told one by one, of each instance.
-    pub(super) changes: BTreeMap<String, u64>,
+    /// The values that were told one by one, each once however often it was told.
+    pub(super) one_by_one: BTreeSet<u64>,
     /// The values that were ever told, in changes and in lists.
     pub(super) values: BTreeSet<u64>,
     /// How often it was said that something may be missing.
     pub(super) gaps: u64,
+    /// When that was said last.
+    last_gap: Option<Instant>,
     /// How often trouble was told.
     pub(super) troubles: u64,
     /// Which instances left the view, and when.
@@ -42,7 +60,10 @@ impl Told {
         match seen {
             Seen::List { listed, gap } => {
                 self.values.extend(listed.values());
-                self.gaps += u64::from(*gap);
+                if *gap {
+                    self.gaps += 1;
+                    self.last_gap = Some(at);
+                }
                 let before = self.view.iter().flat_map(Listed::keys);
                 let left = before.filter(|id| !listed.contains_key(*id));
                 self.gone.extend(left.map(|id| (id.clone(), at)));
@@ -52,9 +73,9 @@ impl Told {
                     self.gone.push((id.clone(), at));
                 }
             }
-            Seen::Change { id, value: Some(value) } => {
+            Seen::Change { value: Some(value), .. } => {
                 self.values.insert(*value);
-                *self.changes.entry(id.clone()).or_default() += 1;
+                self.one_by_one.insert(*value);
             }
             Seen::Trouble(_) => self.troubles += 1,
             Seen::Recovered => {}
@@ -69,6 +90,13 @@ impl Told {
     /// The value that it takes an instance to have.
     pub(super) fn value(&self, id: &str) -> Option<u64> {
         self.view.as_ref()?.get(id).copied()
+    }
+
+    /// How many of these changes were made after the last gap that was told, or at all if none was: a gap covers what was acknowledged before its list was
+    /// told, and nothing later.
+    pub(super) fn not_covered<'a>(&self, changes: impl IntoIterator<Item = &'a Acknowledged>) -> usize {
+        let is_covered = |change: &Acknowledged| self.last_gap.is_some_and(|told| change.at <= told);
+        changes.into_iter().filter(|change| !is_covered(change)).count()
     }
 
     /// How many instances it takes for something that they are not, or does not know, or knows and should not.
@@ -137,7 +165,9 @@ async fn read(mut watching: Watching, told: Arc<Mutex<Told>>, mut reading: watch
 
 #[cfg(test)]
 mod tests {
-    use super::{Listed, Seen, Told, wrong};
+    use std::time::Duration;
+
+    use super::{Acknowledged, Listed, Seen, Told, wrong};
     use tokio::time::Instant;
 
     fn listed(entries: &[(&str, u64)]) -> Listed {
@@ -155,6 +185,27 @@ mod tests {
         let ids: Vec<_> = told.gone.iter().map(|(id, _)| id.as_str()).collect();
         assert_eq!((ids, told.gaps), (vec!["a", "b"], 2));
         assert_eq!(told.view, Some(listed(&[("c", 3)])));
+    }
+
+    #[test]
+    fn a_value_that_is_told_twice_counts_once() {
+        let mut told = Told::default();
+        let change = |value| Seen::Change { id: "a".to_owned(), value: Some(value) };
+        for value in [2, 2, 3] {
+            told.note(&change(value), Instant::now());
+        }
+        assert_eq!(told.one_by_one.into_iter().collect::<Vec<_>>(), [2, 3]);
+    }
+
+    #[test]
+    fn a_gap_covers_what_was_made_before_it_was_told_and_nothing_later() {
+        let (mut told, begun) = (Told::default(), Instant::now());
+        let changes = [1, 2, 3].map(|value| Acknowledged { value, at: begun + Duration::from_secs(value) });
+        let list = |gap| Seen::List { listed: Listed::new(), gap };
+        told.note(&list(false), begun + Duration::from_secs(9));
+        assert_eq!(told.not_covered(&changes), 3, "a list that says nothing covers nothing");
+        told.note(&list(true), begun + Duration::from_secs(2));
+        assert_eq!((told.not_covered(&changes), told.not_covered(&changes[..2])), (1, 0));
     }
 
     #[test]

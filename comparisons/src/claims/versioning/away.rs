@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use registry_testing::servers::until;
+use tokio::time::{Instant, sleep_until};
 
 use super::changes::{Change, Writer, beginning, plan, until_sees};
 use super::stage::{Carried, Link, Stage};
@@ -15,6 +16,9 @@ use crate::record::Record;
 /// How long the reference in memory may take to tell a watcher that it is cut off.
 const NOTICED: Duration = Duration::from_secs(10);
 
+/// How long it is cut off at least: long enough that a client tries to connect again, and can tell of the error.
+const OUTAGE: Duration = Duration::from_millis(300);
+
 /// A watcher that is cut off, and what is changed meanwhile.
 pub(super) struct Away<'a> {
     link: &'a Link,
@@ -24,6 +28,8 @@ pub(super) struct Away<'a> {
     changes: Vec<Change>,
     /// How much the watcher had been told when it was cut off.
     told: usize,
+    /// When it was cut off.
+    since: Instant,
     carried: Option<Carried>,
 }
 
@@ -52,8 +58,8 @@ impl<'a> Away<'a> {
         let changes = plan(random, &before, changes);
         let told = watcher.count();
         stage.link.cut().await;
-        let carried = stage.link.carried();
-        Ok(Self { link: &stage.link, writer, watcher, before, changes, told, carried })
+        let (since, carried) = (Instant::now(), stage.link.carried());
+        Ok(Self { link: &stage.link, writer, watcher, before, changes, told, since, carried })
     }
 
     /// Makes the changes, past the link that is cut.
@@ -63,6 +69,7 @@ impl<'a> Away<'a> {
 
     /// Lets the watcher come back, and waits until it is told of what is changed after that.
     pub(super) async fn come_back(mut self) -> Result<Back, Trouble> {
+        sleep_until(self.since + OUTAGE).await;
         let away = self.was_away().await?;
         self.link.heal().await;
         let told = self.writer.until_told(&self.watcher).await?;
@@ -105,9 +112,35 @@ impl Back {
             proof = format!("{proof}; {by}");
         }
         let record = self.tally.kept_in(Record::new(arm, run)).if_bitten(bitten, proof);
-        record.with(DEAF, if self.told { 0.0 } else { 1.0 })
+        if bitten && !self.told { record.invalid(LATE) } else { record }
     }
 }
 
-/// Whether it was told nothing any more after it was let back.
-pub(super) const DEAF: &str = "deaf_afterwards";
+/// Why a run does not count whose watcher never came back: what is late cannot be told from what is lost.
+const LATE: &str =
+    "late: after it was let back the watcher was not told in time of a change that was made then";
+
+#[cfg(test)]
+mod tests {
+    use super::{Back, LATE};
+    use crate::claims::versioning::tally::Tally;
+    use crate::record::Outcome;
+
+    fn outcome(told: bool, away: bool, also: bool) -> Outcome {
+        let back = Back { tally: Tally::default(), told, away: (away, "cut".to_owned()) };
+        back.record("a", 0, Some((also, "gone".to_owned()))).outcome
+    }
+
+    #[test]
+    fn a_run_counts_if_the_watcher_was_away_and_came_back() {
+        assert_eq!(outcome(true, true, true), Outcome::Valid { proof: Some("cut; gone".to_owned()) });
+        assert_eq!(outcome(false, true, true), Outcome::Invalid { why: LATE.to_owned() });
+        let not_bitten = Outcome::Invalid { why: "the fault did not bite: cut; gone".to_owned() };
+        for (away, also) in [(false, true), (true, false)] {
+            assert_eq!(
+                [outcome(true, away, also), outcome(false, away, also)],
+                [not_bitten.clone(), not_bitten.clone()]
+            );
+        }
+    }
+}

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::stage::{Arm, Servers, Stage, at_theirs};
 use super::trial::{Late, Trial, trial};
-use super::words::{bars, of, shown, sum};
+use super::words::{bars, of, shown, sum, undecided};
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::{Finding, Shown, Verdict};
 use crate::lab::Lab;
@@ -28,7 +28,6 @@ const ENOUGH: f64 = 100.0;
 /// More than is ever changed.
 const HISTORY: usize = 10_000;
 
-/// The naive hash that reloads writes like the other one. Three nodes of etcd decide about a write as one does, only slower.
 const ARMS: [Arm; 6] = [Arm::Memory, Arm::Etcd, Arm::PlainPut, Arm::Redis, Arm::NaiveHash, Arm::NaiveKey];
 /// Without the naive key: it lists by going through all keys of the server, which is no light load on one that others use.
 const AT_THEIRS: [Arm; 4] = [Arm::Etcd, Arm::PlainPut, Arm::Redis, Arm::NaiveHash];
@@ -51,7 +50,8 @@ static ABOUT: About = About {
     set_up: "An instance is registered by a client behind a proxy. The proxy then holds back all bytes, and the client sends a heartbeat, a new \
              value, or that it leaves, in turn. A second client registers the same name with another value, past the proxy. Only when that is \
              acknowledged does the proxy pass on what it held, and when the old client has its answer, the list is read. In memory, and on \
-             servers of the reader, the old client simply writes after the new one has registered.",
+             servers of the reader, the old client simply writes after the new one has registered; what is called etcd 1 node then stands for whatever \
+             etcd the reader has, of one node or of several.",
     rule: "A newer instance whose value is not in the list at the end was overwritten. A contestant to which that happens once shows the \
            drawback; one to which it does not in at least 100 trials does not. Only trials in which nothing passed the proxy to the server before the newer \
            registration was acknowledged, and the old write was answered after it, count.",
@@ -59,8 +59,11 @@ static ABOUT: About = About {
     remedy: "registry-redis writes through a script that runs in one piece in Redis and compares the owner and the incarnation that stand there: \
              what is old is refused, and its sender is told that its lease is lost.",
     caveat: "etcd does not protect who does not ask: a plain put, without a transaction that compares, overwrites there as well. It is shown \
-             beside the others and decides nothing. The naive key could be written with a script, too; then it is no longer naive.",
-    left_out: "",
+             beside the others and decides nothing. The naive key could be written with a script, too; then it is no longer naive. A heartbeat \
+             of the naive ways writes the value again, which is what overwrites; one that is a bare EXPIRE overwrites nothing, as in a hash whose heartbeat only \
+             extends its time to live. A late new value, and a late leaving, overwrite all the same.",
+    left_out: "etcd with three nodes is left out, since it decides about a write as one node does, only slower; and the naive hash that is loaded again, since it \
+               writes like the other one. On servers of the reader the naive key is left out as well: to list, it goes through all keys of the server.",
     harmless: true,
 };
 
@@ -91,12 +94,11 @@ impl Experiment for LateWrite {
     }
 
     fn judge(&self, records: &Records) -> Finding {
-        let shown = |arms: &[&str]| shown(records, arms, OVERWRITTEN, TRIALS, ENOUGH);
+        let shown = |arms: &[&str]| shown(records, arms, &[OVERWRITTEN], TRIALS, ENOUGH);
         let verdict = Shown { naive: shown(&NAIVE), ours: shown(&OURS), etcd: shown(&ETCD) }.verdict();
         if verdict == Verdict::Undecided {
-            return Finding::undecided(
-                "too few trials of the naive registries, of registry-redis or of etcd count",
-            );
+            let too_few = "too few trials of the naive registries, of registry-redis or of etcd count";
+            return undecided(records, &[&NAIVE, &OURS, &ETCD], too_few);
         }
         let per_1000 = |arms: &[&str]| {
             let trials = sum(records, arms, TRIALS);
@@ -115,9 +117,12 @@ impl Experiment for LateWrite {
         let part = |arms: &[&str]| of(sum(records, arms, OVERWRITTEN), sum(records, arms, TRIALS));
         let told = |arms: &[&str]| of(sum(records, arms, TOLD), sum(records, arms, COULD_BE_TOLD));
         let first = format!(
-            "In the naive registries on Redis a late write of an old process undid the registration of the newer one in {} trials, and {} old \
-             processes that went on were told.",
+            "In the naive registries on Redis a late write of an old process undid the registration of the newer one in {} trials ({} by a heartbeat that \
+             writes the value again, {} by a new value, {} by leaving), and {} old processes that went on were told.",
             part(&NAIVE),
+            count(sum(records, &NAIVE, BY_HEARTBEAT)),
+            count(sum(records, &NAIVE, BY_UPDATE)),
+            count(sum(records, &NAIVE, BY_LEAVING)),
             told(&NAIVE)
         );
         let second = format!(
@@ -156,10 +161,14 @@ impl Experiment for LateWrite {
 
     fn against_etcd(&self, records: &Records) -> Option<String> {
         let (overwritten, puts) = (records.sum(PLAIN_PUT, BY_UPDATE)?, records.sum(PLAIN_PUT, UPDATES)?);
+        let of_updates = |arms: &[&str]| of(sum(records, arms, BY_UPDATE), sum(records, arms, UPDATES));
         (overwritten > 0.0).then(|| {
             format!(
-                "etcd does not protect who does not ask: {} late puts without a transaction overwrote the newer instance.",
-                of(overwritten, puts)
+                "etcd does not protect who does not ask: {} late puts without a transaction overwrote the newer instance, as did {} late new values in the \
+                 naive registries on Redis and {} in registry-redis.",
+                of(overwritten, puts),
+                of_updates(&NAIVE),
+                of_updates(&OURS)
             )
         })
     }
@@ -246,6 +255,13 @@ mod tests {
         assert_eq!(verdict(0.0, 0.0, 0.0), Verdict::Refuted);
         let against = LateWrite.against_etcd(&records(100.0, 1.0, 0.0, 0.0)).unwrap();
         assert!(against.contains("50 of 50 late puts"), "{against}");
+        assert!(against.contains("1 of 100 late new values") && against.contains("0 of 50 in"), "{against}");
+        let records_of = |puts: f64| {
+            let put = Record::new(PLAIN_PUT, 0).with(UPDATES, 50.0).with(BY_UPDATE, puts);
+            LateWrite.against_etcd(&Records::from_iter([put]))
+        };
+        assert!(records_of(1.0).is_some() && records_of(0.0).is_none());
+        assert_eq!(LateWrite.against_etcd(&Records::default()), None);
         let naive = LateWrite.judge(&records(200.0, 4.0, 0.0, 0.0)).figure;
         assert!(naive.contains("naive Redis 10,"), "4 of 400: {naive}");
     }

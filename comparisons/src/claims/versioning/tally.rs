@@ -11,6 +11,7 @@ pub(super) const DELIVERED: &str = "delivered";
 pub(super) const COVERED: &str = "covered";
 pub(super) const SILENT: &str = "missed_silently";
 pub(super) const GAPS: &str = "gaps_reported";
+pub(super) const TROUBLES: &str = "troubles_told";
 pub(super) const WRONG: &str = "wrong_at_end";
 
 /// How a watcher fared while it was away.
@@ -22,10 +23,12 @@ pub(super) struct Tally {
     pub(super) delivered: usize,
     /// Of the others, replaced by a list that was said to come after a gap.
     pub(super) covered: usize,
-    /// Of the others, those of which nothing was said at all.
+    /// Of the others, those that no list covers that was said to come after a gap.
     pub(super) silent: usize,
     /// How often a gap was reported.
     pub(super) gaps: usize,
+    /// How often the watcher was told that the registry is out of reach.
+    pub(super) troubles: usize,
     /// Instances that it has with another value than they have, or has and should not, or the other way round.
     pub(super) wrong: usize,
 }
@@ -43,6 +46,7 @@ pub(super) fn tally(before: &Listed, changes: &[Change], told: &[Seen]) -> Tally
     let was_told = |change: &&Change| one_by_one.contains(&(change.id.as_str(), change.value));
     let delivered = changes.iter().filter(was_told).count();
     let gaps = told.iter().filter(|seen| matches!(seen, Seen::List { gap: true, .. })).count();
+    let troubles = told.iter().filter(|seen| matches!(seen, Seen::Trouble(_))).count();
     let left = written - delivered;
     let (covered, silent) = if gaps > 0 { (left, 0) } else { (0, left) };
 
@@ -51,7 +55,7 @@ pub(super) fn tally(before: &Listed, changes: &[Change], told: &[Seen]) -> Tally
     let truth = truth(before, changes);
     let ids: BTreeSet<&String> = view.keys().chain(truth.keys()).filter(|id| *id != LAST).collect();
     let wrong = ids.into_iter().filter(|id| view.get(*id) != truth.get(*id)).count();
-    Tally { written, delivered, covered, silent, gaps, wrong }
+    Tally { written, delivered, covered, silent, gaps, troubles, wrong }
 }
 
 impl Tally {
@@ -63,6 +67,7 @@ impl Tally {
             (COVERED, self.covered),
             (SILENT, self.silent),
             (GAPS, self.gaps),
+            (TROUBLES, self.troubles),
             (WRONG, self.wrong),
         ];
         #[expect(clippy::cast_precision_loss, reason = "counts of some hundreds")]
@@ -92,7 +97,7 @@ mod tests {
         let mut told = one_by_one(&changes);
         told.insert(0, Seen::Trouble("away".to_owned()));
         told.push(Seen::Change { id: LAST.to_owned(), value: Some(1) });
-        let whole = Tally { written: 100, delivered: 100, ..Tally::default() };
+        let whole = Tally { written: 100, delivered: 100, troubles: 1, ..Tally::default() };
         assert_eq!(tally(&before, &changes, &told), whole);
     }
 

@@ -11,14 +11,14 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::place::Connection;
-use super::{AGAIN, Place};
+use super::{Pauses, Place};
 use crate::contestants::{Contestant, Listed, Member, Seen, Watching};
 use crate::experiment::Trouble;
 
 /// The hash `service` holds `id -> value`; a heartbeat is `HSET` and `EXPIRE`; a change is `HSET` and `PUBLISH service`.
 ///
 /// Redis has no time to live of a field before 7.4, so `EXPIRE` is on the hash: as long as one instance beats, all are listed.
-/// Nobody is told when it expires. A watcher whose connection ends subscribes again and says nothing, unless that fails.
+/// Nobody is told when it expires, neither whoever watches nor whoever is listed. A watcher whose connection ends subscribes again, after a pause of 50 to 100 ms, and says nothing, unless that fails.
 #[derive(Clone, Debug)]
 pub struct NaiveHash {
     connection: Arc<Connection>,
@@ -90,12 +90,14 @@ impl Contestant for NaiveHash {
 
 impl NaiveHash {
     async fn follow(&self, service: &str, told: &mpsc::UnboundedSender<Seen>) {
-        let mut loaded = false;
+        let (mut loaded, mut pauses) = (false, Pauses::of(service));
         while !told.is_closed() {
             if let Err(error) = self.subscribed(service, told, &mut loaded).await {
                 let _ = told.send(Seen::Trouble(error.to_string()));
             }
-            sleep(AGAIN).await;
+            sleep(pauses.next()).await;
+            // A server that ended the subscription has most likely ended this, too, and who connects again connects both.
+            self.connection.close().await;
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::place::{Connection, subscriber};
-use super::{AGAIN, Place};
+use super::{Pauses, Place};
 use crate::contestants::{Contestant, Listed, Member, Seen, Watching};
 use crate::experiment::Trouble;
 
@@ -40,12 +40,14 @@ impl NaiveKey {
     }
 
     async fn follow(&self, service: &str, told: &mpsc::UnboundedSender<Seen>) {
-        let mut loaded = false;
+        let (mut loaded, mut pauses) = (false, Pauses::of(service));
         while !told.is_closed() {
             if let Err(error) = self.subscribed(service, told, &mut loaded).await {
                 let _ = told.send(Seen::Trouble(error.to_string()));
             }
-            sleep(AGAIN).await;
+            sleep(pauses.next()).await;
+            // A server that ended the subscription has most likely ended this, too, and who connects again connects both.
+            self.connection.close().await;
         }
     }
 

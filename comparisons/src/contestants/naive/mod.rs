@@ -8,16 +8,33 @@ pub use hash::NaiveHash;
 pub use key::NaiveKey;
 pub use place::Place;
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use fastrand::Rng;
 use futures_util::stream;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
 use super::{Seen, Watching};
 
-/// How long a client waits before it connects again.
-const AGAIN: Duration = Duration::from_millis(100);
+/// How long a client waits before it connects again, in ms: not all of them at once.
+const AGAIN: RangeInclusive<u64> = 50..=100;
+
+/// How long a watcher of a service waits each time before it connects again. The same for the same service.
+struct Pauses(Rng);
+
+impl Pauses {
+    fn of(service: &str) -> Self {
+        let seed =
+            service.bytes().fold(0_u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
+        Self(Rng::with_seed(seed))
+    }
+
+    fn next(&mut self) -> Duration {
+        Duration::from_millis(self.0.u64(AGAIN))
+    }
+}
 
 /// What the task `follower` tells, for as long as someone listens.
 pub(super) fn watching(telling: UnboundedReceiver<Seen>, follower: JoinHandle<()>) -> Watching {
@@ -33,5 +50,23 @@ struct Follower(JoinHandle<()>);
 impl Drop for Follower {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AGAIN, Pauses};
+
+    #[test]
+    fn pauses_differ_within_their_range_and_are_the_same_for_the_same_service() {
+        let pauses = |service: &str| {
+            let mut pauses = Pauses::of(service);
+            [(); 20].map(|()| u64::try_from(pauses.next().as_millis()).unwrap())
+        };
+        let some = pauses("users");
+        assert!(some.iter().all(|millis| AGAIN.contains(millis)), "{some:?}");
+        assert!(some.iter().any(|millis| *millis != some[0]), "{some:?}");
+        assert_eq!(some, pauses("users"));
+        assert_ne!(some, pauses("orders"));
     }
 }

@@ -150,6 +150,13 @@ impl Connection {
         outcome
     }
 
+    /// Opens it anew when it is needed next. One to a cluster stays, since it replaces what broke by itself.
+    pub(super) async fn close(&self) {
+        if !matches!(&self.place, Place::Cluster(_)) {
+            self.open.lock().await.1 = None;
+        }
+    }
+
     async fn opened(&self) -> Result<(u64, Open), RedisError> {
         let mut open = self.open.lock().await;
         if open.1.is_none() {

@@ -5,7 +5,7 @@ mod run;
 
 use async_trait::async_trait;
 
-use super::support::{ETCD, KEY, MEMORY, REDIS};
+use super::support::{ETCD, KEY, MEMORY, REDIS, any_above, broken_off, either};
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::{Finding, Shown};
 use crate::lab::{Lab, Scale};
@@ -23,6 +23,8 @@ const WORST: &str = "worst_lag_s";
 const DIED: &str = "died";
 /// Of whose end the watcher was not told within the limit.
 const UNSEEN: &str = "unseen";
+/// Of whose end the watcher was told before it can have come.
+const TOO_EARLY: &str = "too_early";
 /// How long was waited at most.
 const LIMIT: &str = "limit_s";
 
@@ -36,12 +38,12 @@ const DYING: u32 = 20;
 const GROWS: f64 = 3.0;
 /// and more than so many seconds.
 const LATE: f64 = 1.0;
+/// So many ends may be told too early; one more shows the drawback as well.
+const MOST_EARLY: f64 = 0.0;
 /// How often Redis looks for what has expired in a second, by default, and at how many keys at a time.
 const LOOKS: f64 = 10.0;
 const LOOKED_AT: f64 = 20.0;
 
-/// All arms. The hash is left out, since it has no time to live of its own for an instance, so that nobody is ever told; `etcd 3 nodes`, since
-/// leases end on the leader, alone as well as among three.
 const ARMS: [&str; 4] = [MEMORY, ETCD, REDIS, KEY];
 
 static ABOUT: About = About {
@@ -53,25 +55,29 @@ static ABOUT: About = About {
                  second, so among N others that takes about N / 200 seconds.",
     set_up: "20 instances with a time to live of 2 s renew once and are never heard of again, among 0 to 100,000 (quick: 10,000) other keys that live for an hour. \
              A watcher notes when it is told of each end, counted from the last renewal and 2 s; it waits 60 s (quick: 20 s) at most, and an instance \
-             that is not seen by then counts as seen then. In etcd each of the other keys has a lease of its own, up to 10,000, above that 10 have one. \
+             that is not seen by then counts as seen then, which makes the lag a lower bound. An end that is told before the time to live has run out since the \
+             renewal was sent is too early. In etcd each of the other keys has a lease of its own, up to 10,000, above that 10 have one. \
              In memory the others are instances of another service.",
-    rule: "Shown by an arm if the median lag among the most other keys is more than 3 times the lag without any, and more than 1 s.",
+    rule: "Shown by an arm if the median lag among the most other keys is more than 3 times the lag without any, and more than 1 s, \
+           or if an end was told too early, by more than the millisecond in which servers count.",
     falsifier: "Had the lag of keyspace events been the same whatever else is in the database, the claim would be wrong here.",
     remedy: "Deadlines lie in a sorted set for each service, every script compares them with the server's clock, and a watch looks when the next is due. \
              What else is in the database does not matter.",
     caveat: "Redis's documentation says that events of expiry come late. A registry that reads the key instead of waiting for an event sees at once \
              that it has expired, and a database of its own for the registry, or a higher hz, makes it less.",
-    left_out: "",
+    left_out: "The naive hash is left out, since an instance in it has no time to live of its own, so that nobody is told when one dies; etcd with three nodes, \
+               since leases end on the leader, alone as well as among three.",
     harmless: false,
 };
 
-const COLUMNS: [Column; 6] = [
+const COLUMNS: [Column; 7] = [
     Column { title: "no other keys", figure: SIZES[0].1, of_runs: OfRuns::Median, unit: Unit::Seconds },
     Column { title: "among 1,000", figure: SIZES[1].1, of_runs: OfRuns::Median, unit: Unit::Seconds },
     Column { title: "among 10,000", figure: SIZES[2].1, of_runs: OfRuns::Median, unit: Unit::Seconds },
     Column { title: "among 100,000", figure: SIZES[3].1, of_runs: OfRuns::Median, unit: Unit::Seconds },
     Column { title: "died", figure: DIED, of_runs: OfRuns::Sum, unit: Unit::Count },
     Column { title: "not seen in time", figure: UNSEEN, of_runs: OfRuns::Sum, unit: Unit::Count },
+    Column { title: "told too early", figure: TOO_EARLY, of_runs: OfRuns::Sum, unit: Unit::Count },
 ];
 
 /// Instances that die among many keys.
@@ -101,29 +107,45 @@ impl Experiment for Expiry {
     }
 
     fn judge(&self, records: &Records) -> Finding {
-        let shown = |arm| grows(records, arm);
+        if let Some(why) = broken_off(records, &[ETCD, REDIS, KEY]) {
+            return Finding::undecided(why);
+        }
+        let shown = |arm| either(grows(records, arm), any_above(records, arm, TOO_EARLY, MOST_EARLY));
         let verdict = Shown { naive: shown(KEY), ours: shown(REDIS), etcd: shown(ETCD) }.verdict();
         let Some((most, lag, unseen)) = among_most(records, KEY) else {
             return Finding::undecided("no run of a naive registry among other keys counts");
         };
-        let at_least = if unseen > 0.0 { "at least " } else { "" };
-        let figure = format!("{at_least}{} late among {} other keys", seconds(lag), count(most));
+        let figure = format!("{}{} late among {} other keys", at_least(unseen), seconds(lag), count(most));
         let alone = records.median(KEY, SIZES[0].1).map_or("an unknown time".to_owned(), seconds);
         let naive = format!(
-            "Among {} other keys, Redis's own event of an instance's expiry came {at_least}{} after it was due (middle of {} instances, {} of them not seen at \
+            "Among {} other keys, Redis's own event of an instance's expiry came {}{} after it was due (middle of {} instances, {} of them not seen at \
              all in time), against {alone} with no other keys; by the rate at which Redis looks for what has expired, it takes {} until it has looked at every key once.",
             count(most),
+            at_least(unseen),
             seconds(lag),
             DYING,
             count(unseen),
             seconds(expected(most)),
         );
         let of = |arm| {
-            among_most(records, arm).map_or("was not measured".to_owned(), |(most, lag, _)| {
-                format!("told it {} after it was due among {} others", seconds(lag), count(most))
+            among_most(records, arm).map_or("was not measured".to_owned(), |(most, lag, unseen)| {
+                format!(
+                    "told it {}{} after it was due among {} others",
+                    at_least(unseen),
+                    seconds(lag),
+                    count(most)
+                )
             })
         };
-        let ours = format!("Our registry on Redis {}, and etcd {}.", of(REDIS), of(ETCD));
+        let early = |arm| records.sum(arm, TOO_EARLY).map_or("an unknown number".to_owned(), count);
+        let ours = format!(
+            "Our registry on Redis {}, and etcd {}; told too early were {} ends by events, {} by our registry on Redis and {} by etcd.",
+            of(REDIS),
+            of(ETCD),
+            early(KEY),
+            early(REDIS),
+            early(ETCD)
+        );
         Finding { verdict, figure, sentences: [naive, ours] }
     }
 
@@ -181,6 +203,11 @@ fn among_most(records: &Records, arm: &str) -> Option<(f64, f64, f64)> {
     Some((f64::from(*others), records.median(arm, figure)?, unseen)).filter(|(others, ..)| *others > 0.0)
 }
 
+/// What is written before a lag for which those that were not seen count as seen at the limit.
+fn at_least(unseen: f64) -> &'static str {
+    if unseen > 0.0 { "at least " } else { "" }
+}
+
 fn grows(records: &Records, arm: &str) -> Option<bool> {
     let alone = records.median(arm, SIZES[0].1)?;
     let (_, lag, _) = among_most(records, arm)?;
@@ -196,7 +223,7 @@ mod tests {
     fn record(arm: &str, size: usize, lag: f64) -> Record {
         let (others, figure) = SIZES[size];
         let record = Record::new(arm, 0).with(OTHERS, f64::from(others)).with(figure, lag).with(LAG, lag);
-        record.with(DIED, 20.0).with(UNSEEN, 0.0).if_bitten(true, "20 died")
+        record.with(DIED, 20.0).with(UNSEEN, 0.0).with(TOO_EARLY, 0.0).if_bitten(true, "20 died")
     }
 
     fn judged(lags: &[(&str, f64, f64)]) -> Finding {
@@ -212,6 +239,19 @@ mod tests {
         assert_eq!(naive(0.4, 1.21), Verdict::Depends);
         assert_eq!(naive(0.1, 1.0), Verdict::Refuted, "not late");
         assert_eq!(naive(0.5, 1.5), Verdict::Refuted, "not many times as late");
+    }
+
+    #[test]
+    fn an_end_that_is_told_too_early_decides_as_well() {
+        let judged = |early: f64| {
+            let all =
+                [KEY, REDIS, ETCD].into_iter().flat_map(|arm| [record(arm, 0, 0.1), record(arm, 2, 0.1)]);
+            let all =
+                all.map(|record| if record.arm == KEY { record.with(TOO_EARLY, early) } else { record });
+            Expiry.judge(&all.collect())
+        };
+        assert_eq!((judged(0.0).verdict, judged(1.0).verdict), (Verdict::Refuted, Verdict::Depends));
+        assert!(judged(1.0).sentences[1].contains("2 ends by events"), "{:?}", judged(1.0));
     }
 
     #[test]

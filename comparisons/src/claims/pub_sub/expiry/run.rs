@@ -7,7 +7,8 @@ use registry_testing::servers::etcd::Etcd;
 use registry_testing::servers::redis::Redis;
 use tokio::time::Instant;
 
-use super::{DIED, DYING, LAG, LIMIT, OTHERS, UNSEEN, WORST, others};
+use super::{DIED, DYING, LAG, LIMIT, OTHERS, TOO_EARLY, UNSEEN, WORST, others};
+use crate::claims::pub_sub::deadline::Renewal;
 use crate::claims::pub_sub::support::{ETCD, KEY, MEMORY, REDIS, etcd, memory, redis};
 use crate::claims::pub_sub::watcher::Watcher;
 use crate::contestants::{Contestant, NaiveKey, Place};
@@ -59,24 +60,31 @@ async fn die(
     let register = ids.iter().map(|id| contestant.register(SERVICE, id, 1, TTL));
     let members = try_join_all(register).await?;
     let watcher = Watcher::start(contestant, SERVICE).await?;
-    let renewed =
-        join_all(members.iter().map(async |member| member.renew().await.map(|()| Instant::now()))).await;
-    let renewed = renewed.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let renew = members.iter().map(async |member| {
+        let sent = Instant::now();
+        member.renew().await.map(|()| Renewal::acknowledged(sent))
+    });
+    let renewed = join_all(renew).await.into_iter().collect::<Result<Vec<_>, _>>()?;
     let listed = watcher.told().view.as_ref().map_or(0, |view| view.len());
-    let last = renewed.iter().max().copied().unwrap_or_else(Instant::now) + TTL + limit;
-    let within = last.saturating_duration_since(Instant::now());
+    let last = renewed.iter().map(|renewal| renewal.deadline(TTL)).max().unwrap_or_else(Instant::now);
+    let within = (last + limit).saturating_duration_since(Instant::now());
     // Those of whom it is not told by then are counted.
     let _ = watcher.until("all have ended", within, |told| told.gone.len() >= ids.len()).await;
     let gone = watcher.told().gone.clone();
-    let lag = |(id, renewed): (&String, &Instant)| {
-        let told = gone.iter().find(|(other, _)| other == id)?.1;
-        Some(told.saturating_duration_since(*renewed + TTL).min(limit))
+    let told = |id: &String| gone.iter().find(|(other, _)| other == id).map(|(_, told)| *told);
+    let ends: Vec<_> = renewed.iter().zip(ids.iter().map(told)).collect();
+    let unseen = ends.iter().filter(|(_, told)| told.is_none()).count();
+    let early = ends
+        .iter()
+        .filter(|(renewal, told)| told.is_some_and(|told| renewal.is_too_early(TTL, told)))
+        .count();
+    let limit = limit.as_secs_f64();
+    let lag = |(renewal, told): &(&Renewal, Option<Instant>)| {
+        told.map_or(limit, |told| renewal.lag(TTL, told).min(limit))
     };
-    let lags: Vec<_> = ids.iter().zip(&renewed).map(lag).collect();
-    let unseen = lags.iter().filter(|lag| lag.is_none()).count();
-    let lags: Vec<_> = lags.into_iter().map(|lag| lag.unwrap_or(limit).as_secs_f64()).collect();
+    let lags: Vec<_> = ends.iter().map(lag).collect();
     let middle = median(&lags).unwrap_or(f64::NAN);
-    let worst = lags.iter().copied().fold(0.0, f64::max);
+    let worst = lags.iter().copied().reduce(f64::max).unwrap_or(f64::NAN);
     let there = record.figure(OTHERS).is_some_and(|others| keys as f64 >= others);
     let proof = format!(
         "{listed} were listed, renewed once more and were not heard of again, beside {keys} other keys"
@@ -87,5 +95,6 @@ async fn die(
         .with(WORST, worst)
         .with(DIED, f64::from(DYING))
         .with(UNSEEN, unseen as f64)
+        .with(TOO_EARLY, early as f64)
         .if_bitten(listed == ids.len() && there, proof))
 }

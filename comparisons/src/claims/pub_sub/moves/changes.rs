@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{CHANGES, ERRORS, FALSE_DELETES, GAPS, MISSED, UNTRUE, WRONG};
-use crate::claims::pub_sub::watcher::Watcher;
+use super::{CHANGES, ERRORS, FALSE_DELETES, GAPS, MISSED, TROUBLES, UNTRUE, WRONG};
+use crate::claims::pub_sub::watcher::{Acknowledged, Watcher};
 use crate::contestants::{Contestant, Member};
 use crate::experiment::Trouble;
 use crate::record::Record;
@@ -34,6 +34,8 @@ pub(super) struct Changes {
     watcher: Watcher,
     goes_on: watch::Sender<Phase>,
     writer: JoinHandle<Written>,
+    /// How often trouble was told before anything moved.
+    troubles: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +51,7 @@ enum Phase {
 #[derive(Debug, Default)]
 struct Written {
     /// Values that were acknowledged, each of its own.
-    acknowledged: Vec<u64>,
+    acknowledged: Vec<Acknowledged>,
     errors: u64,
 }
 
@@ -65,7 +67,8 @@ impl Changes {
         let watcher = Watcher::start(&*contestant, SERVICE).await?;
         let (goes_on, going) = watch::channel(Phase::Change);
         let writer = tokio::spawn(write(members, going));
-        Ok(Self { contestant, watcher, goes_on, writer })
+        let troubles = watcher.told().troubles;
+        Ok(Self { contestant, watcher, goes_on, writer, troubles })
     }
 
     /// Ends the changes, and says what the watcher was told of them, once its view is right or a while has passed.
@@ -83,8 +86,8 @@ impl Changes {
         self.goes_on.send_replace(Phase::Over);
         let written = self.writer.await.map_err(|error| Trouble::failed(error.to_string()))?;
         let told = watcher.told();
-        let never = written.acknowledged.iter().filter(|value| !told.values.contains(*value)).count();
-        let missed = if told.gaps == 0 { never } else { 0 };
+        let never = written.acknowledged.iter().filter(|change| !told.values.contains(&change.value));
+        let missed = told.not_covered(never);
         let (gone, wrong) = (told.gone.len(), told.wrong(&truth));
         Ok(record
             .with(CHANGES, written.acknowledged.len() as f64)
@@ -92,6 +95,7 @@ impl Changes {
             .with(FALSE_DELETES, gone as f64)
             .with(MISSED, missed as f64)
             .with(GAPS, told.gaps as f64)
+            .with(TROUBLES, (told.troubles - self.troubles) as f64)
             .with(WRONG, wrong as f64)
             .with(UNTRUE, (gone + missed + wrong) as f64))
     }
@@ -111,7 +115,7 @@ async fn write(members: Vec<Box<dyn Member>>, going: watch::Receiver<Phase>) -> 
         if phase == Phase::Change {
             let at = usize::try_from(value % MEMBERS).unwrap_or_default();
             match members[at].set(value).await {
-                Ok(()) => written.acknowledged.push(value),
+                Ok(()) => written.acknowledged.push(Acknowledged::now(value)),
                 Err(_) => written.errors += 1,
             }
         }

@@ -8,6 +8,7 @@ use futures_util::future::{join_all, try_join_all};
 use registry_core::{Instance, Lease, RegisterOptions, Registration, Ttl};
 use tokio::time::Instant;
 
+use crate::claims::pub_sub::watcher::Acknowledged;
 use crate::contestants::{Contestant, Member, Ours, instance};
 use crate::experiment::Trouble;
 
@@ -19,9 +20,9 @@ const MEMBERS: u64 = 16;
 const TTL: Duration = Duration::from_secs(3_600);
 
 /// Changes that were acknowledged, and changes that were refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Made {
-    pub(super) acknowledged: u64,
+    pub(super) acknowledged: Vec<Acknowledged>,
     pub(super) refused: u64,
     /// How long all of them took.
     pub(super) took: Duration,
@@ -125,11 +126,9 @@ impl Writers {
             write(&**changed, first..first + self.changes)
         });
         let made = join_all(write).await;
-        made.into_iter().fold(Made::default(), |sum, made| Made {
-            acknowledged: sum.acknowledged + made.acknowledged,
-            refused: sum.refused + made.refused,
-            took: begun.elapsed(),
-        })
+        let refused = made.iter().map(|made| made.refused).sum();
+        let acknowledged = made.into_iter().flat_map(|made| made.acknowledged).collect();
+        Made { acknowledged, refused, took: begun.elapsed() }
     }
 }
 
@@ -137,7 +136,7 @@ async fn write(changed: &dyn Changed, values: Range<u64>) -> Made {
     let mut made = Made::default();
     for value in values {
         match changed.set(value).await {
-            Ok(()) => made.acknowledged += 1,
+            Ok(()) => made.acknowledged.push(Acknowledged::now(value)),
             Err(_) => made.refused += 1,
         }
     }

@@ -75,15 +75,16 @@ async fn in_memory(record: Record) -> Result<Record, Trouble> {
     let writers = Writers::ours(&ours, SMALL).await?;
     let last = ours.register(SERVICE, LAST, 0, LAST_TTL).await?;
     let watcher = Watcher::start(&ours, SERVICE).await?;
-    let before = watcher.told().changes.len();
+    let count = || watcher.told().one_by_one.len();
+    let (before, troubles) = (count(), watcher.told().troubles);
     watcher.set_reading(false);
     let made = writers.write().await;
-    let read = watcher.told().changes.len() - before;
+    let read = count() - before;
     watcher.set_reading(true);
-    let told = read_on(&watcher, &ours, &*last, made).await?;
+    let told = read_on(&watcher, &ours, &*last, made, troubles).await?;
     Ok(told
         .fill(record)
-        .if_bitten(read == 0 && told.is_over(), format!("{read} instances were seen to change meanwhile")))
+        .if_bitten(read == 0 && told.is_over(), format!("{read} changes were told meanwhile")))
 }
 
 /// What came of holding back what was sent to a subscriber.
@@ -98,20 +99,26 @@ struct Stall {
 impl Stall {
     /// Whether the subscriber did not read what was more than a server keeps for one.
     fn held(&self) -> (bool, String) {
-        let proof = format!(
-            "of some {} MB of changes {} kB reached the subscriber meanwhile",
-            self.sent / 1_000_000,
-            self.passed / 1_000
-        );
-        (self.sent > LIMIT && self.passed < self.sent / 100, proof)
+        held(self.sent, self.passed)
     }
+}
+
+/// Whether of `sent` bytes, more than a server keeps for one, next to nothing `passed`, and by what that is known.
+fn held(sent: u64, passed: u64) -> (bool, String) {
+    let (megabytes, kilobytes) = (sent / 1_000_000, passed / 1_000);
+    let proof = format!("of some {megabytes} MB of changes {kilobytes} kB reached the subscriber meanwhile");
+    (sent > LIMIT && passed < sent / 100, proof)
 }
 
 /// What the subscriber was told, in the end.
 struct Outcome {
     made: Made,
-    received: u64,
+    /// Of the changes that were acknowledged, those that were not told one by one.
+    lost: usize,
+    /// Of these, those that were made after the last gap that was told.
+    silent: usize,
     gaps: u64,
+    /// Since it stopped to read.
     troubles: u64,
     wrong: usize,
     /// How long it took, from reading on, until it was told of a change that was made then; none if it never was.
@@ -125,14 +132,12 @@ impl Outcome {
     }
 
     fn fill(&self, record: Record) -> Record {
-        let published = self.made.acknowledged;
-        let lost = published.saturating_sub(self.received) as f64;
-        let silent = if self.gaps == 0 { lost } else { 0.0 };
+        let published = self.made.acknowledged.len();
         record
             .with(PUBLISHED, published as f64)
-            .with(RECEIVED, self.received as f64)
-            .with(LOST, lost)
-            .with(SILENT, silent)
+            .with(RECEIVED, (published - self.lost) as f64)
+            .with(LOST, self.lost as f64)
+            .with(SILENT, self.silent as f64)
             .with(GAPS, self.gaps as f64)
             .with(TROUBLES, self.troubles as f64)
             .with(ERRORS, self.made.refused as f64)
@@ -152,22 +157,26 @@ async fn stall(
     let watcher = Watcher::start(reader, SERVICE).await?;
     let passed = || proxy.counters().to_client.delivered;
     let before = passed();
+    let troubles = watcher.told().troubles;
     let mut stalled = Faults::default();
     stalled.to_client.flow = Flow::Stalled;
     proxy.set(stalled).await;
     let made = writers.write().await;
     let passed = passed() - before;
     proxy.heal().await;
-    let told = read_on(&watcher, writer, &*last, made).await?;
-    Ok(Stall { told, passed, sent: made.acknowledged * writers.bytes() })
+    let sent = made.acknowledged.len() as u64 * writers.bytes();
+    let told = read_on(&watcher, writer, &*last, made, troubles).await?;
+    Ok(Stall { told, passed, sent })
 }
 
-/// Makes one more change until the subscriber is told of it: whatever it is still told of those before came before that.
+/// Makes one more change until the subscriber is told of it: whatever it is still told of those before came before that. `troubles` were told to it before
+/// it stopped to read.
 async fn read_on(
     watcher: &Watcher,
     writer: &dyn Contestant,
     last: &dyn Member,
     made: Made,
+    troubles: u64,
 ) -> Result<Outcome, Trouble> {
     let (value, begun) = (AtomicU64::new(0), Instant::now());
     let told = until("a change that is made now is told", LATE, async || {
@@ -181,14 +190,17 @@ async fn read_on(
     // The last ones are no part of the question.
     truth.remove(LAST);
     let told = watcher.told();
-    let received = told.changes.iter().filter(|(id, _)| *id != LAST).map(|(_, count)| count).sum();
+    let lost: Vec<_> =
+        made.acknowledged.iter().filter(|change| !told.one_by_one.contains(&change.value)).collect();
+    let (silent, lost) = (told.not_covered(lost.iter().copied()), lost.len());
     let mut view = told.view.clone().unwrap_or_default();
     view.remove(LAST);
     Ok(Outcome {
         made,
-        received,
+        lost,
+        silent,
         gaps: told.gaps,
-        troubles: told.troubles,
+        troubles: told.troubles - troubles,
         wrong: wrong(&view, &truth),
         again,
     })
@@ -201,4 +213,19 @@ async fn killed(server: &Redis) -> Result<f64, Trouble> {
     line.and_then(|count| count.trim().parse().ok()).ok_or_else(|| {
         Trouble::failed("the server does not say how many connections it closed at their limit")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LIMIT, held};
+
+    #[test]
+    fn a_subscriber_was_held_if_more_than_its_limit_was_sent_and_not_a_hundredth_of_it_passed() {
+        assert!(held(LIMIT + 1, 0).0);
+        assert!(!held(LIMIT, 0).0, "the server may have kept all of it");
+        assert!(held(50_000_000, 499_999).0);
+        assert!(!held(50_000_000, 500_000).0, "it read");
+        let (_, proof) = held(50_000_000, 12_000);
+        assert_eq!(proof, "of some 50 MB of changes 12 kB reached the subscriber meanwhile");
+    }
 }

@@ -8,7 +8,8 @@ use registry_testing::servers::etcd::Etcd;
 use registry_testing::servers::redis::Redis;
 use tokio::time::{Instant, timeout};
 
-use super::{DIED, LAG, LAST, REGISTERED, SPREAD, UNSEEN, WORST};
+use super::{DIED, LAG, LAST, REGISTERED, SPREAD, TOO_EARLY, UNSEEN, WORST};
+use crate::claims::pub_sub::deadline::{Renewal, seconds_after};
 use crate::claims::pub_sub::support::{ETCD, KEY, MEMORY, REDIS, etcd, memory, redis};
 use crate::claims::pub_sub::watcher::{Told, Watcher};
 use crate::contestants::{Contestant, Member, NaiveKey, Place};
@@ -65,19 +66,21 @@ impl Wave {
 struct Living {
     id: String,
     member: Box<dyn Member>,
-    renewed: Instant,
+    renewed: Renewal,
 }
 
 impl Living {
     async fn register(contestant: &dyn Contestant, id: String, ttl: Duration) -> Result<Self, Trouble> {
+        let sent = Instant::now();
         let member = contestant.register(SERVICE, &id, 1, ttl).await?;
-        Ok(Self { id, member, renewed: Instant::now() })
+        Ok(Self { id, member, renewed: Renewal::acknowledged(sent) })
     }
 
     /// Renews it; if it has ended before, since the machine is busy, registers it again, as its owner would.
     async fn renew(&mut self, contestant: &dyn Contestant, ttl: Duration) -> Result<(), Trouble> {
+        let sent = Instant::now();
         match self.member.renew().await {
-            Ok(()) => self.renewed = Instant::now(),
+            Ok(()) => self.renewed = Renewal::acknowledged(sent),
             Err(_) => *self = Self::register(contestant, self.id.clone(), ttl).await?,
         }
         Ok(())
@@ -91,7 +94,7 @@ async fn renew(
     since: Instant,
     ttl: Duration,
 ) -> Result<(), Trouble> {
-    let due = living.iter_mut().filter(|living| living.renewed <= since).map(Ok);
+    let due = living.iter_mut().filter(|living| living.renewed.at() <= since).map(Ok);
     stream::iter(due).try_for_each_concurrent(TOGETHER, |living| living.renew(contestant, ttl)).await
 }
 
@@ -121,7 +124,7 @@ async fn die(record: Record, contestant: &dyn Contestant, wave: Wave) -> Result<
     // Whoever was not seen to come cannot be seen to go.
     let all_listed = |told: &Told| told.view.as_ref().is_some_and(|view| view.len() >= instances);
     let listed = watcher.until("all are listed", ttl, all_listed).await.is_ok();
-    let deadlines: Vec<_> = living.iter().map(|living| living.renewed + ttl).collect();
+    let deadlines: Vec<_> = living.iter().map(|living| living.renewed.deadline(ttl)).collect();
     let (Some(first), Some(last)) = (deadlines.iter().min().copied(), deadlines.iter().max().copied()) else {
         return Ok(record.invalid("nobody registered"));
     };
@@ -131,13 +134,17 @@ async fn die(record: Record, contestant: &dyn Contestant, wave: Wave) -> Result<
     let _ = watcher.until("all have ended", within, ended).await;
     // Of one that had ended before, the last time counts.
     let gone: BTreeMap<_, _> = watcher.told().gone.iter().cloned().collect();
-    let lag = |(living, deadline): (&Living, &Instant)| {
-        Some(gone.get(&living.id)?.saturating_duration_since(*deadline).as_secs_f64())
-    };
-    let lags: Vec<_> = living.iter().zip(&deadlines).map(lag).collect();
-    let unseen = lags.iter().filter(|lag| lag.is_none()).count();
-    let lags: Vec<_> = lags.into_iter().map(|lag| lag.unwrap_or(LIMIT.as_secs_f64())).collect();
-    let last_told = gone.values().max().copied().unwrap_or(last);
+    let ends: Vec<_> = living.iter().map(|living| (living.renewed, gone.get(&living.id).copied())).collect();
+    let unseen = ends.iter().filter(|(_, told)| told.is_none()).count();
+    let early = ends
+        .iter()
+        .filter(|(renewal, told)| told.is_some_and(|told| renewal.is_too_early(ttl, told)))
+        .count();
+    let limit = LIMIT.as_secs_f64();
+    let lag =
+        |(renewal, told): &(Renewal, Option<Instant>)| told.map_or(limit, |told| renewal.lag(ttl, told));
+    let lags: Vec<_> = ends.iter().map(lag).collect();
+    let last_told = ends.iter().map(|(_, told)| told.map_or(limit, |told| seconds_after(last, told)));
     let proof = match listed {
         true => format!("all {instances} were listed at once, renewed, and were not heard of again"),
         false => format!("not all {instances} were listed at once"),
@@ -145,9 +152,10 @@ async fn die(record: Record, contestant: &dyn Contestant, wave: Wave) -> Result<
     Ok(record
         .with(DIED, instances as f64)
         .with(LAG, median(&lags).unwrap_or(f64::NAN))
-        .with(WORST, lags.iter().copied().fold(0.0, f64::max))
-        .with(LAST, last_told.saturating_duration_since(last).as_secs_f64())
+        .with(WORST, lags.iter().copied().reduce(f64::max).unwrap_or(f64::NAN))
+        .with(LAST, last_told.reduce(f64::max).unwrap_or(f64::NAN))
         .with(UNSEEN, unseen as f64)
+        .with(TOO_EARLY, early as f64)
         .with(SPREAD, (last - first).as_secs_f64())
         .with(REGISTERED, registered.as_secs_f64())
         .if_bitten(listed, proof))
