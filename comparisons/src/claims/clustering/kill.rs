@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::future::join3;
 
 use self::fault::{Fault, strike};
-use super::aftermath::{ACKNOWLEDGED, LOST, OWNERS_TOLD, TOLD, WRONG};
+use super::aftermath::{ACKNOWLEDGED, LOST, OWNERS_TOLD, TOLD, TROUBLES, WRONG};
 use super::group::{Client, Group, Strike};
 use super::words::or_dash;
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
@@ -107,6 +107,12 @@ impl Experiment for KilledLeader {
             Column {
                 title: "runs in which the watcher was told of a gap",
                 figure: TOLD,
+                of_runs: OfRuns::Sum,
+                unit: Unit::Count,
+            },
+            Column {
+                title: "connection errors told to the watcher",
+                figure: TROUBLES,
                 of_runs: OfRuns::Sum,
                 unit: Unit::Count,
             },

@@ -6,7 +6,7 @@ mod redis;
 use async_trait::async_trait;
 use registry_testing::servers::etcd::EtcdCluster;
 
-use super::aftermath::{ACKNOWLEDGED, LOST, OWNERS_TOLD, TOLD, WRONG};
+use super::aftermath::{ACKNOWLEDGED, LOST, OWNERS_TOLD, TOLD, TROUBLES, WRONG};
 use super::words::or_dash;
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::{Finding, Shown};
@@ -92,6 +92,12 @@ impl Experiment for StalePromoted {
             Column {
                 title: "runs in which the watcher was told of a gap",
                 figure: TOLD,
+                of_runs: OfRuns::Sum,
+                unit: Unit::Count,
+            },
+            Column {
+                title: "connection errors told to the watcher",
+                figure: TROUBLES,
                 of_runs: OfRuns::Sum,
                 unit: Unit::Count,
             },

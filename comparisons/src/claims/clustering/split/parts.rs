@@ -128,7 +128,7 @@ pub(super) async fn split(
             .with_series(LOST_AT, times(true))
             .if_bitten(bitten, proof.clone());
         let written: Vec<Written> = beside.into_iter().chain(others).collect();
-        records.push(aftermath::add(record, &written, &truth, MARKER, &view).await);
+        records.push(aftermath::add(record, &written, &truth, MARKER, &view, from).await);
     }
     group.clear().await?;
     Ok(records)
