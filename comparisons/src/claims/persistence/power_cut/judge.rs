@@ -20,7 +20,7 @@ pub(super) fn judge(records: &Records) -> Finding {
         return Finding::undecided(why);
     }
     let lost = |arms: &[&str]| sum(records, arms, LOST);
-    let (Some(always), Some(every_second), Some(etcd), Some(snapshots), Some(window)) = (
+    let (Some(always), Some(_), Some(etcd), Some(snapshots), Some(window)) = (
         lost(&[NAIVE_ALWAYS, OURS_ALWAYS]),
         lost(&[NAIVE_EVERY_SECOND, OURS_EVERY_SECOND]),
         lost(&[ETCD]),
