@@ -157,7 +157,7 @@ impl Experiment for TwoPrimaries {
         if lanes.is_empty() {
             return Vec::new();
         }
-        let title = "What the side that was cut off acknowledged, and what of it was lost, in the first run; what the other side acknowledged is not shown";
+        let title = "What the side that was cut off acknowledged until the partition ended, and what of it was lost, in the first run; the other side is not shown";
         let x = "seconds since the leader was cut off".to_owned();
         let lasted = records.arms().into_iter().filter_map(|arm| records.of(arm).next()?.figure(PARTITION));
         let fault = [0.0, lasted.fold(0.0, f64::max)];
