@@ -65,7 +65,7 @@ fn afterwards(records: &Records) -> String {
     let told = losing().filter(|run| run.figure(TOLD) > Some(0.0)).count();
     let troubles = losing().map(|run| run.figure(TROUBLES)).sum::<Option<f64>>();
     format!(
-        "Nobody could register for {} with etcd (election timeout {}), {} with Redis under Sentinel (down-after {}), {} with Redis Cluster (node timeout {}), by medians, which is mostly what these settings say; of {} runs in \
+        "Nobody could register for {} with etcd (election timeout {}), {} with Redis under Sentinel (down-after {}), {} with Redis Cluster (node timeout {}), by medians, which these settings bound from below; of {} runs in \
          which registry-redis lost something, its watchers were told of a gap in {} (and of {} connection errors).",
         gap(records, ETCD),
         seconds(ELECTION.as_secs_f64()),
