@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use registry_core::ErrorKind;
 use registry_testing::servers::until;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::view::View;
 use super::writer::{Written, lost};
@@ -18,8 +18,10 @@ pub(super) const ACKNOWLEDGED: &str = "acknowledged";
 pub(super) const LOST: &str = "lost";
 /// The same, as a share.
 pub(super) const LOST_SHARE: &str = "lost_share";
-/// Whether the watcher was told that something may be missing: 0 or 1.
+/// Whether the watcher was told since the fault that something may be missing: 0 or 1.
 pub(super) const TOLD: &str = "watcher_told";
+/// Of how many connection errors the watcher was told since the fault, which say nothing of what it missed.
+pub(super) const TROUBLES: &str = "troubles_told";
 /// How many instances the watcher has wrong in the end.
 pub(super) const WRONG: &str = "watcher_wrong";
 /// Of the owners of what was lost that were asked for a heartbeat, the share that learnt of it.
@@ -32,25 +34,29 @@ const ASKED: usize = 10;
 /// How long a heartbeat may take: more than any client's patience.
 const BEAT: Duration = Duration::from_secs(6);
 
-/// Adds what was lost, and what the watcher and the owners know of it, to a record.
+/// Adds what was lost since the `fault`, and what the watcher and the owners know of it, to a record.
 pub(super) async fn add(
     record: Record,
     written: &[Written],
     truth: &Listed,
     marker: &str,
     view: &View,
+    fault: Instant,
 ) -> Record {
     let acknowledged = written.iter().filter(|written| written.acknowledged.is_some()).count();
     let lost: Vec<&Written> = lost(written, truth).collect();
     let marked = || async { view.look(|told| told.listed.contains_key(marker).then_some(())) };
     // Not told in time is an answer, too.
     let _ = until("the watcher has what was written last", SOON, marked).await;
-    let (gaps, wrong) = view.look(|told| (told.gaps, told.wrong(truth)));
+    let since = |times: &[Instant]| times.iter().filter(|at| **at >= fault).count();
+    let (gaps, troubles, wrong) =
+        view.look(|told| (since(&told.gaps), since(&told.troubles), told.wrong(truth)));
     let mut record = record
         .with(ACKNOWLEDGED, acknowledged as f64)
         .with(LOST, lost.len() as f64)
         .with(LOST_SHARE, lost.len() as f64 / acknowledged as f64)
         .with(TOLD, f64::from(u8::from(gaps > 0)))
+        .with(TROUBLES, troubles as f64)
         .with(WRONG, wrong as f64);
     // Last, since the heartbeat of some writes.
     let members = lost.iter().filter_map(|written| written.member.as_deref()).take(ASKED);

@@ -19,7 +19,13 @@ use crate::lab::Lab;
 /// How long a group may take to be well again, and whatever else is waited for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// `cluster-node-timeout`; Redis's own is 15 s.
-const NODE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const NODE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a primary must be silent for Sentinel to take it for dead; its own default is 30 s.
+pub(super) const DOWN_AFTER: Duration = Duration::from_secs(1);
+const FAILOVER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the leader of etcd must be silent until an election, about, and how often it is not; its own defaults are 1 s and 100 ms.
+pub(super) const ELECTION: Duration = Duration::from_millis(500);
+const HEARTBEAT: Duration = Duration::from_millis(50);
 /// How long a client waits for replicas.
 pub(super) const WAIT: Duration = Duration::from_millis(500);
 
@@ -63,18 +69,19 @@ pub(super) enum Group {
 
 impl Group {
     pub(super) async fn etcd(lab: &Lab) -> Result<Self, Trouble> {
-        Ok(Self::Etcd(EtcdCluster::start(3, lab.etcd_options().with_peer_proxies()).await?))
+        let options = lab.etcd_options().with_peer_proxies().with_timing(HEARTBEAT, ELECTION);
+        Ok(Self::Etcd(EtcdCluster::start(3, options).await?))
     }
 
     pub(super) async fn sentinel(lab: &Lab) -> Result<Self, Trouble> {
-        let options = SentinelOptions::default().with_node(lab.redis_options()).with_replica_proxies();
+        let options = sentinels().with_node(lab.redis_options());
         Ok(Self::Sentinel(RedisSentinel::start(options).await?))
     }
 
     /// Whose primary refuses writes once no replica has answered for 2 s, the least that Redis can be told.
     pub(super) async fn cautious_sentinel(lab: &Lab) -> Result<Self, Trouble> {
         let node = lab.redis_options().with_args(["--min-replicas-max-lag", "2"]);
-        let options = SentinelOptions::default().with_node(node).with_replica_proxies();
+        let options = sentinels().with_node(node);
         Ok(Self::Sentinel(RedisSentinel::start(options.with_min_replicas_to_write(1)).await?))
     }
 
@@ -222,6 +229,10 @@ impl Group {
             Self::Cluster(cluster) => cluster.wipe().await,
         }
     }
+}
+
+fn sentinels() -> SentinelOptions {
+    SentinelOptions::default().with_timing(DOWN_AFTER, FAILOVER_TIMEOUT).with_replica_proxies()
 }
 
 /// A client of these members of an etcd cluster.

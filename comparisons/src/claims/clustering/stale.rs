@@ -6,8 +6,8 @@ mod redis;
 use async_trait::async_trait;
 use registry_testing::servers::etcd::EtcdCluster;
 
-use super::aftermath::{ACKNOWLEDGED, LOST, OWNERS_TOLD, TOLD, WRONG};
-use super::words::or_dash;
+use super::aftermath::{ACKNOWLEDGED, LOST, OWNERS_TOLD, TOLD, TROUBLES, WRONG};
+use super::words::{broken_off, in_runs, or_dash};
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::{Finding, Shown};
 use crate::lab::Lab;
@@ -31,7 +31,7 @@ const TRIAL_SECONDS: f64 = 0.3;
 const ELECTION_SECONDS: f64 = 4.0;
 const START_SECONDS: f64 = 4.0;
 
-/// Contestants in memory are left out, since they have no replicas; so are those that do not wait, since 4a and 4b have shown what they lose.
+/// The experiment.
 #[derive(Debug)]
 pub(super) struct StalePromoted;
 
@@ -41,14 +41,14 @@ static ABOUT: About = About {
     question: "Is a registration that one replica has confirmed (WAIT 1) safe from a fail-over?",
     hypothesis: "No: WAIT says that one replica has it, and nothing keeps another replica from being promoted. In etcd only a member that has all that was acknowledged can be elected.",
     set_up: "A Redis primary with two replicas; the link to one of them is cut, 5 instances register, each confirmed by the other replica (WAIT 1), and then the one that has missed them is made the primary \
-             by hand (REPLICAOF NO ONE), and the others follow it. With etcd, a follower is cut off while 5 instances register, the leader is killed, and the follower is reached again, so that it stands for \
-             election against one that has everything.",
-    rule: "The drawback is shown by an acknowledged registration that is not there afterwards, in any trial.",
+             by hand (REPLICAOF NO ONE), and the others follow it. With etcd, a follower is cut off while 5 instances register, the leader is killed, and the follower is reached again: two members are left, \
+             one of which has everything, and nobody is elected without the votes of both.",
+    rule: "The drawback is shown by an acknowledged registration that is not there afterwards, in any trial. Nothing is decided with fewer than 5 trials or 2 elections, or if one broke off.",
     falsifier: "Nothing lost on Redis in any trial.",
-    remedy: "registry-redis says so (WAIT makes it rarer, not impossible), and a loss is not silent: watches tell a Reset, and owners learn it from their next heartbeat.",
-    caveat: "The promotion is the worst that can be done, by hand. Sentinel prefers the replica that has replicated the most of those it reaches, so it takes a partition that hides the better one for this to \
+    remedy: "registry-redis says so: WAIT bounds a loss to the replicas that did not confirm, and does not keep one of these from being promoted. The loss is told: watches by a Reset, and owners by their next heartbeat.",
+    caveat: "The promotion is the worst that can be done, by hand. Its counterpart on etcd, to start the member that is behind with --force-new-cluster, is an operator's act as well, and would lose the same. Sentinel prefers the replica that has replicated the most of those it reaches, so it takes a partition that hides the better one for this to \
              happen by itself. Waiting for all replicas would be safe, and would stop all writes with the first replica that is down.",
-    left_out: "",
+    left_out: "The registry in memory, since it has no replicas, the naive registry with a key for each instance, whose writes are replicated as those of the hash are, and all that do not wait: 4a and 4b show what they lose.",
     harmless: false,
 };
 
@@ -92,6 +92,12 @@ impl Experiment for StalePromoted {
             Column {
                 title: "runs in which the watcher was told of a gap",
                 figure: TOLD,
+                of_runs: OfRuns::Sum,
+                unit: Unit::Count,
+            },
+            Column {
+                title: "connection errors told to the watcher",
+                figure: TROUBLES,
                 of_runs: OfRuns::Sum,
                 unit: Unit::Count,
             },
@@ -141,6 +147,9 @@ fn elections(lab: &Lab) -> u32 {
 }
 
 fn judge(records: &Records) -> Finding {
+    if let Some(why) = broken_off(records, |_| false) {
+        return Finding::undecided(why);
+    }
     let shown = |arm: &str, least: usize| {
         let lost = records.sum(arm, LOST)?;
         (records.count(arm) >= least).then_some(lost > 0.0)
@@ -159,19 +168,26 @@ fn judge(records: &Records) -> Finding {
     let runs = |arm: &str| count(records.count(arm) as f64);
     Finding {
         verdict: shown.verdict(),
-        figure: format!("{} of {} lost after WAIT 1", sum(OURS, LOST), sum(OURS, ACKNOWLEDGED)),
+        figure: format!(
+            "{} of {} lost after WAIT 1; etcd {} of {}",
+            sum(OURS, LOST),
+            sum(OURS, ACKNOWLEDGED),
+            sum(ETCD, LOST),
+            sum(ETCD, ACKNOWLEDGED)
+        ),
         sentences: [
             format!(
-                "Of {} registrations that a replica had confirmed, registry-redis lost {} in {} promotions of the other replica, and a plain hash {} of {}; its watchers were told in {} of them.",
+                "Of {} registrations that a replica had confirmed, registry-redis lost {} in {} promotions of the other replica, and a plain hash {} of {}; its watchers were told of a gap in {} (and of {} connection errors).",
                 sum(OURS, ACKNOWLEDGED),
                 sum(OURS, LOST),
                 runs(OURS),
                 sum(NAIVE, LOST),
                 sum(NAIVE, ACKNOWLEDGED),
-                sum(OURS, TOLD)
+                in_runs(records, &[OURS], TOLD),
+                sum(OURS, TROUBLES)
             ),
             format!(
-                "etcd lost {} of {} in {} elections, of which the member that was behind won {}.",
+                "etcd lost {} of {} in {} elections that took the vote of the member that was behind, and of which that won {}.",
                 sum(ETCD, LOST),
                 sum(ETCD, ACKNOWLEDGED),
                 runs(ETCD),
@@ -185,7 +201,7 @@ fn judge(records: &Records) -> Finding {
 mod tests {
     use super::{ETCD, LEAST_ELECTIONS, LEAST_TRIALS, LOST, NAIVE, OURS, judge};
     use crate::finding::Verdict;
-    use crate::record::{Record, Records};
+    use crate::record::{Outcome, Record, Records};
 
     fn records(trials: usize, elections: usize, lost: [f64; 3]) -> Records {
         let arms = [(NAIVE, trials, lost[0]), (OURS, trials, lost[1]), (ETCD, elections, lost[2])];
@@ -209,5 +225,12 @@ mod tests {
         let all = [1.0, 1.0, 0.0];
         assert_eq!(judge(&records(LEAST_TRIALS - 1, LEAST_ELECTIONS, all)).verdict, Verdict::Undecided);
         assert_eq!(judge(&records(LEAST_TRIALS, LEAST_ELECTIONS - 1, all)).verdict, Verdict::Undecided);
+    }
+    #[test]
+    fn a_step_that_broke_off_decides_nothing() {
+        let outcome = Outcome::Failed { why: "no leader".to_owned() };
+        let failed = Record { outcome, ..Record::new("elections", 0) };
+        let all = records(LEAST_TRIALS, LEAST_ELECTIONS, [1.0, 1.0, 0.0]);
+        assert_eq!(judge(&all.all().cloned().chain([failed]).collect()).verdict, Verdict::Undecided);
     }
 }

@@ -18,8 +18,10 @@ pub(in crate::claims) struct Told {
     pub(in crate::claims) listed: Listed,
     /// How many whole lists it was given.
     pub(in crate::claims) lists: usize,
-    /// Of these, those with which it was told that it may have missed something.
-    pub(in crate::claims) gaps: usize,
+    /// When it was told, with a list, that it may have missed something.
+    pub(in crate::claims) gaps: Vec<Instant>,
+    /// When it was told of trouble with the connection, which says nothing of what it missed.
+    pub(in crate::claims) troubles: Vec<Instant>,
     /// When it was last told anything of instances.
     pub(in crate::claims) changed: Option<Instant>,
     /// When instances left, of those that have not come back.
@@ -31,14 +33,15 @@ impl Told {
         match seen {
             Seen::List { listed, gap } => {
                 self.lists += 1;
-                self.gaps += usize::from(*gap);
+                self.gaps.extend(gap.then_some(now));
                 let gone = self.listed.keys().filter(|id| !listed.contains_key(*id));
                 self.left.extend(gone.map(|id| (id.clone(), now)));
                 self.left.retain(|id, _| !listed.contains_key(id));
             }
             Seen::Change { id, value: Some(_) } => drop(self.left.remove(id)),
             Seen::Change { id, value: None } => drop(self.left.insert(id.clone(), now)),
-            Seen::Trouble(_) | Seen::Recovered => return,
+            Seen::Trouble(_) => return self.troubles.push(now),
+            Seen::Recovered => return,
         }
         self.changed = Some(now);
         fold(&mut self.listed, seen);
@@ -117,7 +120,16 @@ mod tests {
         assert_eq!(told.left.keys().collect::<Vec<_>>(), ["a", "b"]);
         told.take(&Seen::Change { id: "a".to_owned(), value: Some(2) }, now);
         assert_eq!(told.left.keys().collect::<Vec<_>>(), ["b"]);
-        assert_eq!((told.lists, told.gaps), (2, 1));
+        assert_eq!((told.lists, told.gaps.len()), (2, 1));
+    }
+
+    #[test]
+    fn trouble_with_the_connection_is_told_and_is_no_gap() {
+        let mut told = Told::default();
+        told.take(&list(&["a"], false), Instant::now());
+        told.take(&Seen::Trouble("refused".to_owned()), Instant::now());
+        told.take(&Seen::Recovered, Instant::now());
+        assert_eq!((told.gaps.len(), told.troubles.len(), told.listed.len()), (0, 1, 1));
     }
 
     #[test]

@@ -22,6 +22,8 @@ struct Told {
     view: Option<Listed>,
     /// When it was said that something may have been missed.
     gaps: Vec<Instant>,
+    /// When it was told of trouble with the connection, which says nothing of what it missed.
+    troubles: Vec<Instant>,
     /// What has left the view, by whatever event; it may be back.
     gone: BTreeSet<String>,
 }
@@ -37,7 +39,8 @@ impl Told {
                 self.gone.extend(before.into_keys().filter(|id| !listed.contains_key(id)));
             }
             Seen::Change { id, value: None } => drop(self.gone.insert(id.clone())),
-            Seen::Change { .. } | Seen::Trouble(_) | Seen::Recovered => {}
+            Seen::Trouble(_) => self.troubles.push(Instant::now()),
+            Seen::Change { .. } | Seen::Recovered => {}
         }
         if matches!(seen, Seen::List { .. }) || self.view.is_some() {
             fold(self.view.get_or_insert_default(), seen);
@@ -65,6 +68,11 @@ impl Watcher {
     /// Whether it was told, after `since`, that something may have been missed.
     pub(super) fn was_told_of_a_gap(&self, since: Instant) -> bool {
         lock(&self.told).gaps.iter().any(|at| *at >= since)
+    }
+
+    /// Of how many connection errors it was told after `since`.
+    pub(super) fn troubles(&self, since: Instant) -> usize {
+        lock(&self.told).troubles.iter().filter(|at| **at >= since).count()
     }
 
     /// What has ever left its view.
@@ -111,5 +119,6 @@ mod tests {
         let mut told = Told::default();
         told.take(&Seen::Trouble("down".to_owned()));
         assert_eq!(told.view, None);
+        assert_eq!((told.gaps.len(), told.troubles.len()), (0, 1));
     }
 }

@@ -97,7 +97,7 @@ pub(super) async fn strike(
             .with(WRITE_GAP, gap(&written, from, end).as_secs_f64())
             .with(RECOVERED, f64::from(u8::from(goes_on)))
             .if_bitten(bitten, proof.clone());
-        records.push(aftermath::add(record, &written, &truth, MARKER, &view).await);
+        records.push(aftermath::add(record, &written, &truth, MARKER, &view, from).await);
     }
     group.clear().await?;
     Ok(records)

@@ -6,7 +6,7 @@ use registry_testing::servers::proxy::{Faults, Proxy};
 use registry_testing::servers::until;
 use tokio::time::{Duration, Instant, sleep_until};
 
-use super::{BOTH, KEPT, LOST_AT, PARTITION, REFUSED_AFTER};
+use super::{BOTH, KEPT, LOST_AT, LOST_MEANWHILE, MEANWHILE, PARTITION, REFUSED_AFTER};
 use crate::claims::clustering::aftermath;
 use crate::claims::clustering::group::{Client, Group, PATIENCE, etcd_client, sentinel_client, truth};
 use crate::claims::clustering::view::View;
@@ -117,18 +117,21 @@ pub(super) async fn split(
             let times = chosen.filter_map(|one| one.acknowledged).filter(|at| *at <= healed);
             times.map(|at| [signed(at, from), 1.0]).collect::<Vec<_>>()
         };
+        let meanwhile = |one: &&Written| one.acknowledged.is_some_and(|at| at >= from && at <= healed);
         let last = beside.iter().filter_map(|one| one.acknowledged).filter(|at| *at <= healed).max();
         let first = others.iter().filter_map(|one| one.acknowledged).min();
         let both = last.zip(first).map(|(last, first)| last.saturating_duration_since(first));
         let record = Record::new(arm, run)
-            .with(BOTH, both.unwrap_or_default().as_secs_f64())
+            .with(BOTH, both.map_or(f64::NAN, |both| both.as_secs_f64()))
+            .with(MEANWHILE, beside.iter().filter(meanwhile).count() as f64)
+            .with(LOST_MEANWHILE, beside.iter().filter(meanwhile).filter(|one| is_lost(one)).count() as f64)
             .with(REFUSED_AFTER, last.map_or(0.0, |last| signed(last, from).max(0.0)))
             .with(PARTITION, signed(healed, from))
             .with_series(KEPT, times(false))
             .with_series(LOST_AT, times(true))
             .if_bitten(bitten, proof.clone());
         let written: Vec<Written> = beside.into_iter().chain(others).collect();
-        records.push(aftermath::add(record, &written, &truth, MARKER, &view).await);
+        records.push(aftermath::add(record, &written, &truth, MARKER, &view, from).await);
     }
     group.clear().await?;
     Ok(records)

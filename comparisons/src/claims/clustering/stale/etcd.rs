@@ -1,4 +1,4 @@
-//! Three members, of which one has missed everything, and stands for election against one that has not.
+//! Three members, of which one has missed everything, and can be elected as well as one that has not.
 
 use registry_testing::servers::etcd::EtcdCluster;
 use registry_testing::servers::until;
@@ -27,6 +27,7 @@ pub(super) async fn trial(cluster: &EtcdCluster, run: u32) -> Result<Record, Tro
     let view = View::of(&*client, &service, PATIENCE).await?;
 
     let swallowed = cluster.swallowed();
+    let from = Instant::now();
     cluster.isolate(stale);
     let mut written = Vec::new();
     for value in 0..WRITES {
@@ -36,20 +37,26 @@ pub(super) async fn trial(cluster: &EtcdCluster, run: u32) -> Result<Record, Tro
         written.push(Written { id, value: 1, invoked, acknowledged, member });
     }
     let status = |member: usize| async move { cluster.member(member).status().await };
-    let missed = status(stale).await?.revision < status(leader).await?.revision;
+    let before = status(stale).await?;
+    let missed = before.revision < status(leader).await?.revision;
     let swallowed = cluster.swallowed() - swallowed;
     cluster.member(leader).kill().await?;
     cluster.heal();
     let new = cluster.wait_new_leader(leader).await?;
+    // Of three members two are left, so that whoever is elected has the vote of both.
+    let voted = || async { status(stale).await.ok().filter(|now| now.leader != 0 && now.term > before.term) };
+    let after = until("the member that was behind has taken part in an election", PATIENCE, voted).await?;
     let truth = truth(&*client, &service, MARKER).await?;
 
     let acknowledged = written.iter().any(|written| written.acknowledged.is_some());
     let bitten = missed && swallowed > 0 && acknowledged;
     let proof = format!(
-        "member {stale} was behind, {swallowed} bytes between servers were lost, member {leader} died, and member {new} led"
+        "member {stale} was behind, {swallowed} bytes between servers were lost, member {leader} died, and member {new} led; \
+         member {stale} went from term {} to {}, and nobody is elected by fewer than two of three",
+        before.term, after.term
     );
     let record = Record::new(ETCD, run).with(STALE_LED, f64::from(u8::from(new == stale)));
-    let record = aftermath::add(record.if_bitten(bitten, proof), &written, &truth, MARKER, &view).await;
+    let record = aftermath::add(record.if_bitten(bitten, proof), &written, &truth, MARKER, &view, from).await;
     cluster.member(leader).restart().await?;
     let back = || async { status(leader).await.ok().filter(|status| status.leader != 0).map(drop) };
     until("the killed member follows", PATIENCE, back).await?;

@@ -8,7 +8,7 @@ use redis::{AsyncConnectionConfig, Client as RedisClient, cmd};
 use registry_testing::servers::proxy::Proxy;
 use registry_testing::servers::redis::{RedisSentinel, SentinelOptions};
 use registry_testing::servers::until;
-use tokio::time::Duration;
+use tokio::time::{Duration, Instant};
 
 use super::{NAIVE, OURS, WRITES};
 use crate::claims::clustering::aftermath::{self, ACKNOWLEDGED, LOST};
@@ -61,6 +61,7 @@ impl Servers {
         self.in_sync(primary, &[fresh, stale]).await?;
 
         let swallowed = self.group.swallowed();
+        let from = Instant::now();
         self.group.block(primary, stale);
         self.group.block(stale, primary);
         let hash = format!("naive-{run}");
@@ -100,7 +101,7 @@ impl Servers {
             .if_bitten(bitten && !waited.is_empty(), proof.clone());
         let acknowledged = written.iter().any(|written| written.acknowledged.is_some());
         let ours = Record::new(OURS, run).if_bitten(bitten && acknowledged, proof);
-        let ours = aftermath::add(ours, &written, &there, MARKER, &view).await;
+        let ours = aftermath::add(ours, &written, &there, MARKER, &view, from).await;
         Ok([naive, ours])
     }
 
@@ -139,9 +140,9 @@ fn number(port: u16) -> registry_testing::servers::redis::Reply {
 
 /// A registration that is waited for; what was refused counts as not acknowledged.
 async fn register(ours: &dyn Contestant, service: &str, id: &str) -> Result<Written, Trouble> {
-    let invoked = tokio::time::Instant::now();
+    let invoked = Instant::now();
     let member = ours.register(service, id, 1, TTL).await.ok();
-    let acknowledged = member.is_some().then(tokio::time::Instant::now);
+    let acknowledged = member.is_some().then(Instant::now);
     Ok(Written { id: id.to_owned(), value: 1, invoked, acknowledged, member })
 }
 

@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::remaining::remaining;
-use super::{CONTINUES, End, KEPT, MISSED, OF, RESUMED, SHORT_KEPT, SHORT_OF, TOLD, TTL_ERROR};
+use super::{CONTINUES, EXPIRED, End, LOST, MISSED, OF, RESUMED, RUNS, SHORT_OF, TOLD, TROUBLES, TTL_ERROR};
 use crate::claims::persistence::subjects::{Client, Policy, Server, Way};
 use crate::contestants::Member;
 use crate::experiment::Trouble;
@@ -127,14 +127,16 @@ pub(super) async fn restart(lab: &Lab, name: String, subject: Subject, run: u32)
     };
     let as_number = |told: Option<bool>| told.map_or(f64::NAN, f64::from);
     let record = Record::new(name, run)
-        .with(OF, f64::from(LONG_LIVED + SHORT_LIVED))
-        .with(KEPT, (long_kept.len() + short_kept) as f64)
-        .with(SHORT_OF, f64::from(SHORT_LIVED))
-        .with(SHORT_KEPT, short_kept as f64)
+        .with(RUNS, 1.0)
+        .with(OF, long.len() as f64)
+        .with(LOST, (long.len() - long_kept.len()) as f64)
+        .with(SHORT_OF, short.len() as f64)
+        .with(EXPIRED, (short.len() - short_kept) as f64)
         .with(TTL_ERROR, median(&errors).unwrap_or(f64::NAN))
         .with(CONTINUES, as_number(continues))
         .with(RESUMED, as_number(resumed))
         .with(TOLD, f64::from(told))
+        .with(TROUBLES, watcher.troubles(ended) as f64)
         .with("watcher_differs", differences as f64)
         .with(MISSED, if told { 0.0 } else { differences as f64 });
     let other = server.process().pid() != pid;

@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep_until};
 use super::causes::Causes;
 use super::writer::{Write, Writer};
 use super::{
-    ACKNOWLEDGED, Arm, DIFFERENCES, DOWN, KEPT_AT, LISTED_AGAIN, LOST, LOST_AT, RESETS, TOLD, WINDOW,
+    ACKNOWLEDGED, ALL_AGAIN, Arm, DIFFERENCES, DOWN, KEPT_AT, LISTED_AGAIN, LOST, LOST_AT, RESETS, RUNS,
+    TOLD, TROUBLES, WINDOW,
 };
 use crate::claims::persistence::owners::Process;
 use crate::claims::persistence::subjects::{Server, Way};
@@ -79,7 +80,7 @@ pub(super) async fn cut(lab: &Lab, name: &str, arm: Arm, run: u32) -> Result<Rec
         let listed = looking.contestant.list(OWNED).await.ok()?;
         (0..OWNERS).all(|n| listed.contains_key(&owner(n))).then(|| up.elapsed())
     });
-    let again = again.await.map_or(f64::NAN, |again| again.as_secs_f64());
+    let again = again.await.ok();
     let differences = looking.differences(WRITTEN, &watcher).await?;
 
     let cut = acknowledged.last().map_or(cut, |last| last.at.max(cut));
@@ -88,14 +89,17 @@ pub(super) async fn cut(lab: &Lab, name: &str, arm: Arm, run: u32) -> Result<Rec
         acknowledged.iter().copied().partition(|write| is_lost(write, &there));
     let window = lost.iter().map(|write| cut - write.at).max().unwrap_or_default();
     let record = Record::new(name, run)
+        .with(RUNS, 1.0)
         .with(ACKNOWLEDGED, acknowledged.len() as f64)
         .with(LOST, lost.len() as f64)
         .with(WINDOW, window.as_secs_f64())
         .with("unknown", unknown as f64)
         .with(DOWN, (up - cut).as_secs_f64())
-        .with(LISTED_AGAIN, again)
+        .with(LISTED_AGAIN, again.unwrap_or(LISTED).as_secs_f64())
+        .with(ALL_AGAIN, f64::from(again.is_some()))
         .with(DIFFERENCES, differences as f64)
         .with(TOLD, f64::from(watcher.was_told_of_a_gap(cut)))
+        .with(TROUBLES, watcher.troubles(cut) as f64)
         .with(RESETS, causes.map_or(f64::NAN, |causes| causes.losses() as f64));
     // Only one run is drawn, and thousands of points are much to keep.
     let record = match run {
@@ -108,7 +112,12 @@ pub(super) async fn cut(lab: &Lab, name: &str, arm: Arm, run: u32) -> Result<Rec
         silence.as_millis(),
         if forgotten { "lost" } else { "there" },
     );
-    Ok(record.if_bitten(forgotten && silence <= UNDER_WAY, proof))
+    Ok(record.if_bitten(has_bitten(forgotten, silence), proof))
+}
+
+/// A power cut, and not a mere kill, while writes were under way.
+fn has_bitten(forgotten: bool, silence: Duration) -> bool {
+    forgotten && silence <= UNDER_WAY
 }
 
 fn owner(n: u32) -> String {
@@ -151,7 +160,7 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{Listed, Write, is_lost, times};
+    use super::{Listed, UNDER_WAY, Write, has_bitten, is_lost, times};
 
     #[test]
     fn what_is_there_with_another_value_is_lost_too() {
@@ -159,6 +168,13 @@ mod tests {
         let there = |value| Listed::from([("w-7".to_owned(), value)]);
         assert!(!is_lost(&write, &there(7)));
         assert!(is_lost(&write, &there(6)) && is_lost(&write, &Listed::new()));
+    }
+
+    #[test]
+    fn only_a_cut_under_writes_that_are_under_way_counts() {
+        assert!(has_bitten(true, UNDER_WAY));
+        assert!(!has_bitten(true, UNDER_WAY + Duration::from_millis(1)));
+        assert!(!has_bitten(false, Duration::ZERO));
     }
 
     #[test]

@@ -1,17 +1,22 @@
 //! What times of trouble say. Pure.
 
 use super::trouble::OfRedis;
-use super::{ETCD, LOST, NEWCOMERS, RELISTED, arms};
-use crate::claims::persistence::figures::{largest, middle, sum};
+use super::{ALL_BACK, ETCD, LOST, MEMORY, NEWCOMERS, RELISTED, arms};
+use crate::claims::clustering::words::{broken_off, or_dash};
+use crate::claims::persistence::figures::{middle, sum, took};
 use crate::claims::persistence::subjects::Way;
 use crate::finding::{Finding, Shown};
 use crate::record::Records;
-use crate::report::format::{count, seconds, share};
+use crate::report::format::{count, share};
 
 /// The troubles in which a store refuses. An evicting policy throws out by design, and is compared without deciding.
 const REFUSALS: [OfRedis; 3] = [OfRedis::Full, OfRedis::FailedSave, OfRedis::NoReplicas];
 
 pub(super) fn judge(records: &Records) -> Finding {
+    let idle = arms(&Way::ALL, &[OfRedis::Evicting]);
+    if let Some(why) = broken_off(records, |arm| arm == MEMORY || idle.iter().any(|idle| idle == arm)) {
+        return Finding::undecided(why);
+    }
     let of = |arms: &[String], figure| sum(records, &refs(arms), figure);
     let naive = arms(&[Way::NaiveHash, Way::NaiveKey], &REFUSALS);
     let ours = arms(&[Way::Ours], &REFUSALS);
@@ -23,7 +28,7 @@ pub(super) fn judge(records: &Records) -> Finding {
     };
     let shown =
         Shown { naive: Some(naive_lost > 0.0), ours: Some(ours_lost > 0.0), etcd: Some(etcd_lost > 0.0) };
-    let number = |arms: &[String], figure| count(of(arms, figure).unwrap_or_default());
+    let number = |arms: &[String], figure| or_dash(of(arms, figure), count);
     let figure = format!(
         "living instances lost: naive {} of {}, ours {} of {}, etcd {} of {}",
         count(naive_lost),
@@ -44,21 +49,34 @@ pub(super) fn judge(records: &Records) -> Finding {
     );
     let evicted = |ways: &[Way], figure| number(&arms(ways, &[OfRedis::Evicting]), figure);
     let let_in = |arms: &[String]| share(middle(records, &refs(arms), NEWCOMERS).unwrap_or(f64::NAN));
-    let longest = largest(records, &refs(&ours), RELISTED);
     let second = format!(
-        "Of the newcomers meanwhile, our backend let in {} and etcd {}{}; a Redis that evicts lost {} of {} living instances used naively, and {} of {} with our backend.",
+        "Of the newcomers meanwhile, our backend let in {} and etcd {} (medians), and after the end all living instances of our backend were listed {}; a Redis that evicts lost {} of {} living instances used naively, and {} of {} with our backend.",
         let_in(&ours),
         let_in(&etcd),
-        longest.map_or(String::new(), |after| format!(
-            ", all living instances of our backend were listed {} after the end",
-            seconds(after)
-        )),
+        took(records, &refs(&ours), RELISTED, ALL_BACK),
         evicted(&[Way::NaiveHash, Way::NaiveKey], LOST),
         evicted(&[Way::NaiveHash, Way::NaiveKey], "of"),
         evicted(&[Way::Ours], LOST),
         evicted(&[Way::Ours], "of"),
     );
     Finding { verdict: shown.verdict(), figure, sentences: [first, second] }
+}
+
+pub(super) fn against_etcd(records: &Records) -> Option<String> {
+    let full = arms(&[Way::Ours], &[OfRedis::Full]);
+    let (etcd, redis) = (records.median(ETCD, NEWCOMERS)?, middle(records, &refs(&full), NEWCOMERS));
+    (etcd < 1.0).then(|| {
+        let lost = |arms: &[&str]| {
+            format!("{} of {}", or_dash(sum(records, arms, LOST), count), or_dash(sum(records, arms, "of"), count))
+        };
+        format!(
+            "A full etcd let in {} of the newcomers until an operator compacted, defragmented and disarmed its alarm, and lost {} living instances meanwhile; a Redis whose memory was full let in {} with our backend, and lost {}.",
+            share(etcd),
+            lost(&[ETCD]),
+            or_dash(redis, share),
+            lost(&refs(&full))
+        )
+    })
 }
 
 fn refs(arms: &[String]) -> Vec<&str> {
@@ -68,9 +86,9 @@ fn refs(arms: &[String]) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claims::persistence::store_full::{LIVING, MEMORY};
+    use crate::claims::persistence::store_full::LIVING;
     use crate::finding::Verdict;
-    use crate::record::Record;
+    use crate::record::{Outcome, Record};
 
     fn records(of: &[(&str, f64)]) -> Records {
         let all = arms(&Way::ALL, &OfRedis::ALL).into_iter().chain([ETCD.to_owned(), MEMORY.to_owned()]);
@@ -113,5 +131,29 @@ mod tests {
             let spoilt: Records = records(&[]).all().map(spoil).collect();
             assert_eq!(judge(&spoilt).verdict, Verdict::Undecided, "{arm}");
         }
+    }
+    #[test]
+    fn an_arm_that_decides_and_broke_off_decides_nothing() {
+        let with_failed = |arm: &str| {
+            let outcome = Outcome::Failed { why: "refused".to_owned() };
+            let failed = Record { outcome, ..Record::new(arm, 1) };
+            judge(&records(&[]).all().cloned().chain([failed]).collect()).verdict
+        };
+        assert_eq!(["redis, memory full", ETCD, "run 0"].map(with_failed), [Verdict::Undecided; 3]);
+        assert_eq!(["redis, evicting", MEMORY].map(with_failed), [Verdict::Refuted; 2]);
+    }
+
+    #[test]
+    fn what_a_full_etcd_refuses_is_told_with_what_a_full_redis_does() {
+        let records = |etcd: f64| {
+            let let_in = |record: &Record| match record.arm.as_str() {
+                ETCD => record.clone().with(NEWCOMERS, etcd),
+                _ => record.clone().with(NEWCOMERS, 0.0),
+            };
+            records(&[]).all().map(let_in).collect::<Records>()
+        };
+        assert_eq!(against_etcd(&records(1.0)), None);
+        let said = against_etcd(&records(0.9)).unwrap();
+        assert!(said.contains("memory was full let in 0 % with our backend, and lost 0 of 20"), "{said}");
     }
 }

@@ -10,8 +10,8 @@ use tokio::time::{Instant, interval, timeout};
 
 use super::trouble::Store;
 use super::{
-    BACK, HEARTBEATS, LIVING, LOOKUPS_FAILED, LOST, LOST_FROM_LOOKUP, LOST_FROM_VIEW, NEWCOMERS, RELISTED,
-    TTL,
+    ALL_BACK, BACK, HEARTBEATS, LIVING, LOOKUPS_FAILED, LOST, LOST_FROM_LOOKUP, LOST_FROM_VIEW, NEWCOMERS,
+    RELISTED, RUNS, TTL,
 };
 use crate::claims::persistence::owners::{Beats, Owner};
 use crate::claims::persistence::subjects::Client;
@@ -68,6 +68,7 @@ pub(super) async fn trouble(
     let lost: BTreeSet<&String> = missing.union(&gone).collect();
     let refused = tried - registered;
     let record = Record::new(name, run)
+        .with(RUNS, 1.0)
         .with(LOST, lost.len() as f64)
         .with("of", f64::from(LIVING))
         .with(LOST_FROM_LOOKUP, missing.len() as f64)
@@ -76,7 +77,8 @@ pub(super) async fn trouble(
         .with(NEWCOMERS, registered as f64 / tried as f64)
         .with(LOOKUPS_FAILED, looked.failed as f64 / looked.looks as f64)
         .with(BACK, living.intersection(&at_last).count() as f64)
-        .with(RELISTED, relisted.map_or(f64::NAN, |after| after.as_secs_f64()));
+        .with(RELISTED, relisted.unwrap_or(TTL + AFTER).as_secs_f64())
+        .with(ALL_BACK, f64::from(relisted.is_some()));
     if !early.is_empty() {
         return Ok(record.invalid(format!("{} left the view before there was trouble", early.len())));
     }
