@@ -127,7 +127,7 @@ async fn medians(mut subjects: [Subject; 2], rounds: u32) -> Vec<[f64; 2]> {
     while let Some(turn) = turns.next() {
         let block = subjects[turn.arm].run(&PLAN).await.unwrap();
         // Whatever else the machine does: it does it to both.
-        medians[turn.round as usize][turn.arm] = block.summary().received.unwrap().p50;
+        medians[turn.round as usize][turn.arm] = block.summary().received.p50.unwrap();
         turns.taken(true);
     }
     medians
