@@ -48,6 +48,9 @@ pub struct Options {
     /// Its time to live, in milliseconds
     #[arg(long)]
     pub ttl_ms: u64,
+    /// What the jitter of its heartbeats comes from
+    #[arg(long)]
+    pub seed: u64,
 }
 
 /// A client of a registry.
@@ -86,8 +89,9 @@ pub async fn run(options: &Options) -> Result<(), Trouble> {
         Kind::Etcd | Kind::Redis => {
             let registry = Arc::clone(ours(options.kind, &options.at)?.registry());
             let instance = instance(&options.service, &options.id, 1)?;
-            let registrar =
-                Registrar::start(registry, instance, RegistrarOptions::default().with_ttl(Ttl::new(ttl)?));
+            let registrar_options =
+                RegistrarOptions::default().with_ttl(Ttl::new(ttl)?).with_seed(options.seed);
+            let registrar = Registrar::start(registry, instance, registrar_options);
             closed().await?;
             registrar.abandon();
             Ok(())

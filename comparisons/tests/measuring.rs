@@ -11,7 +11,7 @@ use comparisons::contestants::{
     Announce, Contestant, Listed, Member, Ours, Place, RawEtcd, RawRedis, Seen, Watching,
 };
 use comparisons::experiment::Trouble;
-use comparisons::measure::{Block, BlockPlan, Rounds, Subject};
+use comparisons::measure::{Block, BlockPlan, Interval, Rounds, Subject, bootstrap};
 use futures_util::{StreamExt, future};
 use registry_memory::MemoryRegistry;
 use registry_testing::servers::etcd::{Etcd, EtcdOptions};
@@ -121,40 +121,65 @@ async fn subject(contestant: &dyn Contestant) -> Subject {
 }
 
 /// The medians to the watcher of two subjects that take turns, in microseconds, by rounds.
-async fn medians(mut subjects: [Subject; 2], rounds: u32) -> Vec<[f64; 2]> {
+async fn medians(subjects: &mut [Subject; 2], rounds: u32) -> Vec<[f64; 2]> {
     let mut medians = vec![[f64::NAN; 2]; rounds as usize];
     let mut turns = Rounds::new(subjects.len(), 0, rounds);
     while let Some(turn) = turns.next() {
         let block = subjects[turn.arm].run(&PLAN).await.unwrap();
         // Whatever else the machine does: it does it to both.
-        medians[turn.round as usize][turn.arm] = block.summary().received.unwrap().p50;
+        medians[turn.round as usize][turn.arm] = block.summary().received.p50.unwrap();
         turns.taken(true);
     }
     medians
 }
 
+/// How far an interval stays away from 1; nothing if it holds it.
+fn away_from_1(interval: Interval) -> f64 {
+    (interval.low - 1.0).max(1.0 - interval.high).max(0.0)
+}
+
+/// That the 95 % interval holds 1 nineteen times in twenty is tested on made-up noise, beside the code. Here it is an interval that was measured, as
+/// wide as the machine makes it: where it misses 1, as it may once in twenty times, it is by little. So much is a fault of the measuring, such as that
+/// whoever comes first in a round is the slower one.
+const BIAS: f64 = 0.1;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thing_compared_with_itself_differs_in_no_direction() {
+    // A wide interval holds 1 whatever is wrong, so that it is measured on until it is narrow. On a machine where that takes too long, a bias of the
+    // measuring would not be seen, and nor would one be in an experiment.
+    const NARROW: f64 = 1.1;
+    const MOST: usize = 240;
     let contestant = flawed(Flaw::None);
     let once = subject(&contestant).await;
     let again = Subject::prepare(&contestant, "measured-again", INSTANCES, TTL).await.unwrap();
-    let medians = medians([once, again], 24).await;
-    // That the 95 % interval contains 1 nineteen times in twenty is tested on made-up noise; here it is the widest interval there is, from the least to
-    // the greatest ratio, which misses 1 once in eight million times, whatever the noise, since turns alternate.
-    let ratios = || medians.iter().map(|[once, again]| again / once);
-    let (least, greatest) = (ratios().fold(f64::MAX, f64::min), ratios().fold(0.0, f64::max));
-    assert!(least <= 1.0 && greatest >= 1.0, "{least} to {greatest}");
+    let mut subjects = [once, again];
+    let mut ratios = Vec::new();
+    let interval = loop {
+        ratios.extend(medians(&mut subjects, 24).await.iter().map(|[once, again]| again / once));
+        let interval = bootstrap(&ratios, 1).unwrap();
+        if interval.high < interval.low * NARROW || ratios.len() >= MOST {
+            break interval;
+        }
+    };
+    assert!(away_from_1(interval) < BIAS, "{interval:?} of {} rounds", ratios.len());
+    // The same measured ratios, had one arm been measured as 30 % slower, would have failed this.
+    if interval.high < interval.low * NARROW {
+        let biased: Vec<f64> = ratios.iter().map(|ratio| ratio * 1.3).collect();
+        let biased = bootstrap(&biased, 1).unwrap();
+        assert!(away_from_1(biased) >= BIAS, "{biased:?}: a bias of 30 % was not seen");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delay_of_2_ms_is_found_as_2_ms() {
     let plain = subject(&flawed(Flaw::None)).await;
     let late = subject(&flawed(Flaw::Late(Duration::from_millis(2)))).await;
-    let medians = medians([plain, late], 10).await;
-    // Noise only adds, so the best round is the nearest to the truth. Found is what is told from half and from twice as much.
+    let medians = medians(&mut [plain, late], 20).await;
+    // Noise only adds, so that the best of all rounds is the nearest to the truth, also where most rounds are disturbed. A sleep is never shorter than
+    // it is to be, and some 0.1 ms longer, with the way to the thread that sleeps. Twice as much would be found as 4 ms, and half more as 3 ms.
     let best = |arm: usize| medians.iter().map(|round| round[arm]).fold(f64::MAX, f64::min);
     let difference = best(1) - best(0);
-    assert!((1_000.0..4_000.0).contains(&difference), "{difference} µs: {medians:?}");
+    assert!((1_800.0..2_600.0).contains(&difference), "{difference} µs: {medians:?}");
 }
 
 #[tokio::test]

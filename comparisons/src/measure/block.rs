@@ -48,8 +48,7 @@ impl Block {
     /// Why it is to be thrown away; none if it counts.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
-        let why = fault(&self.summary(), self.load)?;
-        Some(self.refused.as_ref().map_or(why.clone(), |refused| format!("{why}: {refused}")))
+        fault(&self.summary(), self.load)
     }
 }
 
@@ -74,12 +73,18 @@ struct Arrival {
     at: Instant,
 }
 
-/// A change was acknowledged, or refused.
-struct Outcome {
-    number: u32,
-    begun: Instant,
-    ended: Instant,
-    refused: Option<String>,
+/// What a change came to.
+enum Progress {
+    Begun {
+        number: u32,
+        at: Instant,
+    },
+    /// It was acknowledged, or refused.
+    Ended {
+        number: u32,
+        at: Instant,
+        refused: Option<String>,
+    },
 }
 
 /// Ends with its owner.
@@ -154,8 +159,8 @@ impl Subject {
         self.next = last + 1;
         let before = Ticks::now();
         let start = Instant::now() + LEAD;
-        let (done, mut outcomes) = mpsc::unbounded_channel();
-        self.send(schedule, start, first, done)?;
+        let (told, mut progresses) = mpsc::unbounded_channel();
+        self.send(schedule, start, first, told)?;
 
         let mut noted = Noted::new(schedule, start, first);
         let deadline = start + schedule.length() + plan.grace;
@@ -170,7 +175,7 @@ impl Subject {
                 tokio::spawn(async move { member.set(last).await });
             }
             tokio::select! {
-                Some(outcome) = outcomes.recv() => noted.outcome(outcome),
+                Some(progress) = progresses.recv() => noted.progress(progress),
                 arrival = self.arrivals.recv() => match arrival {
                     Some(Arrival { value, .. }) if value == last => break,
                     Some(arrival) => noted.arrival(&arrival),
@@ -190,21 +195,22 @@ impl Subject {
         schedule: Schedule,
         start: Instant,
         first: u64,
-        done: UnboundedSender<Outcome>,
+        told: UnboundedSender<Progress>,
     ) -> Result<(), Trouble> {
         let members = self.members.clone();
         let runtime = tokio::runtime::Handle::current();
         let send = move |number: u32| {
-            if done.is_closed() {
+            if told.is_closed() {
                 return ControlFlow::Break(());
             }
             let member = Arc::clone(&members[number as usize % members.len()]);
-            let done = done.clone();
+            let told = told.clone();
             let mut change = Box::pin(async move {
-                let begun = Instant::now();
+                // At once, so that a change that never ends is known to have been sent.
+                let _ = told.send(Progress::Begun { number, at: Instant::now() });
                 let refused =
                     member.set(first + u64::from(number)).await.err().map(|error| error.to_string());
-                let _ = done.send(Outcome { number, begun, ended: Instant::now(), refused });
+                let _ = told.send(Progress::Ended { number, at: Instant::now(), refused });
             });
             // Begun here and now, not when a thread of the runtime has been woken for it.
             let _inside = runtime.enter();
@@ -256,13 +262,17 @@ impl Noted {
         self.answered as usize == all && self.arrived as usize == all
     }
 
-    fn outcome(&mut self, outcome: Outcome) {
-        self.answered += 1;
-        let event = &mut self.events[outcome.number as usize];
-        event.begun = Some(outcome.begun.saturating_duration_since(self.start));
-        match outcome.refused {
-            None => event.acknowledged = Some(outcome.ended.saturating_duration_since(self.start)),
-            Some(refused) => self.refused = Some(refused),
+    fn progress(&mut self, progress: Progress) {
+        let since_start = |at: Instant| Some(at.saturating_duration_since(self.start));
+        match progress {
+            Progress::Begun { number, at } => self.events[number as usize].begun = since_start(at),
+            Progress::Ended { number, at, refused } => {
+                self.answered += 1;
+                match refused {
+                    None => self.events[number as usize].acknowledged = since_start(at),
+                    Some(refused) => self.refused = Some(refused),
+                }
+            }
         }
     }
 

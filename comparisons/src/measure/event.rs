@@ -20,15 +20,13 @@ pub struct Event {
     pub received: Option<Duration>,
 }
 
-/// A distribution in a few figures, in microseconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// A distribution in a few figures, in microseconds. What never happened took longer than all that did: a figure that falls upon it is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Tail {
     /// The median.
-    pub p50: f64,
+    pub p50: Option<f64>,
     /// Exceeded by one in a hundred.
-    pub p99: f64,
-    /// Exceeded by one in a thousand; only of 10,000 or more, else it is an accident of a few.
-    pub p999: Option<f64>,
+    pub p99: Option<f64>,
 }
 
 /// The events of a block, or of several, in figures.
@@ -41,12 +39,12 @@ pub struct Summary {
     /// How many were not acknowledged.
     pub failed: usize,
     /// From the intended time until the request was begun: how well the sender kept to its schedule.
-    pub slip: Option<Tail>,
-    /// From the intended time until the watcher was told.
-    pub received: Option<Tail>,
-    /// From the intended time until the registry said that it was done.
-    pub acknowledged: Option<Tail>,
-    /// The median from the one to the other, in microseconds. Negative where watchers are told first.
+    pub slip: Tail,
+    /// From the intended time until the watcher was told, of all events: those that it was not told of are in it as never received.
+    pub received: Tail,
+    /// From the intended time until the registry said that it was done, of all events: those that failed are in it as never acknowledged.
+    pub acknowledged: Tail,
+    /// The median from the one to the other, of all that were acknowledged, in microseconds. Negative where watchers are told first.
     pub acknowledged_to_received: Option<f64>,
 }
 
@@ -55,24 +53,27 @@ pub const MOST_SLIP: Duration = Duration::from_micros(200);
 /// On a machine that is busier than this share, what is measured is how long things wait for a processor.
 pub const MOST_BUSY: f64 = 0.7;
 
-/// From how many events on there is a 99.9th percentile.
-const MANY: u64 = 10_000;
-
 impl Tail {
-    /// Of durations; none if there are none.
+    /// Of durations, each of which is none if its end never came. Without figures if there are none.
     #[must_use]
-    pub fn of(durations: impl IntoIterator<Item = Duration>) -> Option<Self> {
+    pub fn of(durations: impl IntoIterator<Item = Option<Duration>>) -> Self {
         // Grows with what it is given; not so by `saturating_record`.
-        let mut histogram = Histogram::<u64>::new(3).ok()?;
+        let Ok(mut histogram) = Histogram::<u64>::new(3) else { return Self::default() };
+        let mut all = 0_u64;
         for duration in durations {
-            histogram.record(u64::try_from(duration.as_nanos()).ok()?).ok()?;
+            all += 1;
+            // Longer than 584 years is as good as never.
+            let nanos = duration.and_then(|duration| u64::try_from(duration.as_nanos()).ok());
+            let _ = nanos.map(|nanos| histogram.record(nanos));
         }
-        if histogram.is_empty() {
-            return None;
-        }
-        let micros = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
-        let p999 = (histogram.len() >= MANY).then(|| micros(0.999));
-        Some(Self { p50: micros(0.5), p99: micros(0.99), p999 })
+        let ended = histogram.len() as f64;
+        let micros = |quantile: f64| {
+            let rank = (quantile * all as f64).ceil();
+            // The middle of the rank's part of all that ended, so that rounding does not lead to its neighbour's.
+            let of_ended = || histogram.value_at_quantile((rank - 0.5) / ended) as f64 / 1e3;
+            (1.0..=ended).contains(&rank).then(of_ended)
+        };
+        Self { p50: micros(0.5), p99: micros(0.99) }
     }
 }
 
@@ -83,8 +84,10 @@ impl Event {
         Some(self.received?.saturating_sub(self.intended))
     }
 
+    /// Infinite for what was acknowledged and never received.
     fn acknowledged_to_received(&self) -> Option<f64> {
-        Some((self.received?.as_secs_f64() - self.acknowledged?.as_secs_f64()) * 1e6)
+        let acknowledged = self.acknowledged?.as_secs_f64();
+        Some(self.received.map_or(f64::INFINITY, |received| (received.as_secs_f64() - acknowledged) * 1e6))
     }
 }
 
@@ -92,41 +95,42 @@ impl Summary {
     /// Of events.
     #[must_use]
     pub fn of(events: &[Event]) -> Self {
-        let since_intended = |time: fn(&Event) -> Option<Duration>| {
-            Tail::of(events.iter().filter_map(|event| Some(time(event)?.saturating_sub(event.intended))))
+        let since_intended =
+            |event: &Event, time: Option<Duration>| Some(time?.saturating_sub(event.intended));
+        let tail = |time: fn(&Event) -> Option<Duration>| {
+            Tail::of(events.iter().map(|event| since_intended(event, time(event))))
         };
+        // What was never sent is the fault of whoever was to send it, and says nothing of when.
+        let begun = events.iter().map(|event| since_intended(event, event.begun)).filter(Option::is_some);
         let unseen = |event: &&Event| event.acknowledged.is_some() && event.received.is_none();
         let gaps: Vec<f64> = events.iter().filter_map(Event::acknowledged_to_received).collect();
         Self {
             events: events.len(),
             unseen: events.iter().filter(unseen).count(),
             failed: events.iter().filter(|event| event.acknowledged.is_none()).count(),
-            slip: since_intended(|event| event.begun),
-            received: since_intended(|event| event.received),
-            acknowledged: since_intended(|event| event.acknowledged),
-            acknowledged_to_received: median(&gaps),
+            slip: Tail::of(begun),
+            received: tail(|event| event.received),
+            acknowledged: tail(|event| event.acknowledged),
+            acknowledged_to_received: median(&gaps).filter(|gap| gap.is_finite()),
         }
     }
 }
 
-/// Why a block is to be thrown away; none if it counts. Events that were not seen are no reason: they are what is to be found.
+/// Why a block is to be thrown away; none if it counts. Only what disturbs the measuring is a reason. Events that failed or were not seen are none:
+/// they are what is to be found, and a contestant must not get rid of its worst blocks by failing in them.
 #[must_use]
 pub fn fault(summary: &Summary, load: Option<Load>) -> Option<String> {
     let most = MOST_SLIP.as_secs_f64() * 1e6;
-    let slipped = summary.slip.filter(|slip| slip.p99 > most);
-    let busy = load.filter(|load| load.busy > MOST_BUSY);
-    match (summary, slipped, busy) {
-        (_, Some(slip), _) => {
-            Some(format!("sends slipped: by {:.0} µs at the 99th percentile, {most:.0} µs at most", slip.p99))
+    match (summary.slip.p99, load) {
+        (None, _) => Some("nothing was sent".to_owned()),
+        (Some(slip), _) if slip > most => {
+            Some(format!("sends slipped: by {slip:.0} µs at the 99th percentile, {most:.0} µs at most"))
         }
-        (_, _, Some(load)) => {
+        (_, None) => Some("the load of the machine is not known".to_owned()),
+        (_, Some(load)) if load.busy > MOST_BUSY => {
             let (busy, most) = (load.busy * 100.0, MOST_BUSY * 100.0);
             Some(format!("the machine was busy: {busy:.0} %, {most:.0} % at most"))
         }
-        (summary, ..) if summary.failed > 0 => {
-            Some(format!("{} of {} changes were not acknowledged", summary.failed, summary.events))
-        }
-        (summary, ..) if summary.slip.is_none() => Some("nothing was sent".to_owned()),
         _ => None,
     }
 }
@@ -161,16 +165,16 @@ mod tests {
     fn latency_counts_from_the_intended_time() {
         // Begun 5 ms late: whoever held it up is charged with that.
         let summary = Summary::of(&events(100, [5_000, 5_400, 5_300]));
-        assert!(near(summary.received.map(|tail| tail.p50), 5_300.0), "{summary:?}");
-        assert!(near(summary.acknowledged.map(|tail| tail.p99), 5_400.0), "{summary:?}");
-        assert!(near(summary.slip.map(|tail| tail.p50), 5_000.0), "{summary:?}");
+        assert!(near(summary.received.p50, 5_300.0), "{summary:?}");
+        assert!(near(summary.acknowledged.p99, 5_400.0), "{summary:?}");
+        assert!(near(summary.slip.p50, 5_000.0), "{summary:?}");
         assert!(near(summary.acknowledged_to_received, -100.0), "the watcher was told first: {summary:?}");
     }
 
     #[test]
     fn a_delay_of_2_ms_is_found_as_2_ms() {
         let (plain, delayed) = (events(100, [10, 300, 250]), events(100, [10, 300, 2_250]));
-        let p50 = |events: &[Event]| Summary::of(events).received.unwrap().p50;
+        let p50 = |events: &[Event]| Summary::of(events).received.p50.unwrap();
         assert!(near(Some(p50(&delayed) - p50(&plain)), 2_000.0));
     }
 
@@ -185,12 +189,45 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_was_refused_is_not_lost_but_the_block_does_not_count() {
+    fn a_change_that_was_refused_is_not_lost_and_its_block_counts() {
         let mut events = events(100, [10, 300, 250]);
         (events[3].acknowledged, events[3].received) = (None, None);
         let summary = Summary::of(&events);
         assert_eq!((summary.unseen, summary.failed), (0, 1));
-        assert!(fault(&summary, IDLE).unwrap().starts_with("1 of 100"));
+        assert_eq!(fault(&summary, IDLE), None);
+    }
+
+    #[test]
+    fn what_never_came_took_longer_than_all_that_did() {
+        let lost = |unseen: usize, failed: usize| {
+            let mut events = events(100, [10, 300, 250]);
+            events[..unseen].iter_mut().for_each(|event| event.received = None);
+            events[..failed].iter_mut().for_each(|event| event.acknowledged = None);
+            Summary::of(&events)
+        };
+        let one = lost(1, 1);
+        assert!(near(one.received.p99, 250.0) && near(one.acknowledged.p99, 300.0), "{one:?}");
+        let two = lost(2, 0);
+        assert_eq!(two.received.p99, None);
+        assert!(near(two.received.p50, 250.0) && near(two.acknowledged.p99, 300.0), "{two:?}");
+        assert_eq!(lost(0, 2).acknowledged.p99, None);
+        assert!(near(lost(50, 0).received.p50, 250.0));
+        let most = lost(51, 0);
+        assert_eq!((most.received.p50, most.acknowledged_to_received), (None, None));
+        assert!(near(lost(0, 50).acknowledged.p50, 300.0));
+        assert_eq!(lost(0, 51).acknowledged.p50, None);
+    }
+
+    #[test]
+    fn a_contestant_that_loses_its_slow_changes_is_not_quicker_for_it() {
+        let mut slow = events(100, [10, 300, 250]);
+        slow[40..]
+            .iter_mut()
+            .for_each(|event| event.received = Some(event.intended + Duration::from_secs(1)));
+        let mut lost = slow.clone();
+        lost[40..].iter_mut().for_each(|event| event.received = None);
+        assert!(near(Summary::of(&slow).received.p50, 1_000_000.0));
+        assert_eq!(Summary::of(&lost).received.p50, None);
     }
 
     #[test]
@@ -212,15 +249,26 @@ mod tests {
         let at = |busy| fault(&summary, Some(Load { busy, steal: 0.0 }));
         assert_eq!(at(0.70), None);
         assert_eq!(at(0.71).unwrap(), "the machine was busy: 71 %, 70 % at most");
-        assert_eq!(fault(&summary, None), None, "where it is not known");
+        assert_eq!(fault(&summary, None).unwrap(), "the load of the machine is not known");
     }
 
     #[test]
-    fn the_far_tail_is_only_told_of_many_events() {
-        let tail = |count| Tail::of((0..count).map(Duration::from_micros)).unwrap();
-        assert_eq!(tail(9_999).p999, None);
-        assert!(near(tail(10_000).p999, 9_990.0));
-        assert_eq!(Tail::of([]), None);
+    fn each_rank_is_that_of_all_and_nothing_has_no_figures() {
+        let tail = |ended: u64, never: usize| {
+            Tail::of((1..=ended).map(Duration::from_micros).map(Some).chain(vec![None; never]))
+        };
+        for ended in 1_u64..=1_000 {
+            let all =
+                Tail { p50: Some(ended.div_ceil(2) as f64), p99: Some((99 * ended).div_ceil(100) as f64) };
+            let tail = tail(ended, 0);
+            assert!(
+                near(tail.p50, all.p50.unwrap()) && near(tail.p99, all.p99.unwrap()),
+                "{ended}: {tail:?}"
+            );
+        }
+        assert!(near(tail(500, 500).p50, 500.0));
+        assert_eq!(tail(499, 501), Tail::default());
+        assert_eq!(tail(0, 0), Tail::default());
     }
 
     #[test]

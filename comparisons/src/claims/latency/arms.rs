@@ -6,7 +6,7 @@ use super::delay::Delay;
 use crate::contestants::Contestant;
 use crate::experiment::Trouble;
 use crate::lab::Lab;
-use crate::measure::{Block, BlockPlan, Event, Rounds, Subject, Summary, Tail, ecdf};
+use crate::measure::{Block, BlockPlan, Event, Rounds, Subject, Summary, ecdf};
 use crate::record::Record;
 
 /// From the intended time until the watcher was told, the median, in µs.
@@ -21,11 +21,12 @@ pub(super) const SLIP_P99: &str = "slip_p99_us";
 pub(super) const CPU: &str = "cpu";
 const STEAL: &str = "steal";
 pub(super) const EVENTS: &str = "events";
+/// How many were acknowledged, and never seen by the watcher.
 pub(super) const UNSEEN: &str = "unseen";
-const FAILED: &str = "failed";
-/// The series of all blocks of a step together: µs, and the share that took no longer.
+/// How many were not acknowledged.
+pub(super) const FAILED: &str = "failed";
+/// The series of all blocks of a step together: µs, and the share of all changes that took no longer.
 pub(super) const ECDF: &str = "ecdf_us";
-const P999: &str = "p999_us";
 
 /// Changes a second.
 pub(super) const RATE: u32 = 200;
@@ -137,15 +138,14 @@ fn record(arm: &str, round: u32, delay: Option<Delay>, block: &Block) -> Record 
 }
 
 fn figures(record: Record, summary: &Summary, block: &Block) -> Record {
-    let p50 = |tail: Option<Tail>| tail.map_or(f64::NAN, |tail| tail.p50);
-    let p99 = |tail: Option<Tail>| tail.map_or(f64::NAN, |tail| tail.p99);
+    let or_none = |figure: Option<f64>| figure.unwrap_or(f64::NAN);
     record
-        .with(P50, p50(summary.received))
-        .with(P99, p99(summary.received))
-        .with(ACK_P50, p50(summary.acknowledged))
-        .with(ACK_P99, p99(summary.acknowledged))
-        .with(ACK_TO_RECEIVED_P50, summary.acknowledged_to_received.unwrap_or(f64::NAN))
-        .with(SLIP_P99, p99(summary.slip))
+        .with(P50, or_none(summary.received.p50))
+        .with(P99, or_none(summary.received.p99))
+        .with(ACK_P50, or_none(summary.acknowledged.p50))
+        .with(ACK_P99, or_none(summary.acknowledged.p99))
+        .with(ACK_TO_RECEIVED_P50, or_none(summary.acknowledged_to_received))
+        .with(SLIP_P99, or_none(summary.slip.p99))
         .with(CPU, block.load.map_or(f64::NAN, |load| load.busy))
         .with(STEAL, block.load.map_or(f64::NAN, |load| load.steal))
         .with(EVENTS, summary.events as f64)
@@ -153,20 +153,19 @@ fn figures(record: Record, summary: &Summary, block: &Block) -> Record {
         .with(FAILED, summary.failed as f64)
 }
 
-/// All blocks of an arm together, in one record without the figures of a block. The 99.9th percentile is told where there are enough events.
+/// All blocks of an arm together, in one record without the figures of a block.
 fn distribution(arm: &str, first: u32, events: &[Event]) -> Option<Record> {
     let micros = |event: &Event| Some(event.latency()?.as_secs_f64() * 1e6);
     let latencies: Vec<f64> = events.iter().filter_map(micros).collect();
-    let tail = Tail::of(events.iter().filter_map(Event::latency))?;
-    let record = Record::new(arm, first).with_series(ECDF, ecdf(&latencies));
-    Some(record.with(P999, tail.p999.unwrap_or(f64::NAN)))
+    let line = ecdf(&latencies, events.len());
+    (!line.is_empty()).then(|| Record::new(arm, first).with_series(ECDF, line))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{ACK_P50, ECDF, P50, UNSEEN, distribution, record};
+    use super::{ACK_P50, ECDF, FAILED, P50, P99, UNSEEN, distribution, record};
     use crate::measure::{Block, Event, Load};
 
     fn block(acknowledged: u64, received: u64) -> Block {
@@ -193,6 +192,19 @@ mod tests {
         let busy = Block { load: Some(Load { busy: 0.9, steal: 0.0 }), ..block(300, 250) };
         let record = record("a", 0, None, &busy);
         assert!(!record.is_valid() && record.figure(P50).is_some(), "the figures are kept all the same");
+    }
+
+    #[test]
+    fn a_block_in_which_changes_failed_or_were_lost_counts_with_what_it_has() {
+        let mut block = block(300, 250);
+        block.events[..3].iter_mut().for_each(|event| event.acknowledged = None);
+        block.events[50..].iter_mut().for_each(|event| event.received = None);
+        let record = record("a", 0, None, &block);
+        assert!(record.is_valid(), "{record:?}");
+        assert_eq!((record.figure(UNSEEN), record.figure(FAILED)), (Some(50.0), Some(3.0)));
+        assert!(record.figure(P50).is_some() && record.figure(P99).is_none(), "{record:?}");
+        let distribution = distribution("a", 0, &block.events).unwrap();
+        assert_eq!(distribution.series[ECDF].last().unwrap()[1], 0.5, "of all, not of those that arrived");
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Which arms are compared, and what their ratios say: pure functions of records.
 
+use super::arms::{EVENTS, FAILED, UNSEEN};
 use crate::finding::Verdict;
 use crate::measure::{Interval, bootstrap, ratios};
 use crate::picture;
-use crate::record::Records;
+use crate::record::{Outcome, Records};
+use crate::report::format::count;
 
 /// Redis is slower where the whole interval of Redis / etcd is above this, and not slower where it is not above.
 pub(super) const SLOWER: f64 = 1.1;
@@ -71,6 +73,9 @@ pub(super) struct Compared {
 impl Comparison {
     /// Or why it cannot be told.
     pub(super) fn compare(&self, records: &Records, figure: &str) -> Result<Compared, String> {
+        if let Some(why) = broken_off(records).or_else(|| self.missing(records)) {
+            return Err(why);
+        }
         let [again, once] = self.control;
         let control = self.interval(records, figure, again, once)?;
         let of = |pair: &Pair| self.interval(records, figure, pair.redis, pair.etcd);
@@ -78,8 +83,26 @@ impl Comparison {
         if control.contains(1.0) {
             return Ok(Compared { deciding, control });
         }
-        let Interval { low, high, .. } = control;
-        Err(format!("the same arm measured twice differed from itself by a factor of {low:.2} to {high:.2}"))
+        let (low, high) = (apart_from_1(control.low), apart_from_1(control.high));
+        Err(format!("the same arm measured twice differed from itself by a factor of {low} to {high}"))
+    }
+
+    /// Why times cannot be compared: changes of an arm that decides failed or were never seen. That is another kind of finding than a time, and what
+    /// is left of such an arm must not count as if it were all.
+    fn missing(&self, records: &Records) -> Option<String> {
+        let pairs = self.deciding.iter().flat_map(|pair| [pair.redis, pair.etcd]);
+        pairs.chain(self.control).find_map(|arm| {
+            let sum = |figure| records.sum(arm, figure).unwrap_or(0.0);
+            let (unseen, failed) = (sum(UNSEEN), sum(FAILED));
+            (unseen + failed > 0.0).then(|| {
+                format!(
+                    "of {} changes through `{arm}`, {} were never seen by the watcher and {} were not acknowledged, and what never came has no latency",
+                    count(sum(EVENTS)),
+                    count(unseen),
+                    count(failed)
+                )
+            })
+        })
     }
 
     fn interval(
@@ -107,12 +130,28 @@ impl Comparison {
     }
 }
 
+/// Why a step broke off, if one did: then it is not known to which side what is missing would have spoken.
+pub(super) fn broken_off(records: &Records) -> Option<String> {
+    records.all().find_map(|record| match &record.outcome {
+        Outcome::NotRun { why } => Some(format!("`{}` was not run: {why}", record.arm)),
+        Outcome::Failed { why } => Some(format!("`{}` broke off: {why}", record.arm)),
+        Outcome::Valid { .. } | Outcome::Invalid { .. } => None,
+    })
+}
+
+/// With three digits after the point, or with so many more that it is not written as 1.
+fn apart_from_1(bound: f64) -> String {
+    let written = |digits: usize| format!("{bound:.digits$}");
+    let parted = (3..9).map(written).find(|written| written.parse() != Ok(1.0));
+    parted.unwrap_or_else(|| written(3))
+}
+
 #[cfg(test)]
 pub(super) mod tests {
-    use super::{Comparison, FASTER, Pair, SLOWER, Says, says, verdict};
+    use super::{Comparison, EVENTS, FAILED, FASTER, Pair, SLOWER, Says, UNSEEN, says, verdict};
     use crate::finding::Verdict;
     use crate::measure::Interval;
-    use crate::record::{Record, Records};
+    use crate::record::{Outcome, Record, Records};
 
     /// Twelve rounds in which an arm's figure is always the same.
     pub(in super::super) fn rounds(figure: &str, arms: &[(&str, f64)]) -> Records {
@@ -165,7 +204,39 @@ pub(super) mod tests {
     fn nothing_is_said_where_the_same_thing_differs_from_itself() {
         let records = rounds("x", &[("r", 100.0), ("e", 400.0), ("again", 440.0)]);
         let why = COMPARISON.compare(&records, "x").unwrap_err();
-        assert!(why.contains("differed from itself by a factor of 1.10"), "{why}");
+        assert!(why.contains("differed from itself by a factor of 1.100 to 1.100"), "{why}");
+        let records = rounds("x", &[("r", 100.0), ("e", 400.0), ("again", 399.96)]);
+        let why = COMPARISON.compare(&records, "x").unwrap_err();
+        assert!(why.contains("by a factor of 0.9999 to 0.9999"), "that 1 is not in it is to be seen: {why}");
+    }
+
+    #[test]
+    fn nothing_is_said_of_times_where_changes_are_missing() {
+        let compared = |arm: &str, figure: &str, missing: f64| {
+            let records = rounds("x", &[("r", 100.0), ("e", 400.0), ("again", 400.0)]);
+            let records = records.all().cloned().map(|record| {
+                let of_it = if record.arm == arm && record.run == 3 { missing } else { 0.0 };
+                record.with(EVENTS, 100.0).with(UNSEEN, 0.0).with(FAILED, 0.0).with(figure, of_it)
+            });
+            COMPARISON.compare(&records.collect(), "x")
+        };
+        for arm in ["r", "e", "again"] {
+            for figure in [UNSEEN, FAILED] {
+                assert!(compared(arm, figure, 0.0).is_ok());
+                let why = compared(arm, figure, 1.0).unwrap_err();
+                assert!(why.starts_with(&format!("of 1,200 changes through `{arm}`")), "{why}");
+            }
+        }
+        assert!(compared("beside", UNSEEN, 1.0).is_ok());
+    }
+
+    #[test]
+    fn nothing_is_said_where_a_step_broke_off() {
+        let records = rounds("x", &[("r", 100.0), ("e", 400.0), ("again", 400.0)]);
+        let broken =
+            Record { outcome: Outcome::Failed { why: "refused".to_owned() }, ..Record::new("rounds 2", 0) };
+        let records: Records = records.all().cloned().chain([broken]).collect();
+        assert!(COMPARISON.compare(&records, "x").unwrap_err().contains("`rounds 2` broke off: refused"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is shown of both experiments: the same columns, sentences and pictures.
 
-use super::arms::{ACK_P50, ACK_TO_RECEIVED_P50, CPU, ECDF, EVENTS, P50, P99, SLIP_P99, UNSEEN};
+use super::arms::{ACK_P50, ACK_TO_RECEIVED_P50, CPU, ECDF, EVENTS, FAILED, P50, P99, SLIP_P99, UNSEEN};
 use super::pairs::{Compared, Comparison, FASTER, SLOWER, Says, says};
 use crate::experiment::{Column, OfRuns, Unit};
 use crate::measure::{Interval, pooled};
@@ -18,6 +18,7 @@ pub(super) const COLUMNS: &[Column] = &[
     column("from acknowledged to watcher, p50", ACK_TO_RECEIVED_P50, OfRuns::Median, Unit::Micros),
     column("changes", EVENTS, OfRuns::Sum, Unit::Count),
     column("never seen", UNSEEN, OfRuns::Sum, Unit::Count),
+    column("not acknowledged", FAILED, OfRuns::Sum, Unit::Count),
     column("sends late by, p99", SLIP_P99, OfRuns::Median, Unit::Micros),
     column("processors busy", CPU, OfRuns::Median, Unit::Share),
 ];
@@ -33,7 +34,7 @@ pub(super) fn ratio(interval: Interval) -> String {
     format!("{ratio:.2} ({low:.2} to {high:.2})")
 }
 
-/// `Of 5 like comparisons, Redis is faster in 4, slower in none, …`.
+/// `Of 5 comparisons, Redis takes longer in none, less long in 4, …`.
 pub(super) fn counted(compared: &Compared) -> String {
     let are = |wanted: Says| {
         let count = compared.deciding.iter().filter(|interval| says(**interval) == wanted).count();
@@ -42,7 +43,7 @@ pub(super) fn counted(compared: &Compared) -> String {
     let (faster, slower) = (are(Says::Faster), are(Says::Slower));
     let (same, open) = (are(Says::Same), are(Says::Open));
     format!(
-        "Of {} comparisons of like with like, Redis takes longer in {slower}, less long in {faster}, about as long in {same}, and {open} stayed open",
+        "Of {} comparisons, Redis takes longer in {slower}, less long in {faster}, about as long in {same}, and {open} stayed open",
         compared.deciding.len()
     )
 }

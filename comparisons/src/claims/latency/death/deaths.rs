@@ -14,7 +14,7 @@ use crate::claims::clustering::view::View;
 use crate::contestants::instance;
 use crate::experiment::Trouble;
 use crate::instance::{Kind, client};
-use crate::measure::median;
+use crate::measure::median_with_never;
 use crate::record::Record;
 
 /// How many die in one run, and how many watch.
@@ -32,7 +32,7 @@ pub(super) async fn deaths(
     mut random: fastrand::Rng,
 ) -> Result<Record, Trouble> {
     let (at, service) = (servers.at(), format!("death-{run}"));
-    let start = |id: String| Process::start(kind, &at, &service, id, TTL);
+    let mut start = |id: String| Process::start(kind, &at, &service, id, TTL, random.u64(..));
     // Who goes on, as the other instances of a service do when some die.
     let _healthy = start("healthy".to_owned())?;
     let mut dying = (0..DYING).map(|index| start(format!("dying-{index}"))).collect::<Result<Vec<_>, _>>()?;
@@ -65,18 +65,28 @@ pub(super) async fn deaths(
     let _ = until("nobody lists the dead", LIMIT, all).await;
 
     let after = killed.iter().filter_map(|(id, at)| Some(gone(id)?.saturating_duration_since(*at)));
-    let mut after: Vec<f64> = after.map(|after| after.as_secs_f64()).collect();
+    let after: Vec<f64> = after.map(|after| after.as_secs_f64()).collect();
+    let record = figures(Record::new(arm, run), after, killed.len());
+    let record =
+        record.with(LEAST_TTL, least_ttl(kind, &at).await?.map_or(f64::NAN, |ttl| ttl.as_secs_f64()));
+    Ok(record.if_bitten(by_signal, format!("{DYING} processes were ended by SIGKILL")))
+}
+
+/// Of so many deaths, of which these were seen by all after so many seconds. All others count as if it had been at the limit.
+fn figures(record: Record, mut after: Vec<f64>, deaths: usize) -> Record {
     after.sort_by(f64::total_cmp);
-    let max = after.last().copied();
-    let record = Record::new(arm, run)
-        .with(DEATHS, killed.len() as f64)
-        .with(NEVER, (killed.len() - after.len()) as f64)
-        .with(MEDIAN, median(&after).unwrap_or(f64::NAN))
+    let never = deaths.saturating_sub(after.len());
+    let limit = LIMIT.as_secs_f64();
+    let median = median_with_never(&after, never).map(|median| median.min(limit));
+    let last = after.last().copied();
+    let max = if never > 0 { Some(last.map_or(limit, |last| last.max(limit))) } else { last };
+    record
+        .with(DEATHS, deaths as f64)
+        .with(NEVER, never as f64)
+        .with(MEDIAN, median.unwrap_or(f64::NAN))
         .with(MAX, max.unwrap_or(f64::NAN))
         .with(OVER, max.map_or(f64::NAN, |max| (max - TTL.as_secs_f64()).max(0.0)))
-        .with(LEAST_TTL, least_ttl(kind, &at).await?.map_or(f64::NAN, |ttl| ttl.as_secs_f64()))
-        .with_series(AFTER, after.iter().map(|after| [*after, 1.0]));
-    Ok(record.if_bitten(by_signal, format!("{DYING} processes were ended by SIGKILL")))
+        .with_series(AFTER, after.iter().map(|after| [*after, 1.0]))
 }
 
 /// What is granted to who asks for the least.
@@ -93,4 +103,37 @@ async fn least_ttl(kind: Kind, at: &[String]) -> Result<Option<Duration>, Troubl
     let registered = registry.register(&instance("least", "least", 1)?, &options).await?;
     registry.deregister(&registered.lease).await?;
     Ok(Some(registered.ttl.get()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{AFTER, DEATHS, LIMIT, MAX, MEDIAN, NEVER, OVER, TTL};
+    use super::figures;
+    use crate::record::Record;
+
+    fn of(after: &[f64], deaths: usize) -> Record {
+        figures(Record::new("a", 0), after.to_vec(), deaths)
+    }
+
+    #[test]
+    fn what_is_never_gone_is_in_every_figure() {
+        let limit = LIMIT.as_secs_f64();
+        let some = of(&[3.0, 1.0, 2.0], 5);
+        let figure = |name| some.figure(name).unwrap();
+        assert_eq!((figure(DEATHS), figure(NEVER), figure(MEDIAN)), (5.0, 2.0, 3.0));
+        assert_eq!((figure(MAX), figure(OVER)), (limit, limit - TTL.as_secs_f64()));
+        assert_eq!(some.series[AFTER].len(), 3);
+        assert_eq!(of(&[3.0, 1.0], 4).figure(MEDIAN), Some(limit), "half of them");
+        assert_eq!(of(&[], 4).figure(MAX), Some(limit));
+        assert_eq!(of(&[], 0).figure(MEDIAN), None);
+    }
+
+    #[test]
+    fn where_all_are_gone_it_is_told_when() {
+        let all = of(&[3.0, 1.0, 2.5], 3);
+        assert_eq!(
+            (all.figure(MEDIAN), all.figure(MAX), all.figure(OVER)),
+            (Some(2.5), Some(3.0), Some(1.0))
+        );
+    }
 }

@@ -87,6 +87,7 @@ impl Process {
         service: &str,
         id: String,
         ttl: Duration,
+        seed: u64,
     ) -> Result<Self, Trouble> {
         let kind = match kind {
             Kind::Etcd => "etcd",
@@ -96,7 +97,7 @@ impl Process {
         };
         let child = Command::new(std::env::current_exe()?)
             .args(["instance", "--kind", kind, "--at", &at.join(","), "--service", service, "--id", &id])
-            .args(["--ttl-ms", &ttl.as_millis().to_string()])
+            .args(["--ttl-ms", &ttl.as_millis().to_string(), "--seed", &seed.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

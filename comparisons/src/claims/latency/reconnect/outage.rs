@@ -133,7 +133,8 @@ impl Subject {
         let right = until("the view is right again", LIMIT, right).await.ok();
         let bytes = self.link.counters().to_client.delivered - down.to_client.delivered;
         let cuts = down.cut - before.cut;
-        let after = right.map_or(f64::NAN, |at| at.saturating_duration_since(healed).as_secs_f64());
+        // Whoever is not right in time counts as if it had been at the limit, and is told apart by `RIGHT`.
+        let after = right.map_or(LIMIT, |at| at.saturating_duration_since(healed)).as_secs_f64();
         let record = Record::new(arm, run)
             .with(RIGHT, f64::from(u8::from(right.is_some())))
             .with(RIGHT_AFTER, after)
