@@ -33,7 +33,7 @@ pub(super) const RATE: u32 = 200;
 /// Of one service, changed in turn.
 const INSTANCES: u32 = 50;
 /// Longer than a step, so that no heartbeat falls into a block.
-const TTL: Duration = Duration::from_secs(60 * 60);
+pub(super) const TTL: Duration = Duration::from_secs(60 * 60);
 const GRACE: Duration = Duration::from_secs(3);
 const WARM_UP: u32 = 10;
 
