@@ -3,7 +3,7 @@
 /// A plan in which all arms take a turn in each round, in an order that is reversed from round to round (`ABC CBA ABC …`): what drifts, or comes
 /// and goes, falls on all of them alike.
 ///
-/// A turn that did not count is taken again at once, up to three times, as long as there are spare ones: half as many as there are turns.
+/// A turn that did not count is taken again at once, up to three times, as long as there are spare ones: as many as there are turns.
 #[derive(Clone, Debug)]
 pub struct Rounds {
     arms: usize,
@@ -31,7 +31,7 @@ impl Rounds {
     #[must_use]
     pub fn new(arms: usize, first: u32, rounds: u32) -> Self {
         let turns = u32::try_from(arms).unwrap_or(u32::MAX).saturating_mul(rounds);
-        Self { arms, first, taken: 0, turns, spare: turns / 2, again: 0 }
+        Self { arms, first, taken: 0, turns, spare: turns, again: 0 }
     }
 
     /// The next turn, if not all have been taken.
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn it_ends_where_nothing_counts() {
         let played = play(Rounds::new(3, 0, 4), |_| false);
-        assert_eq!(played.len(), 3 * 4 * 3 / 2);
+        assert_eq!(played.len(), 3 * 4 * 2);
         assert!(played.starts_with(&[(0, 0), (0, 0), (0, 0), (0, 0), (1, 0)]), "{played:?}");
         assert!(play(Rounds::new(0, 0, 4), |_| true).is_empty());
     }

@@ -75,7 +75,7 @@ const START: f64 = 6.0;
 
 /// Steps, rounds of a step, and changes of a block.
 fn size(lab: &Lab) -> (u32, u32, BlockPlan) {
-    let (steps, rounds, events) = lab.by_scale((1, 16, 100), (4, 6, 200));
+    let (steps, rounds, events) = lab.by_scale((1, 12, 100), (4, 6, 200));
     (steps, rounds, plan(events))
 }
 
