@@ -97,6 +97,14 @@ pub struct Column {
     pub unit: Unit,
 }
 
+impl Column {
+    /// The figure `figure` of all runs of an arm, made one by `of_runs`.
+    #[must_use]
+    pub const fn new(title: &'static str, figure: &'static str, of_runs: OfRuns, unit: Unit) -> Self {
+        Self { title, figure, of_runs, unit }
+    }
+}
+
 /// How the figures of several runs are made one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OfRuns {

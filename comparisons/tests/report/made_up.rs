@@ -18,17 +18,17 @@ struct MadeUp {
 }
 
 const COLUMNS: &[Column] = &[
-    Column { title: "Lost", figure: "lost", of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column { title: "Seen after", figure: "lag_s", of_runs: OfRuns::Median, unit: Unit::Seconds },
+    Column::new("Lost", "lost", OfRuns::Sum, Unit::Count),
+    Column::new("Seen after", "lag_s", OfRuns::Median, Unit::Seconds),
 ];
 const MANY_COLUMNS: &[Column] = &[
-    Column { title: "Median", figure: "p50_us", of_runs: OfRuns::Median, unit: Unit::Micros },
-    Column { title: "99 %", figure: "p99_us", of_runs: OfRuns::Median, unit: Unit::Micros },
-    Column { title: "Longest", figure: "max_us", of_runs: OfRuns::Max, unit: Unit::Micros },
-    Column { title: "Bytes on the wire", figure: "bytes", of_runs: OfRuns::Sum, unit: Unit::Bytes },
-    Column { title: "Share seen", figure: "share", of_runs: OfRuns::Min, unit: Unit::Share },
-    Column { title: "Ratio to etcd", figure: "ratio", of_runs: OfRuns::Median, unit: Unit::Ratio },
-    Column { title: "Told", figure: "told", of_runs: OfRuns::Min, unit: Unit::YesNo },
+    Column::new("Median", "p50_us", OfRuns::Median, Unit::Micros),
+    Column::new("99 %", "p99_us", OfRuns::Median, Unit::Micros),
+    Column::new("Longest", "max_us", OfRuns::Max, Unit::Micros),
+    Column::new("Bytes on the wire", "bytes", OfRuns::Sum, Unit::Bytes),
+    Column::new("Share seen", "share", OfRuns::Min, Unit::Share),
+    Column::new("Ratio to etcd", "ratio", OfRuns::Median, Unit::Ratio),
+    Column::new("Told", "told", OfRuns::Min, Unit::YesNo),
 ];
 
 #[async_trait]

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::view::View;
 use super::writer::{Written, lost};
 use crate::contestants::Listed;
-use crate::experiment::Trouble;
+use crate::experiment::{Column, OfRuns, Trouble, Unit};
 use crate::record::Record;
 
 /// How many registrations were acknowledged.
@@ -26,6 +26,17 @@ pub(super) const TROUBLES: &str = "troubles_told";
 pub(super) const WRONG: &str = "watcher_wrong";
 /// Of the owners of what was lost that were asked for a heartbeat, the share that learnt of it.
 pub(super) const OWNERS_TOLD: &str = "owners_told";
+
+/// Columns of these figures, the same in every experiment on clusters.
+pub(super) const OF_THEM_LOST: Column = Column::new("of them lost", LOST, OfRuns::Sum, Unit::Count);
+pub(super) const RUNS_TOLD: Column =
+    Column::new("runs in which the watcher was told of a gap", TOLD, OfRuns::Sum, Unit::Count);
+pub(super) const ERRORS_TOLD: Column =
+    Column::new("connection errors told to the watcher", TROUBLES, OfRuns::Sum, Unit::Count);
+pub(super) const WRONG_IN_THE_END: Column =
+    Column::new("the watcher has wrong in the end", WRONG, OfRuns::Max, Unit::Count);
+pub(super) const OWNERS: Column =
+    Column::new("owners of the lost told by a heartbeat", OWNERS_TOLD, OfRuns::Min, Unit::Share);
 
 /// How soon a watcher must have been told of what was written after the fault; else it counts as one that is not told.
 const SOON: Duration = Duration::from_secs(3);

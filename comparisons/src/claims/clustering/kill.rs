@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures_util::future::join3;
 
 use self::fault::{Fault, strike};
-use super::aftermath::{ACKNOWLEDGED, LOST, OWNERS_TOLD, TOLD, TROUBLES, WRONG};
+use super::aftermath::{ACKNOWLEDGED, ERRORS_TOLD, OF_THEM_LOST, OWNERS, RUNS_TOLD, WRONG_IN_THE_END};
 use super::group::{Client, Group, Strike};
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::Finding;
@@ -87,52 +87,19 @@ impl Experiment for KilledLeader {
     }
 
     fn columns(&self) -> &'static [Column] {
-        &[
-            Column {
-                title: "no writes, median",
-                figure: WRITE_GAP,
-                of_runs: OfRuns::Median,
-                unit: Unit::Seconds,
-            },
-            Column {
-                title: "no writes, longest",
-                figure: WRITE_GAP,
-                of_runs: OfRuns::Max,
-                unit: Unit::Seconds,
-            },
-            Column {
-                title: "runs in which registrations went on",
-                figure: RECOVERED,
-                of_runs: OfRuns::Sum,
-                unit: Unit::Count,
-            },
-            Column { title: "acknowledged", figure: ACKNOWLEDGED, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column { title: "of them lost", figure: LOST, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column {
-                title: "runs in which the watcher was told of a gap",
-                figure: TOLD,
-                of_runs: OfRuns::Sum,
-                unit: Unit::Count,
-            },
-            Column {
-                title: "connection errors told to the watcher",
-                figure: TROUBLES,
-                of_runs: OfRuns::Sum,
-                unit: Unit::Count,
-            },
-            Column {
-                title: "the watcher has wrong in the end",
-                figure: WRONG,
-                of_runs: OfRuns::Max,
-                unit: Unit::Count,
-            },
-            Column {
-                title: "owners of the lost told by a heartbeat",
-                figure: OWNERS_TOLD,
-                of_runs: OfRuns::Min,
-                unit: Unit::Share,
-            },
-        ]
+        const {
+            &[
+                Column::new("no writes, median", WRITE_GAP, OfRuns::Median, Unit::Seconds),
+                Column::new("no writes, longest", WRITE_GAP, OfRuns::Max, Unit::Seconds),
+                Column::new("runs in which registrations went on", RECOVERED, OfRuns::Sum, Unit::Count),
+                Column::new("acknowledged", ACKNOWLEDGED, OfRuns::Sum, Unit::Count),
+                OF_THEM_LOST,
+                RUNS_TOLD,
+                ERRORS_TOLD,
+                WRONG_IN_THE_END,
+                OWNERS,
+            ]
+        }
     }
 
     fn pictures(&self, records: &Records) -> Vec<Picture> {

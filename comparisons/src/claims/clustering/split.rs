@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::future::join3;
 
 use self::parts::split;
-use super::aftermath::{ACKNOWLEDGED, LOST, OWNERS_TOLD, TOLD, TROUBLES, WRONG};
+use super::aftermath::{ACKNOWLEDGED, ERRORS_TOLD, OF_THEM_LOST, OWNERS, RUNS_TOLD, WRONG_IN_THE_END};
 use super::group::{Client, Group};
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::Finding;
@@ -88,57 +88,19 @@ impl Experiment for TwoPrimaries {
     }
 
     fn columns(&self) -> &'static [Column] {
-        &[
-            Column {
-                title: "both acknowledge, median",
-                figure: BOTH,
-                of_runs: OfRuns::Median,
-                unit: Unit::Seconds,
-            },
-            Column {
-                title: "the old one acknowledges until",
-                figure: REFUSED_AFTER,
-                of_runs: OfRuns::Max,
-                unit: Unit::Seconds,
-            },
-            Column {
-                title: "the partition lasted, median",
-                figure: PARTITION,
-                of_runs: OfRuns::Median,
-                unit: Unit::Seconds,
-            },
-            Column {
-                title: "acknowledged on both sides",
-                figure: ACKNOWLEDGED,
-                of_runs: OfRuns::Sum,
-                unit: Unit::Count,
-            },
-            Column { title: "of them lost", figure: LOST, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column {
-                title: "runs in which the watcher was told of a gap",
-                figure: TOLD,
-                of_runs: OfRuns::Sum,
-                unit: Unit::Count,
-            },
-            Column {
-                title: "connection errors told to the watcher",
-                figure: TROUBLES,
-                of_runs: OfRuns::Sum,
-                unit: Unit::Count,
-            },
-            Column {
-                title: "the watcher has wrong in the end",
-                figure: WRONG,
-                of_runs: OfRuns::Max,
-                unit: Unit::Count,
-            },
-            Column {
-                title: "owners of the lost told by a heartbeat",
-                figure: OWNERS_TOLD,
-                of_runs: OfRuns::Min,
-                unit: Unit::Share,
-            },
-        ]
+        const {
+            &[
+                Column::new("both acknowledge, median", BOTH, OfRuns::Median, Unit::Seconds),
+                Column::new("the old one acknowledges until", REFUSED_AFTER, OfRuns::Max, Unit::Seconds),
+                Column::new("the partition lasted, median", PARTITION, OfRuns::Median, Unit::Seconds),
+                Column::new("acknowledged on both sides", ACKNOWLEDGED, OfRuns::Sum, Unit::Count),
+                OF_THEM_LOST,
+                RUNS_TOLD,
+                ERRORS_TOLD,
+                WRONG_IN_THE_END,
+                OWNERS,
+            ]
+        }
     }
 
     fn pictures(&self, records: &Records) -> Vec<Picture> {

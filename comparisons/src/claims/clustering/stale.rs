@@ -6,7 +6,9 @@ mod redis;
 use async_trait::async_trait;
 use registry_testing::servers::etcd::EtcdCluster;
 
-use super::aftermath::{ACKNOWLEDGED, LOST, OWNERS_TOLD, TOLD, TROUBLES, WRONG};
+use super::aftermath::{
+    ACKNOWLEDGED, ERRORS_TOLD, LOST, OF_THEM_LOST, OWNERS, RUNS_TOLD, TOLD, TROUBLES, WRONG_IN_THE_END,
+};
 use super::words::{broken_off, in_runs, or_dash};
 use crate::experiment::{About, Column, Experiment, OfRuns, Step, Trouble, Unit};
 use crate::finding::{Finding, Shown};
@@ -86,40 +88,17 @@ impl Experiment for StalePromoted {
     }
 
     fn columns(&self) -> &'static [Column] {
-        &[
-            Column { title: "acknowledged", figure: ACKNOWLEDGED, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column { title: "of them lost", figure: LOST, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column {
-                title: "runs in which the watcher was told of a gap",
-                figure: TOLD,
-                of_runs: OfRuns::Sum,
-                unit: Unit::Count,
-            },
-            Column {
-                title: "connection errors told to the watcher",
-                figure: TROUBLES,
-                of_runs: OfRuns::Sum,
-                unit: Unit::Count,
-            },
-            Column {
-                title: "the watcher has wrong in the end",
-                figure: WRONG,
-                of_runs: OfRuns::Max,
-                unit: Unit::Count,
-            },
-            Column {
-                title: "owners of the lost told by a heartbeat",
-                figure: OWNERS_TOLD,
-                of_runs: OfRuns::Min,
-                unit: Unit::Share,
-            },
-            Column {
-                title: "elections won by the one that was behind",
-                figure: STALE_LED,
-                of_runs: OfRuns::Sum,
-                unit: Unit::Count,
-            },
-        ]
+        const {
+            &[
+                Column::new("acknowledged", ACKNOWLEDGED, OfRuns::Sum, Unit::Count),
+                OF_THEM_LOST,
+                RUNS_TOLD,
+                ERRORS_TOLD,
+                WRONG_IN_THE_END,
+                OWNERS,
+                Column::new("elections won by the one that was behind", STALE_LED, OfRuns::Sum, Unit::Count),
+            ]
+        }
     }
 
     fn pictures(&self, records: &Records) -> Vec<Picture> {

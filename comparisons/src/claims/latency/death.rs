@@ -108,34 +108,16 @@ impl Experiment for Death {
     }
 
     fn columns(&self) -> &'static [Column] {
-        &[
-            Column { title: "died", figure: DEATHS, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column {
-                title: "gone after, median (10 s: at least)",
-                figure: MEDIAN,
-                of_runs: OfRuns::Median,
-                unit: Unit::Seconds,
-            },
-            Column {
-                title: "longest (with some never gone: at least)",
-                figure: MAX,
-                of_runs: OfRuns::Max,
-                unit: Unit::Seconds,
-            },
-            Column {
-                title: "longest beyond the TTL (likewise)",
-                figure: OVER,
-                of_runs: OfRuns::Max,
-                unit: Unit::Seconds,
-            },
-            Column { title: "never gone", figure: NEVER, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column {
-                title: "least TTL that is granted",
-                figure: LEAST_TTL,
-                of_runs: OfRuns::Max,
-                unit: Unit::Seconds,
-            },
-        ]
+        const {
+            &[
+                Column::new("died", DEATHS, OfRuns::Sum, Unit::Count),
+                Column::new("gone after, median (10 s: at least)", MEDIAN, OfRuns::Median, Unit::Seconds),
+                Column::new("longest (with some never gone: at least)", MAX, OfRuns::Max, Unit::Seconds),
+                Column::new("longest beyond the TTL (likewise)", OVER, OfRuns::Max, Unit::Seconds),
+                Column::new("never gone", NEVER, OfRuns::Sum, Unit::Count),
+                Column::new("least TTL that is granted", LEAST_TTL, OfRuns::Max, Unit::Seconds),
+            ]
+        }
     }
 
     fn pictures(&self, records: &Records) -> Vec<Picture> {

@@ -107,28 +107,15 @@ impl Experiment for Reconnect {
     }
 
     fn columns(&self) -> &'static [Column] {
-        &[
-            Column { title: "right again", figure: RIGHT, of_runs: OfRuns::Min, unit: Unit::YesNo },
-            Column {
-                title: "after, median (3 s: at least)",
-                figure: RIGHT_AFTER,
-                of_runs: OfRuns::Median,
-                unit: Unit::Seconds,
-            },
-            Column {
-                title: "longest (likewise)",
-                figure: RIGHT_AFTER,
-                of_runs: OfRuns::Max,
-                unit: Unit::Seconds,
-            },
-            Column {
-                title: "bytes to the watcher, median",
-                figure: BYTES,
-                of_runs: OfRuns::Median,
-                unit: Unit::Bytes,
-            },
-            Column { title: "wrong in the end", figure: WRONG, of_runs: OfRuns::Max, unit: Unit::Count },
-        ]
+        const {
+            &[
+                Column::new("right again", RIGHT, OfRuns::Min, Unit::YesNo),
+                Column::new("after, median (3 s: at least)", RIGHT_AFTER, OfRuns::Median, Unit::Seconds),
+                Column::new("longest (likewise)", RIGHT_AFTER, OfRuns::Max, Unit::Seconds),
+                Column::new("bytes to the watcher, median", BYTES, OfRuns::Median, Unit::Bytes),
+                Column::new("wrong in the end", WRONG, OfRuns::Max, Unit::Count),
+            ]
+        }
     }
 
     fn pictures(&self, records: &Records) -> Vec<Picture> {

@@ -170,30 +170,17 @@ impl Experiment for Compaction {
     }
 
     fn columns(&self) -> &'static [Column] {
-        &[
-            Column { title: "changes", figure: WRITTEN, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column { title: "delivered", figure: DELIVERED, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column { title: "replaced by a list", figure: COVERED, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column {
-                title: "lost with no gap told",
-                figure: SILENT,
-                of_runs: OfRuns::Sum,
-                unit: Unit::Count,
-            },
-            Column { title: "gap told in every run", figure: GAPS, of_runs: OfRuns::Min, unit: Unit::YesNo },
-            Column {
-                title: "connection errors told",
-                figure: TROUBLES,
-                of_runs: OfRuns::Sum,
-                unit: Unit::Count,
-            },
-            Column {
-                title: "instances wrong at the end",
-                figure: WRONG,
-                of_runs: OfRuns::Sum,
-                unit: Unit::Count,
-            },
-        ]
+        const {
+            &[
+                Column::new("changes", WRITTEN, OfRuns::Sum, Unit::Count),
+                Column::new("delivered", DELIVERED, OfRuns::Sum, Unit::Count),
+                Column::new("replaced by a list", COVERED, OfRuns::Sum, Unit::Count),
+                Column::new("lost with no gap told", SILENT, OfRuns::Sum, Unit::Count),
+                Column::new("gap told in every run", GAPS, OfRuns::Min, Unit::YesNo),
+                Column::new("connection errors told", TROUBLES, OfRuns::Sum, Unit::Count),
+                Column::new("instances wrong at the end", WRONG, OfRuns::Sum, Unit::Count),
+            ]
+        }
     }
 
     fn pictures(&self, records: &Records) -> Vec<Picture> {

@@ -121,30 +121,17 @@ impl Experiment for CutOff {
     }
 
     fn columns(&self) -> &'static [Column] {
-        &[
-            Column { title: "changes", figure: WRITTEN, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column { title: "delivered", figure: DELIVERED, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column { title: "replaced by a list", figure: COVERED, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column {
-                title: "missed with no gap told",
-                figure: SILENT,
-                of_runs: OfRuns::Sum,
-                unit: Unit::Count,
-            },
-            Column { title: "gaps told", figure: GAPS, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column {
-                title: "connection errors told",
-                figure: TROUBLES,
-                of_runs: OfRuns::Sum,
-                unit: Unit::Count,
-            },
-            Column {
-                title: "instances wrong at the end",
-                figure: WRONG,
-                of_runs: OfRuns::Sum,
-                unit: Unit::Count,
-            },
-        ]
+        const {
+            &[
+                Column::new("changes", WRITTEN, OfRuns::Sum, Unit::Count),
+                Column::new("delivered", DELIVERED, OfRuns::Sum, Unit::Count),
+                Column::new("replaced by a list", COVERED, OfRuns::Sum, Unit::Count),
+                Column::new("missed with no gap told", SILENT, OfRuns::Sum, Unit::Count),
+                Column::new("gaps told", GAPS, OfRuns::Sum, Unit::Count),
+                Column::new("connection errors told", TROUBLES, OfRuns::Sum, Unit::Count),
+                Column::new("instances wrong at the end", WRONG, OfRuns::Sum, Unit::Count),
+            ]
+        }
     }
 
     fn pictures(&self, records: &Records) -> Vec<Picture> {

@@ -136,21 +136,18 @@ impl Experiment for LateWrite {
     }
 
     fn columns(&self) -> &'static [Column] {
-        &[
-            Column { title: "trials", figure: TRIALS, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column {
-                title: "newer one overwritten",
-                figure: OVERWRITTEN,
-                of_runs: OfRuns::Sum,
-                unit: Unit::Count,
-            },
-            Column { title: "by a heartbeat", figure: BY_HEARTBEAT, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column { title: "by a new value", figure: BY_UPDATE, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column { title: "by leaving", figure: BY_LEAVING, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column { title: "per 1,000", figure: PER_1000, of_runs: OfRuns::Median, unit: Unit::Count },
-            Column { title: "old one told", figure: TOLD, of_runs: OfRuns::Sum, unit: Unit::Count },
-            Column { title: "of", figure: COULD_BE_TOLD, of_runs: OfRuns::Sum, unit: Unit::Count },
-        ]
+        const {
+            &[
+                Column::new("trials", TRIALS, OfRuns::Sum, Unit::Count),
+                Column::new("newer one overwritten", OVERWRITTEN, OfRuns::Sum, Unit::Count),
+                Column::new("by a heartbeat", BY_HEARTBEAT, OfRuns::Sum, Unit::Count),
+                Column::new("by a new value", BY_UPDATE, OfRuns::Sum, Unit::Count),
+                Column::new("by leaving", BY_LEAVING, OfRuns::Sum, Unit::Count),
+                Column::new("per 1,000", PER_1000, OfRuns::Median, Unit::Count),
+                Column::new("old one told", TOLD, OfRuns::Sum, Unit::Count),
+                Column::new("of", COULD_BE_TOLD, OfRuns::Sum, Unit::Count),
+            ]
+        }
     }
 
     fn pictures(&self, records: &Records) -> Vec<Picture> {

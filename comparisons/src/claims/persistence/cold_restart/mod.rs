@@ -62,47 +62,17 @@ const ABOUT: About = About {
 };
 
 const COLUMNS: [Column; 11] = [
-    Column { title: "instances", figure: OF, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column { title: "of them lost", figure: LOST, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column {
-        title: "with less time than the outage",
-        figure: SHORT_OF,
-        of_runs: OfRuns::Sum,
-        unit: Unit::Count,
-    },
-    Column { title: "of them gone", figure: EXPIRED, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column {
-        title: "time left, more than by the clock",
-        figure: TTL_ERROR,
-        of_runs: OfRuns::Median,
-        unit: Unit::Seconds,
-    },
-    Column { title: "revisions go on", figure: CONTINUES, of_runs: OfRuns::Min, unit: Unit::YesNo },
-    Column {
-        title: "watch goes on from its cursor",
-        figure: RESUMED,
-        of_runs: OfRuns::Min,
-        unit: Unit::YesNo,
-    },
-    Column { title: "runs", figure: RUNS, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column {
-        title: "in which the watcher was told of a gap",
-        figure: TOLD,
-        of_runs: OfRuns::Sum,
-        unit: Unit::Count,
-    },
-    Column {
-        title: "connection errors told to it",
-        figure: TROUBLES,
-        of_runs: OfRuns::Sum,
-        unit: Unit::Count,
-    },
-    Column {
-        title: "wrong in its view with no gap told",
-        figure: MISSED,
-        of_runs: OfRuns::Sum,
-        unit: Unit::Count,
-    },
+    Column::new("instances", OF, OfRuns::Sum, Unit::Count),
+    Column::new("of them lost", LOST, OfRuns::Sum, Unit::Count),
+    Column::new("with less time than the outage", SHORT_OF, OfRuns::Sum, Unit::Count),
+    Column::new("of them gone", EXPIRED, OfRuns::Sum, Unit::Count),
+    Column::new("time left, more than by the clock", TTL_ERROR, OfRuns::Median, Unit::Seconds),
+    Column::new("revisions go on", CONTINUES, OfRuns::Min, Unit::YesNo),
+    Column::new("watch goes on from its cursor", RESUMED, OfRuns::Min, Unit::YesNo),
+    Column::new("runs", RUNS, OfRuns::Sum, Unit::Count),
+    Column::new("in which the watcher was told of a gap", TOLD, OfRuns::Sum, Unit::Count),
+    Column::new("connection errors told to it", TROUBLES, OfRuns::Sum, Unit::Count),
+    Column::new("wrong in its view with no gap told", MISSED, OfRuns::Sum, Unit::Count),
 ];
 
 /// How the server ends.

@@ -55,20 +55,10 @@ const ABOUT: About = About {
 };
 
 const COLUMNS: [Column; 4] = [
-    Column {
-        title: "written for 1,000 heartbeats",
-        figure: WRITTEN,
-        of_runs: OfRuns::Median,
-        unit: Unit::Bytes,
-    },
-    Column { title: "append-only file grew by", figure: GREW, of_runs: OfRuns::Median, unit: Unit::Bytes },
-    Column {
-        title: "written when idle, same time",
-        figure: IDLE,
-        of_runs: OfRuns::Median,
-        unit: Unit::Bytes,
-    },
-    Column { title: "heartbeats", figure: RENEWALS, of_runs: OfRuns::Sum, unit: Unit::Count },
+    Column::new("written for 1,000 heartbeats", WRITTEN, OfRuns::Median, Unit::Bytes),
+    Column::new("append-only file grew by", GREW, OfRuns::Median, Unit::Bytes),
+    Column::new("written when idle, same time", IDLE, OfRuns::Median, Unit::Bytes),
+    Column::new("heartbeats", RENEWALS, OfRuns::Sum, Unit::Count),
 ];
 
 const POLICIES: [Policy; 2] = [Policy::EverySecond, Policy::Always];

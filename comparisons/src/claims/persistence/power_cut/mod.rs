@@ -74,45 +74,15 @@ const ABOUT: About = About {
 };
 
 const COLUMNS: [Column; 9] = [
-    Column { title: "acknowledged", figure: ACKNOWLEDGED, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column { title: "of these lost", figure: LOST, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column {
-        title: "oldest lost, before the cut",
-        figure: WINDOW,
-        of_runs: OfRuns::Max,
-        unit: Unit::Seconds,
-    },
-    Column {
-        title: "wrong in a watcher's view",
-        figure: DIFFERENCES,
-        of_runs: OfRuns::Sum,
-        unit: Unit::Count,
-    },
-    Column { title: "runs", figure: RUNS, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column {
-        title: "in which the watcher was told of a gap",
-        figure: TOLD,
-        of_runs: OfRuns::Sum,
-        unit: Unit::Count,
-    },
-    Column {
-        title: "connection errors told to the watcher",
-        figure: TROUBLES,
-        of_runs: OfRuns::Sum,
-        unit: Unit::Count,
-    },
-    Column {
-        title: "in which all living were listed again",
-        figure: ALL_AGAIN,
-        of_runs: OfRuns::Sum,
-        unit: Unit::Count,
-    },
-    Column {
-        title: "after, at the longest (20 s if never)",
-        figure: LISTED_AGAIN,
-        of_runs: OfRuns::Max,
-        unit: Unit::Seconds,
-    },
+    Column::new("acknowledged", ACKNOWLEDGED, OfRuns::Sum, Unit::Count),
+    Column::new("of these lost", LOST, OfRuns::Sum, Unit::Count),
+    Column::new("oldest lost, before the cut", WINDOW, OfRuns::Max, Unit::Seconds),
+    Column::new("wrong in a watcher's view", DIFFERENCES, OfRuns::Sum, Unit::Count),
+    Column::new("runs", RUNS, OfRuns::Sum, Unit::Count),
+    Column::new("in which the watcher was told of a gap", TOLD, OfRuns::Sum, Unit::Count),
+    Column::new("connection errors told to the watcher", TROUBLES, OfRuns::Sum, Unit::Count),
+    Column::new("in which all living were listed again", ALL_AGAIN, OfRuns::Sum, Unit::Count),
+    Column::new("after, at the longest (20 s if never)", LISTED_AGAIN, OfRuns::Max, Unit::Seconds),
 ];
 
 /// What is written to, and how.

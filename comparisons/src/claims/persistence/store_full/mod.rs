@@ -63,35 +63,15 @@ const ABOUT: About = About {
 };
 
 const COLUMNS: [Column; 9] = [
-    Column { title: "living instances lost", figure: LOST, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column { title: "from lookups", figure: LOST_FROM_LOOKUP, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column {
-        title: "from a watcher's view",
-        figure: LOST_FROM_VIEW,
-        of_runs: OfRuns::Sum,
-        unit: Unit::Count,
-    },
-    Column {
-        title: "heartbeats acknowledged",
-        figure: HEARTBEATS,
-        of_runs: OfRuns::Median,
-        unit: Unit::Share,
-    },
-    Column { title: "newcomers let in", figure: NEWCOMERS, of_runs: OfRuns::Median, unit: Unit::Share },
-    Column { title: "lookups failed", figure: LOOKUPS_FAILED, of_runs: OfRuns::Median, unit: Unit::Share },
-    Column { title: "runs", figure: RUNS, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column {
-        title: "in which all were listed after the end",
-        figure: ALL_BACK,
-        of_runs: OfRuns::Sum,
-        unit: Unit::Count,
-    },
-    Column {
-        title: "after, at the longest (8 s if never)",
-        figure: RELISTED,
-        of_runs: OfRuns::Max,
-        unit: Unit::Seconds,
-    },
+    Column::new("living instances lost", LOST, OfRuns::Sum, Unit::Count),
+    Column::new("from lookups", LOST_FROM_LOOKUP, OfRuns::Sum, Unit::Count),
+    Column::new("from a watcher's view", LOST_FROM_VIEW, OfRuns::Sum, Unit::Count),
+    Column::new("heartbeats acknowledged", HEARTBEATS, OfRuns::Median, Unit::Share),
+    Column::new("newcomers let in", NEWCOMERS, OfRuns::Median, Unit::Share),
+    Column::new("lookups failed", LOOKUPS_FAILED, OfRuns::Median, Unit::Share),
+    Column::new("runs", RUNS, OfRuns::Sum, Unit::Count),
+    Column::new("in which all were listed after the end", ALL_BACK, OfRuns::Sum, Unit::Count),
+    Column::new("after, at the longest (8 s if never)", RELISTED, OfRuns::Max, Unit::Seconds),
 ];
 
 fn arm(way: Way, trouble: OfRedis) -> String {

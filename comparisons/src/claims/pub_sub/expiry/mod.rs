@@ -71,13 +71,13 @@ static ABOUT: About = About {
 };
 
 const COLUMNS: [Column; 7] = [
-    Column { title: "no other keys", figure: SIZES[0].1, of_runs: OfRuns::Median, unit: Unit::Seconds },
-    Column { title: "among 1,000", figure: SIZES[1].1, of_runs: OfRuns::Median, unit: Unit::Seconds },
-    Column { title: "among 10,000", figure: SIZES[2].1, of_runs: OfRuns::Median, unit: Unit::Seconds },
-    Column { title: "among 100,000", figure: SIZES[3].1, of_runs: OfRuns::Median, unit: Unit::Seconds },
-    Column { title: "died", figure: DIED, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column { title: "not seen in time", figure: UNSEEN, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column { title: "told too early", figure: TOO_EARLY, of_runs: OfRuns::Sum, unit: Unit::Count },
+    Column::new("no other keys", SIZES[0].1, OfRuns::Median, Unit::Seconds),
+    Column::new("among 1,000", SIZES[1].1, OfRuns::Median, Unit::Seconds),
+    Column::new("among 10,000", SIZES[2].1, OfRuns::Median, Unit::Seconds),
+    Column::new("among 100,000", SIZES[3].1, OfRuns::Median, Unit::Seconds),
+    Column::new("died", DIED, OfRuns::Sum, Unit::Count),
+    Column::new("not seen in time", UNSEEN, OfRuns::Sum, Unit::Count),
+    Column::new("told too early", TOO_EARLY, OfRuns::Sum, Unit::Count),
 ];
 
 /// Instances that die among many keys.

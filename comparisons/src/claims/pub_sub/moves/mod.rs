@@ -67,26 +67,16 @@ static ABOUT: About = About {
 };
 
 const COLUMNS: [Column; 10] = [
-    Column { title: "moves", figure: MOVES, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column { title: "planned fail-overs", figure: PLANNED, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column { title: "forced fail-overs", figure: FORCED, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column { title: "changes", figure: CHANGES, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column {
-        title: "living told to be gone",
-        figure: FALSE_DELETES,
-        of_runs: OfRuns::Sum,
-        unit: Unit::Count,
-    },
-    Column {
-        title: "changes missed with no gap told",
-        figure: MISSED,
-        of_runs: OfRuns::Sum,
-        unit: Unit::Count,
-    },
-    Column { title: "gaps told", figure: GAPS, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column { title: "connection errors told", figure: TROUBLES, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column { title: "writes failed", figure: ERRORS, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column { title: "wrong in the end", figure: WRONG, of_runs: OfRuns::Max, unit: Unit::Count },
+    Column::new("moves", MOVES, OfRuns::Sum, Unit::Count),
+    Column::new("planned fail-overs", PLANNED, OfRuns::Sum, Unit::Count),
+    Column::new("forced fail-overs", FORCED, OfRuns::Sum, Unit::Count),
+    Column::new("changes", CHANGES, OfRuns::Sum, Unit::Count),
+    Column::new("living told to be gone", FALSE_DELETES, OfRuns::Sum, Unit::Count),
+    Column::new("changes missed with no gap told", MISSED, OfRuns::Sum, Unit::Count),
+    Column::new("gaps told", GAPS, OfRuns::Sum, Unit::Count),
+    Column::new("connection errors told", TROUBLES, OfRuns::Sum, Unit::Count),
+    Column::new("writes failed", ERRORS, OfRuns::Sum, Unit::Count),
+    Column::new("wrong in the end", WRONG, OfRuns::Max, Unit::Count),
 ];
 
 /// Slots that move, and fail-overs.

@@ -72,25 +72,15 @@ static ABOUT: About = About {
 };
 
 const COLUMNS: [Column; 9] = [
-    Column { title: "changes made", figure: PUBLISHED, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column { title: "received", figure: RECEIVED, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column { title: "not told one by one", figure: LOST, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column { title: "lost with no gap told", figure: SILENT, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column { title: "gaps told to the subscriber", figure: GAPS, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column {
-        title: "connection errors told to the subscriber",
-        figure: TROUBLES,
-        of_runs: OfRuns::Sum,
-        unit: Unit::Count,
-    },
-    Column { title: "errors told to the publisher", figure: ERRORS, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column {
-        title: "connections closed by the server",
-        figure: KILLED,
-        of_runs: OfRuns::Sum,
-        unit: Unit::Count,
-    },
-    Column { title: "instances wrong in the end", figure: WRONG, of_runs: OfRuns::Max, unit: Unit::Count },
+    Column::new("changes made", PUBLISHED, OfRuns::Sum, Unit::Count),
+    Column::new("received", RECEIVED, OfRuns::Sum, Unit::Count),
+    Column::new("not told one by one", LOST, OfRuns::Sum, Unit::Count),
+    Column::new("lost with no gap told", SILENT, OfRuns::Sum, Unit::Count),
+    Column::new("gaps told to the subscriber", GAPS, OfRuns::Sum, Unit::Count),
+    Column::new("connection errors told to the subscriber", TROUBLES, OfRuns::Sum, Unit::Count),
+    Column::new("errors told to the publisher", ERRORS, OfRuns::Sum, Unit::Count),
+    Column::new("connections closed by the server", KILLED, OfRuns::Sum, Unit::Count),
+    Column::new("instances wrong in the end", WRONG, OfRuns::Max, Unit::Count),
 ];
 
 /// A subscriber that stops reading.

@@ -61,22 +61,12 @@ static ABOUT: About = About {
 };
 
 const COLUMNS: [Column; 6] = [
-    Column { title: "died at once", figure: DIED, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column {
-        title: "told after its deadline, median",
-        figure: LAG,
-        of_runs: OfRuns::Median,
-        unit: Unit::Seconds,
-    },
-    Column { title: "worst", figure: WORST, of_runs: OfRuns::Max, unit: Unit::Seconds },
-    Column {
-        title: "last, after the last deadline",
-        figure: LAST,
-        of_runs: OfRuns::Max,
-        unit: Unit::Seconds,
-    },
-    Column { title: "not seen in time", figure: UNSEEN, of_runs: OfRuns::Sum, unit: Unit::Count },
-    Column { title: "told too early", figure: TOO_EARLY, of_runs: OfRuns::Sum, unit: Unit::Count },
+    Column::new("died at once", DIED, OfRuns::Sum, Unit::Count),
+    Column::new("told after its deadline, median", LAG, OfRuns::Median, Unit::Seconds),
+    Column::new("worst", WORST, OfRuns::Max, Unit::Seconds),
+    Column::new("last, after the last deadline", LAST, OfRuns::Max, Unit::Seconds),
+    Column::new("not seen in time", UNSEEN, OfRuns::Sum, Unit::Count),
+    Column::new("told too early", TOO_EARLY, OfRuns::Sum, Unit::Count),
 ];
 
 /// Many instances that die at once.
