@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use registry_core::{Registrar, RegistrarOptions, Ttl};
-use registry_etcd::{EtcdOptions, EtcdRegistry};
-use registry_redis::{RedisOptions, RedisRegistry};
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -20,15 +18,16 @@ const BEATS: u32 = 3;
 /// Which registry an instance uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
-    /// `registry-etcd`.
-    Etcd,
-    /// `registry-redis`, one server.
-    Redis,
+    /// `registry-etcd` or `registry-redis`, by the URL.
+    Ours,
     /// `redis-naive hash`.
     NaiveHash,
     /// `redis-naive key`.
     NaiveKey,
 }
+
+/// The URL of the servers is handed over by this variable, since it may hold a password, and arguments are seen by all.
+pub const AT: &str = "COMPARISONS_INSTANCE_AT";
 
 /// Options of `instance`.
 #[derive(Args, Clone, Debug)]
@@ -36,9 +35,9 @@ pub struct Options {
     /// Which registry
     #[arg(long)]
     pub kind: Kind,
-    /// Where its servers are: URLs of etcd, or the address of a Redis
-    #[arg(long, value_delimiter = ',')]
-    pub at: Vec<String>,
+    /// The URL of its servers
+    #[arg(long, env = AT, hide_env_values = true)]
+    pub at: String,
     /// The service
     #[arg(long)]
     pub service: String,
@@ -53,30 +52,16 @@ pub struct Options {
     pub seed: u64,
 }
 
-/// A client of a registry.
+/// A client of the registry at a URL.
 ///
 /// # Errors
-/// What is wrong with `at`.
-pub fn client(kind: Kind, at: &[String]) -> Result<Arc<dyn Contestant>, Trouble> {
+/// What is wrong with the URL.
+pub async fn client(kind: Kind, at: &str) -> Result<Arc<dyn Contestant>, Trouble> {
     Ok(match kind {
-        Kind::Etcd | Kind::Redis => Arc::new(ours(kind, at)?),
-        Kind::NaiveHash => Arc::new(NaiveHash::new(place(at)?)),
-        Kind::NaiveKey => Arc::new(NaiveKey::new(place(at)?)),
+        Kind::Ours => Arc::new(Ours::of(service_registry::connect(at).await?)),
+        Kind::NaiveHash => Arc::new(NaiveHash::new(Place::Url(at.to_owned()))),
+        Kind::NaiveKey => Arc::new(NaiveKey::new(Place::Url(at.to_owned()))),
     })
-}
-
-fn ours(kind: Kind, at: &[String]) -> Result<Ours, Trouble> {
-    Ok(match kind {
-        Kind::Etcd => Ours::new(EtcdRegistry::new(EtcdOptions::new(at.iter().cloned()))?),
-        _ => {
-            Ours::new(RedisRegistry::new(RedisOptions::standalone(at.first().cloned().unwrap_or_default()))?)
-        }
-    })
-}
-
-fn place(at: &[String]) -> Result<Place, Trouble> {
-    let address = at.first().and_then(|at| at.parse().ok());
-    Ok(Place::Server(address.ok_or_else(|| Trouble::failed(format!("no address of a Redis: {at:?}")))?))
 }
 
 /// Is the instance until standard input ends.
@@ -86,8 +71,8 @@ fn place(at: &[String]) -> Result<Place, Trouble> {
 pub async fn run(options: &Options) -> Result<(), Trouble> {
     let ttl = Duration::from_millis(options.ttl_ms);
     match options.kind {
-        Kind::Etcd | Kind::Redis => {
-            let registry = Arc::clone(ours(options.kind, &options.at)?.registry());
+        Kind::Ours => {
+            let registry = service_registry::connect(&options.at).await?;
             let instance = instance(&options.service, &options.id, 1)?;
             let registrar_options =
                 RegistrarOptions::default().with_ttl(Ttl::new(ttl)?).with_seed(options.seed);
@@ -97,7 +82,7 @@ pub async fn run(options: &Options) -> Result<(), Trouble> {
             Ok(())
         }
         Kind::NaiveHash | Kind::NaiveKey => {
-            let client = client(options.kind, &options.at)?;
+            let client = client(options.kind, &options.at).await?;
             let member = client.register(&options.service, &options.id, 1, ttl).await?;
             let beat = async {
                 let mut beats = interval(ttl / BEATS);

@@ -19,6 +19,9 @@ pub struct Record {
     pub seed: u64,
     /// Whether it counts.
     pub outcome: Outcome,
+    /// What else is to be known of it, such as why a change was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// What was measured. The unit is part of the name: `lag_s`, `lost`, `p50_us`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub figures: BTreeMap<String, f64>,
@@ -65,6 +68,7 @@ impl Record {
             run,
             seed: 0,
             outcome: Outcome::Valid { proof: None },
+            note: None,
             figures: BTreeMap::new(),
             series: BTreeMap::new(),
         }
@@ -84,6 +88,12 @@ impl Record {
     pub fn with_series(mut self, name: &str, pairs: impl IntoIterator<Item = [f64; 2]>) -> Self {
         self.series.insert(name.to_owned(), pairs.into_iter().collect());
         self
+    }
+
+    /// With what else is to be known.
+    #[must_use]
+    pub fn noted(self, note: Option<String>) -> Self {
+        Self { note, ..self }
     }
 
     /// With what shows that the fault bit.

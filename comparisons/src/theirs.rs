@@ -48,12 +48,30 @@ impl Theirs {
         &self.prefix
     }
 
+    /// That of a `registry-etcd` with the prefix.
+    #[must_use]
+    pub fn our_etcd_url(&self) -> String {
+        format!("{}/{}", self.etcd, self.prefix)
+    }
+
+    /// That of a `registry-redis` with the prefix.
+    #[must_use]
+    pub fn our_redis_url(&self) -> String {
+        format!("{}?prefix={}", self.redis, self.prefix)
+    }
+
+    /// That of the Redis, as it was given.
+    #[must_use]
+    pub fn redis_url(&self) -> &str {
+        &self.redis
+    }
+
     /// `registry-etcd` there.
     ///
     /// # Errors
     /// For a URL that it does not take.
     pub async fn our_etcd(&self) -> Result<Ours, Trouble> {
-        self.ours(&format!("{}/{}", self.etcd, self.prefix)).await
+        self.ours(&self.our_etcd_url()).await
     }
 
     /// `registry-redis` there.
@@ -61,7 +79,7 @@ impl Theirs {
     /// # Errors
     /// For a URL that it does not take.
     pub async fn our_redis(&self) -> Result<Ours, Trouble> {
-        self.ours(&format!("{}?prefix={}", self.redis, self.prefix)).await
+        self.ours(&self.our_redis_url()).await
     }
 
     async fn ours(&self, url: &str) -> Result<Ours, Trouble> {

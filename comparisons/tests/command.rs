@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use comparisons::record::Record;
 use comparisons::results::Results;
 use registry_testing::servers::etcd::{Etcd, EtcdOptions};
 use registry_testing::servers::redis::{Redis, RedisOptions, Reply};
@@ -162,9 +163,13 @@ impl Theirs {
 async fn on_servers_of_the_reader_nothing_is_left() {
     let out = tempfile::tempdir().unwrap();
     let theirs = Theirs::start().await;
-    let (code, printed) = run(theirs.claims(out.path(), "1")).await;
+    let (code, printed) = run(theirs.claims(out.path(), "1,3c")).await;
     assert_eq!(code, 0, "{printed}");
-    assert!(!Results::read(&out.path().join("results.jsonl")).unwrap().records.is_empty(), "{printed}");
+    let results = Results::read(&out.path().join("results.jsonl")).unwrap();
+    for experiment in ["1b", "3c"] {
+        let of_it = || results.records.iter().filter(|record| record.experiment == experiment);
+        assert!(of_it().count() > 0 && of_it().all(Record::is_valid), "{experiment}: {printed}");
+    }
     assert_eq!(theirs.keys().await, ("1".to_owned(), Reply::Number(1)), "{printed}");
 }
 

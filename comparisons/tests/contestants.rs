@@ -244,6 +244,7 @@ async fn naive_watchers_go_on_after_a_cut_and_only_a_reloading_one_says_that_it_
     ];
     for view in silent {
         assert_eq!((gaps(&view), view.listed.get("missed")), (0, None), "{:?}", view.told);
+        assert!(troubles(&view) >= 1, "that its subscription ended, it says: {:?}", view.told);
     }
     let view = cut_off(NaiveHash::reloading(through()), &server, &proxy, &hash).await;
     assert!(gaps(&view) >= 1, "{:?}", view.told);
@@ -262,7 +263,11 @@ async fn a_naive_watcher_whose_connections_were_cut_loads_the_list_at_once() {
     let _missed = direct.register(USERS, "missed", 2, LONG).await.unwrap();
     view.until("what it missed", |listed| listed.contains_key("missed")).await;
     assert!(view.told.iter().any(|seen| matches!(seen, Seen::List { gap: true, .. })), "{:?}", view.told);
-    assert!(!view.told.iter().any(|seen| matches!(seen, Seen::Trouble(_))), "{:?}", view.told);
+    assert_eq!(troubles(&view), 1, "the end of its subscription, and no other: {:?}", view.told);
+}
+
+fn troubles(view: &View) -> usize {
+    view.told.iter().filter(|seen| matches!(seen, Seen::Trouble(_))).count()
 }
 
 /// Sets values until one is acknowledged and, in the end, listed and told.

@@ -36,6 +36,18 @@ pub fn count(value: f64) -> String {
     grouped(&format!("{value:.0}"))
 }
 
+/// So many runs: `1 run`, `1,200 runs`.
+#[must_use]
+pub fn runs(number: usize) -> String {
+    format!("{} {}", count(number as f64), if number == 1 { "run" } else { "runs" })
+}
+
+/// How often: `once`, `20 times`.
+#[must_use]
+pub fn times(number: f64) -> String {
+    if number == 1.0 { "once".to_owned() } else { format!("{} times", count(number)) }
+}
+
 /// Seconds, to three digits: `1.23 s`, below one second `12.3 ms`.
 #[must_use]
 pub fn seconds(value: f64) -> String {

@@ -62,7 +62,7 @@ impl Note {
     pub(super) fn line(&self) -> String {
         match self.runs {
             1 => format!("{}: {}", self.arm, self.text),
-            runs => format!("{}: {} ({} runs)", self.arm, self.text, format::count(runs as f64)),
+            runs => format!("{}: {} ({})", self.arm, self.text, format::runs(runs)),
         }
     }
 }

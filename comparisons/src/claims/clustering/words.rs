@@ -1,7 +1,7 @@
 //! What sentences have in common.
 
 use crate::record::{Outcome, Records};
-use crate::report::format::{NOTHING, count};
+use crate::report::format::{NOTHING, count, runs};
 
 /// A number, where there is one.
 pub(in crate::claims) fn or_dash(number: Option<f64>, write: impl Fn(f64) -> String) -> String {
@@ -22,8 +22,7 @@ pub(in crate::claims) fn broken_off(records: &Records, besides: impl Fn(&str) ->
 pub(in crate::claims) fn in_runs(records: &Records, arms: &[&str], figure: &str) -> String {
     let values: Vec<f64> = arms.iter().flat_map(|arm| records.values(arm, figure)).collect();
     let so = values.iter().filter(|value| **value > 0.0).count();
-    let runs = if values.len() == 1 { "run" } else { "runs" };
-    format!("{} of {} {runs}", count(so as f64), count(values.len() as f64))
+    format!("{} of {}", count(so as f64), runs(values.len()))
 }
 
 #[cfg(test)]

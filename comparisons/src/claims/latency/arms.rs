@@ -127,7 +127,7 @@ impl Arms {
 /// A block.
 fn record(arm: &str, round: u32, delay: Option<Delay>, block: &Block) -> Record {
     let summary = block.summary();
-    let record = figures(Record::new(arm, round), &summary, block);
+    let record = figures(Record::new(arm, round), &summary, block).noted(block.refused.clone());
     if let Some(why) = block.fault() {
         return record.invalid(why);
     }
@@ -196,13 +196,14 @@ mod tests {
 
     #[test]
     fn a_block_in_which_changes_failed_or_were_lost_counts_with_what_it_has() {
-        let mut block = block(300, 250);
+        let mut block = Block { refused: Some("too late".to_owned()), ..block(300, 250) };
         block.events[..3].iter_mut().for_each(|event| event.acknowledged = None);
         block.events[50..].iter_mut().for_each(|event| event.received = None);
         let record = record("a", 0, None, &block);
         assert!(record.is_valid(), "{record:?}");
         assert_eq!((record.figure(UNSEEN), record.figure(FAILED)), (Some(50.0), Some(3.0)));
         assert!(record.figure(P50).is_some() && record.figure(P99).is_none(), "{record:?}");
+        assert_eq!(record.note.as_deref(), Some("too late"));
         let distribution = distribution("a", 0, &block.events).unwrap();
         assert_eq!(distribution.series[ECDF].last().unwrap()[1], 0.5, "of all, not of those that arrived");
     }

@@ -19,20 +19,38 @@ use crate::lab::Lab;
 use crate::measure::{median_with_never, steps};
 use crate::picture::{Drawing, Line, Picture};
 use crate::record::{Outcome, Record, Records};
-use crate::report::format::{count, seconds};
+use crate::report::format::{self, count, seconds};
 
 const ETCD_1: &str = "etcd 1 node";
 const ETCD_3: &str = "etcd 3 nodes";
 const OURS: &str = "redis";
 const HASH: &str = "redis-naive hash";
 const KEY: &str = "redis-naive key";
-const ARMS: [(&str, Kind, usize); 5] = [
-    (ETCD_1, Kind::Etcd, 1),
-    (ETCD_3, Kind::Etcd, 3),
-    (OURS, Kind::Redis, 1),
-    (HASH, Kind::NaiveHash, 1),
-    (KEY, Kind::NaiveKey, 1),
+/// An etcd of the reader, of which it is not known how many nodes it has.
+const ETCD_THEIRS: &str = "etcd";
+
+/// How processes are registered, and where.
+#[derive(Clone, Copy, Debug)]
+struct Arm {
+    name: &'static str,
+    kind: Kind,
+    /// On an etcd of so many nodes; none for Redis.
+    etcd: Option<usize>,
+}
+
+const fn arm(name: &'static str, kind: Kind, etcd: Option<usize>) -> Arm {
+    Arm { name, kind, etcd }
+}
+
+const ARMS: [Arm; 5] = [
+    arm(ETCD_1, Kind::Ours, Some(1)),
+    arm(ETCD_3, Kind::Ours, Some(3)),
+    arm(OURS, Kind::Ours, None),
+    arm(HASH, Kind::NaiveHash, None),
+    arm(KEY, Kind::NaiveKey, None),
 ];
+const AT_THEIRS: [Arm; 3] =
+    [arm(ETCD_THEIRS, Kind::Ours, Some(0)), arm(OURS, Kind::Ours, None), arm(HASH, Kind::NaiveHash, None)];
 
 /// How many died.
 const DEATHS: &str = "deaths";
@@ -69,15 +87,16 @@ static ABOUT: About = About {
     question: "How long after a server process is killed is it gone from every watcher's view?",
     hypothesis: "Through Redis it takes longer: keys expire when Redis comes to them, and a hash expires as a whole or not at all.",
     set_up: "Ten processes that are instances of one service are killed (SIGKILL), each at a random time between two heartbeats, while another one of the service lives on. The time to live is 2 s for all, a \
-             heartbeat comes three times in that. Three watchers. The store holds 10,000 other keys with a time to live (in etcd 100 to a lease). What is still listed 10 s after the last death counts as never gone.",
+             heartbeat comes three times in that. Three watchers. The store holds 10,000 other keys with a time to live (in etcd 100 to a lease); on servers of the reader only what they hold. What is still listed 10 s after the last death counts as never gone.",
     rule: "The drawback is shown by a death that is never seen, or by a median of more than 1.5 times that of etcd with 3 nodes and 0.5 s more; for etcd the same against registry-redis. \
-           The medians are those of all deaths of all runs: one that is never seen took longer than all others, and where half or more are, there is no median. Undecided if an arm broke off, or if a registry lost no process.",
+           The medians are those of all deaths of all runs: one that is never seen took longer than all others, and where half or more are, there is no median. On servers of the reader it is their etcd instead, and the naive way is the hash. Undecided if an arm broke off, or if a registry lost no process.",
     falsifier: "registry-redis is as quick as etcd, or quicker.",
     remedy: "registry-redis keeps deadlines in a sorted set, apart from Redis's own expiry, and looks when the next deadline has come: what else is in the database does not matter, and instances expire one by one.",
     caveat: "Much can be mended in the naive ways, too: a field can have a time to live of its own from Redis 7.4 on, and who sweeps the keys itself does not depend on expired events. The etcd is timed as etcd is by \
              default (heartbeat 100 ms, election 1 s), since the least time to live that it grants depends on it. Graceful ends are not in this: whoever deregisters is gone at once.",
-    left_out: "`memory`: when its process dies, all who could see it are gone as well.",
-    harmless: false,
+    left_out: "`memory`: when its process dies, all who could see it are gone as well. On servers of the reader also the naive key: to list, it goes through all keys of the server, \
+               and its events have to be switched on there.",
+    harmless: true,
 };
 
 #[async_trait]
@@ -92,11 +111,12 @@ impl Experiment for Death {
 
     async fn run(&self, lab: &Lab, _step: &Step) -> Result<(), Trouble> {
         // At the same time, since it is mostly waited, and all have the same load beside them.
-        let arms = ARMS.map(|(arm, kind, size)| async move {
-            let outcome = all_runs(lab, arm, kind, size).await;
+        let arms = if lab.theirs.is_some() { &AT_THEIRS[..] } else { &ARMS[..] };
+        let arms = arms.iter().map(|arm| async move {
+            let outcome = all_runs(lab, *arm).await;
             if let Err(trouble) = &outcome {
                 let outcome = Outcome::Failed { why: trouble.to_string() };
-                lab.keep(Record { outcome, ..Record::new(arm, 0) });
+                lab.keep(Record { outcome, ..Record::new(arm.name, 0) });
             }
             outcome
         });
@@ -146,13 +166,19 @@ fn runs(lab: &Lab) -> u32 {
     lab.by_scale(1, 5)
 }
 
-async fn all_runs(lab: &Lab, arm: &str, kind: Kind, size: usize) -> Result<(), Trouble> {
-    let servers = Servers::start(lab, kind, size).await?;
+async fn all_runs(lab: &Lab, arm: Arm) -> Result<(), Trouble> {
+    let servers = Servers::of(lab, arm).await?;
+    let prefix = lab.theirs.as_ref().map(|theirs| format!("{}-", theirs.prefix())).unwrap_or_default();
     for run in 0..runs(lab) {
-        let random = lab.random(&format!("3c {arm} {run}"));
-        lab.keep(deaths(arm, kind, &servers, run, random).await?);
+        let random = lab.random(&format!("3c {} {run}", arm.name));
+        lab.keep(deaths(arm, &servers, format!("{prefix}death-{run}"), run, random).await?);
     }
     Ok(())
+}
+
+/// With which etcd Redis is compared.
+fn etcd_of(records: &Records) -> (&'static str, &'static str) {
+    if records.count(ETCD_THEIRS) > 0 { (ETCD_THEIRS, "etcd") } else { (ETCD_3, "etcd on three nodes") }
 }
 
 /// How long it took of an arm's deaths, in all runs, and how many were never gone.
@@ -183,38 +209,48 @@ fn judge(records: &Records) -> Finding {
         return Finding::undecided(why);
     }
     let shown = |arm: &str, than: &str| shows(records, arm, than);
-    let naive = match (shown(HASH, ETCD_3), shown(KEY, ETCD_3)) {
+    let (etcd, on_etcd) = etcd_of(records);
+    let naive = match (shown(HASH, etcd), shown(KEY, etcd)) {
         (Some(hash), Some(key)) => Some(hash || key),
+        (hash, None) if etcd == ETCD_THEIRS => hash,
         _ => None,
     };
-    let shown = Shown { naive, ours: shown(OURS, ETCD_3), etcd: shown(ETCD_3, OURS) };
+    let shown = Shown { naive, ours: shown(OURS, etcd), etcd: shown(etcd, OURS) };
     let (Some(_), Some(_), Some(_)) = (shown.naive, shown.ours, shown.etcd) else {
         return Finding::undecided("not every registry was seen to lose a process");
     };
     let times = |arm: &str| or_dash(middle(records, arm), seconds);
     let gone = |arm: &str| never_of(records, arm);
-    let runs = records.count(OURS).min(records.count(ETCD_3));
+    let medians_of = records.count(OURS).min(records.count(etcd));
+    let by_key = if records.count(KEY) == 0 {
+        String::new()
+    } else {
+        format!(
+            "; with keys and expired events, of which Redis tells when it comes to an expired key, {}, after {} (median)",
+            gone(KEY),
+            times(KEY)
+        )
+    };
     Finding {
         verdict: shown.verdict(),
         figure: format!(
             "gone after {} on Redis, {} on etcd; {} never from the hash",
             times(OURS),
-            times(ETCD_3),
+            times(etcd),
             gone(HASH)
         ),
         sentences: [
             format!(
-                "A killed process was gone from every view after {} with registry-redis and after {} with etcd on three nodes (medians of all deaths in {runs} runs; {} and {} never).",
+                "A killed process was gone from every view after {} with registry-redis and after {} with {on_etcd} (medians of all deaths in {}; {} and {} never).",
                 times(OURS),
-                times(ETCD_3),
+                times(etcd),
+                format::runs(medians_of),
                 gone(OURS),
-                gone(ETCD_3)
+                gone(etcd)
             ),
             format!(
-                "With the hash that people write {} were still listed at the end, since nobody publishes an expiry; with keys and expired events, of which Redis tells when it comes to an expired key, {}, after {} (median).",
-                gone(HASH),
-                gone(KEY),
-                times(KEY)
+                "With the hash that people write {} were still listed at the end, since nobody publishes an expiry{by_key}.",
+                gone(HASH)
             ),
         ],
     }
@@ -228,23 +264,24 @@ fn never_of(records: &Records, arm: &str) -> String {
 
 /// Only what is worse by the margin of this experiment.
 fn against_etcd(records: &Records) -> Option<String> {
-    let later = shows(records, ETCD_3, OURS)? && !shows(records, OURS, ETCD_3)?;
+    let (etcd, on_etcd) = etcd_of(records);
+    let later = shows(records, etcd, OURS)? && !shows(records, OURS, etcd)?;
     let later = later.then(|| {
         let times = |arm: &str| or_dash(middle(records, arm), seconds);
         format!(
-            "A killed process was gone from every view after {} with etcd on three nodes ({} never), where with registry-redis it was after {} ({} never; medians).",
-            times(ETCD_3),
-            never_of(records, ETCD_3),
+            "A killed process was gone from every view after {} with {on_etcd} ({} never), where with registry-redis it was after {} ({} never; medians).",
+            times(etcd),
+            never_of(records, etcd),
             times(OURS),
             never_of(records, OURS)
         )
     });
-    let least = records.max(ETCD_3, LEAST_TTL).zip(records.max(OURS, LEAST_TTL));
-    let least = least.filter(|(etcd, redis)| is_more(*etcd, *redis)).map(|(etcd, redis)| {
+    let least = records.max(etcd, LEAST_TTL).zip(records.max(OURS, LEAST_TTL));
+    let least = least.filter(|(theirs, ours)| is_more(*theirs, *ours)).map(|(theirs, ours)| {
         format!(
             "The shortest time to live that etcd grants is {}, where registry-redis grants {}.",
-            seconds(etcd),
-            seconds(redis)
+            seconds(theirs),
+            seconds(ours)
         )
     });
     let told: Vec<String> = later.into_iter().chain(least).collect();
@@ -254,7 +291,8 @@ fn against_etcd(records: &Records) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::{
-        AFTER, Death, ETCD_3, HASH, KEY, LEAST_TTL, MORE_S, NEVER, OURS, TIMES, against_etcd, judge,
+        AFTER, Death, ETCD_3, ETCD_THEIRS, HASH, KEY, LEAST_TTL, MORE_S, NEVER, OURS, TIMES, against_etcd,
+        judge,
     };
     use crate::experiment::Experiment;
     use crate::finding::Verdict;
@@ -293,6 +331,22 @@ mod tests {
         assert_eq!(judge(&records(1, 2.0, 2.0)).verdict, Verdict::Depends);
         assert_eq!(judge(&records(4, 2.0, 2.0)).verdict, Verdict::Depends, "no death is seen at all");
         assert_eq!(judge(&records(0, 2.0, 2.0)).verdict, Verdict::Refuted);
+    }
+
+    #[test]
+    fn on_servers_of_the_reader_it_is_their_etcd_and_the_naive_way_is_the_hash() {
+        let records = |hash_never, ours| -> Records {
+            let theirs = |record: &Record| Record { arm: ETCD_THEIRS.to_owned(), ..record.clone() };
+            let all = records(hash_never, ours, 2.0);
+            let kept = all.all().filter(|record| record.arm != KEY);
+            kept.map(|record| if record.arm == ETCD_3 { theirs(record) } else { record.clone() }).collect()
+        };
+        let finding = judge(&records(1, 2.0));
+        assert_eq!(finding.verdict, Verdict::Depends);
+        assert!(finding.sentences[0].contains("with etcd (medians"), "{finding:?}");
+        assert!(finding.sentences[1].ends_with("nobody publishes an expiry."), "{finding:?}");
+        assert_eq!(judge(&records(0, 2.0)).verdict, Verdict::Refuted);
+        assert_eq!(judge(&records(0, 2.0 * TIMES + 0.01)).verdict, Verdict::Confirmed);
     }
 
     #[test]

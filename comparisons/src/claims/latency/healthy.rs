@@ -94,7 +94,8 @@ impl Experiment for Healthy {
                      read by XREAD BLOCK; put and watch) with values of the size of a registry's. The hash that people write is shown beside them and decides \
                      nothing: its values are numbers only, and it takes two requests for a change. The arms take turns in short blocks, in an order that \
                      is reversed from round to round; blocks are thrown away and repeated when their sends were late by more than 200 µs at the 99th \
-                     percentile, when the machine was more than 70 % busy, or when that is not known; never for what became of their changes.",
+                     percentile, when the machine was more than 70 % busy, or when that is not known; never for what became of their changes. The thread that \
+                     sends goes before all others where the system allows it, for all arms alike.",
             rule: "The median latency on Redis is divided by that on etcd in each round, and the rounds are resampled for the 95 % interval of the \
                    median ratio. An interval above 1.1: Redis is slower. Below 0.9: Redis is faster. Not above 1.1: no difference to speak of. Any \
                    other: open. Compared are this project's registries and both ways of the bare commands, each with etcd of one node and of three. \

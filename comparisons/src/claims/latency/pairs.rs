@@ -95,8 +95,10 @@ impl Comparison {
             let sum = |figure| records.sum(arm, figure).unwrap_or(0.0);
             let (unseen, failed) = (sum(UNSEEN), sum(FAILED));
             (unseen + failed > 0.0).then(|| {
+                let why = records.of(arm).find_map(|record| record.note.as_ref());
+                let why = why.map(|why| format!(" (such as one because of {why})")).unwrap_or_default();
                 format!(
-                    "of {} changes through `{arm}`, {} were never seen by the watcher and {} were not acknowledged, and what never came has no latency",
+                    "of {} changes through `{arm}`, {} were never seen by the watcher and {} were not acknowledged{why}, and what never came has no latency",
                     count(sum(EVENTS)),
                     count(unseen),
                     count(failed)

@@ -2,7 +2,7 @@
 
 use crate::measure::median;
 use crate::record::Records;
-use crate::report::format::{count, seconds};
+use crate::report::format::{self, count, seconds};
 
 /// The sum of a figure over several arms; none if one of them has no run that counts.
 pub(super) fn sum(records: &Records, arms: &[&str], figure: &str) -> Option<f64> {
@@ -25,7 +25,7 @@ pub(super) fn middle(records: &Records, arms: &[&str], figure: &str) -> Option<f
 pub(super) fn took(records: &Records, arms: &[&str], figure: &str, happened: &str) -> String {
     let runs: Vec<f64> = arms.iter().flat_map(|arm| records.values(arm, happened)).collect();
     let did = runs.iter().filter(|did| **did > 0.0).count();
-    let in_runs = format!("{} of {} runs", count(did as f64), count(runs.len() as f64));
+    let in_runs = format!("{} of {}", count(did as f64), format::runs(runs.len()));
     match middle(records, arms, figure) {
         Some(middle) if did == runs.len() => format!("after {} (median of {in_runs})", seconds(middle)),
         Some(middle) if did * 2 > runs.len() => {

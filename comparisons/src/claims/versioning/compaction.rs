@@ -13,7 +13,7 @@ use crate::finding::{Finding, Shown, Verdict};
 use crate::lab::Lab;
 use crate::picture::Picture;
 use crate::record::{Record, Records};
-use crate::report::format::count;
+use crate::report::format::{self, count};
 
 /// Changes made while a watcher is away: several times as many as Redis drops from a stream at once, which is 100.
 const CHANGES: usize = 300;
@@ -155,10 +155,10 @@ impl Experiment for Compaction {
         let runs = |arms: &[&str]| arms.iter().map(|arm| records.values(arm, GAPS).len()).sum::<usize>();
         let reported = |arms: &[&str]| {
             let reported = arms.iter().flat_map(|arm| records.values(arm, GAPS)).filter(|gaps| *gaps > 0.0);
-            format!("{} of {}", reported.count(), runs(arms))
+            format!("{} of {}", reported.count(), format::runs(runs(arms)))
         };
         let second = format!(
-            "registry-redis told the gap in {} runs, lost {} and had {} wrong in the end; etcd told it in {} runs, lost {} and had {} wrong.",
+            "registry-redis told the gap in {}, lost {} and had {} wrong in the end; etcd told it in {}, lost {} and had {} wrong.",
             reported(&OURS),
             missed(records, &OURS),
             count(sum(records, &OURS, WRONG)),

@@ -1,5 +1,6 @@
 //! A hash for each service, `EXPIRE` on the whole of it, `PUBLISH` for every change.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,18 +8,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use redis::{Cmd, RedisError, cmd};
-use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::place::Connection;
-use super::{Pauses, Place};
+use super::{Follow, Place, ended};
 use crate::contestants::{Contestant, Listed, Member, Seen, Watching};
 use crate::experiment::Trouble;
 
 /// The hash `service` holds `id -> value`; a heartbeat is `HSET` and `EXPIRE`; a change is `HSET` and `PUBLISH service`.
 ///
 /// Redis has no time to live of a field before 7.4, so `EXPIRE` is on the hash: as long as one instance beats, all are listed.
-/// Nobody is told when it expires, neither whoever watches nor whoever is listed. A watcher whose connection ends subscribes again, after a pause of 50 to 100 ms, and says nothing, unless that fails.
+/// Nobody is told when it expires, neither whoever watches nor whoever is listed. A watcher whose connection ends says so, and subscribes again after a pause of 50 to 100 ms; that it may have missed something, it does not say.
 #[derive(Clone, Debug)]
 pub struct NaiveHash {
     connection: Arc<Connection>,
@@ -77,10 +77,7 @@ impl Contestant for NaiveHash {
     }
 
     fn watch(&self, service: &str) -> Watching {
-        let (told, telling) = mpsc::unbounded_channel();
-        let (watcher, service) = (self.clone(), service.to_owned());
-        let task = tokio::spawn(async move { watcher.follow(&service, &told).await });
-        super::watching(telling, task)
+        super::follow(self.clone(), service)
     }
 
     async fn list(&self, service: &str) -> Result<Listed, Trouble> {
@@ -88,26 +85,18 @@ impl Contestant for NaiveHash {
     }
 }
 
-impl NaiveHash {
-    async fn follow(&self, service: &str, told: &mpsc::UnboundedSender<Seen>) {
-        let (mut loaded, mut pauses) = (false, Pauses::of(service));
-        while !told.is_closed() {
-            if let Err(error) = self.subscribed(service, told, &mut loaded).await {
-                let _ = told.send(Seen::Trouble(error.to_string()));
-            }
-            sleep(pauses.next()).await;
-            // A server that ended the subscription has most likely ended this, too, and who connects again connects both.
-            self.connection.close().await;
-        }
+#[async_trait]
+impl Follow for NaiveHash {
+    fn connection(&self) -> &Connection {
+        &self.connection
     }
 
-    /// One connection's worth.
     async fn subscribed(
         &self,
         service: &str,
-        told: &mpsc::UnboundedSender<Seen>,
+        told: &UnboundedSender<Seen>,
         loaded: &mut bool,
-    ) -> Result<(), RedisError> {
+    ) -> Result<Infallible, RedisError> {
         let mut subscription = self.place.subscriber().await?;
         subscription.subscribe(service).await?;
         if !*loaded || self.reloads {
@@ -122,7 +111,7 @@ impl NaiveHash {
                 let _ = told.send(seen);
             }
         }
-        Ok(())
+        Err(ended())
     }
 }
 

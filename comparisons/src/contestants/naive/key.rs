@@ -1,5 +1,6 @@
 //! A key with a time to live for each instance, and keyspace events for every change.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,11 +9,10 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::select_all;
 use redis::{RedisError, cmd};
-use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::place::{Connection, subscriber};
-use super::{Pauses, Place};
+use super::{Follow, Place, ended};
 use crate::contestants::{Contestant, Listed, Member, Seen, Watching};
 use crate::experiment::Trouble;
 
@@ -38,26 +38,21 @@ impl NaiveKey {
     pub fn new(place: Place) -> Self {
         Self { connection: Arc::new(Connection::new(place.clone())), place }
     }
+}
 
-    async fn follow(&self, service: &str, told: &mpsc::UnboundedSender<Seen>) {
-        let (mut loaded, mut pauses) = (false, Pauses::of(service));
-        while !told.is_closed() {
-            if let Err(error) = self.subscribed(service, told, &mut loaded).await {
-                let _ = told.send(Seen::Trouble(error.to_string()));
-            }
-            sleep(pauses.next()).await;
-            // A server that ended the subscription has most likely ended this, too, and who connects again connects both.
-            self.connection.close().await;
-        }
+#[async_trait]
+impl Follow for NaiveKey {
+    fn connection(&self) -> &Connection {
+        &self.connection
     }
 
-    /// One connection's worth, or of a cluster one for each primary; ends with the first of them.
+    /// Of a cluster, one connection for each primary; ends with the first of them.
     async fn subscribed(
         &self,
         service: &str,
-        told: &mpsc::UnboundedSender<Seen>,
+        told: &UnboundedSender<Seen>,
         loaded: &mut bool,
-    ) -> Result<(), RedisError> {
+    ) -> Result<Infallible, RedisError> {
         let prefix = prefix(service);
         let mut sources = Vec::new();
         for url in self.place.event_sources().await? {
@@ -82,7 +77,7 @@ impl NaiveKey {
             };
             let _ = told.send(Seen::Change { id: id.to_owned(), value });
         }
-        Ok(())
+        Err(ended())
     }
 }
 
@@ -135,10 +130,7 @@ impl Contestant for NaiveKey {
     }
 
     fn watch(&self, service: &str) -> Watching {
-        let (told, telling) = mpsc::unbounded_channel();
-        let (watcher, service) = (self.clone(), service.to_owned());
-        let task = tokio::spawn(async move { watcher.follow(&service, &told).await });
-        super::watching(telling, task)
+        super::follow(self.clone(), service)
     }
 
     async fn list(&self, service: &str) -> Result<Listed, Trouble> {

@@ -8,13 +8,19 @@ pub use hash::NaiveHash;
 pub use key::NaiveKey;
 pub use place::Place;
 
+use std::convert::Infallible;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use fastrand::Rng;
 use futures_util::stream;
-use tokio::sync::mpsc::UnboundedReceiver;
+use redis::RedisError;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use place::Connection;
 
 use super::{Seen, Watching};
 
@@ -34,6 +40,43 @@ impl Pauses {
     fn next(&mut self) -> Duration {
         Duration::from_millis(self.0.u64(AGAIN))
     }
+}
+
+/// How a watcher of each kind listens.
+#[async_trait]
+trait Follow: Send + Sync + 'static {
+    /// The connection it reads with.
+    fn connection(&self) -> &Connection;
+
+    /// Subscribes to `service` and passes on what it is told, until the subscription ends. `loaded` is whether it has read what there is before.
+    async fn subscribed(
+        &self,
+        service: &str,
+        told: &UnboundedSender<Seen>,
+        loaded: &mut bool,
+    ) -> Result<Infallible, RedisError>;
+}
+
+/// That the server, or the network, ended a subscription.
+fn ended() -> RedisError {
+    place::io("the subscription ended")
+}
+
+/// What a watcher of `service` tells: it subscribes again whenever it must.
+fn follow(watcher: impl Follow, service: &str) -> Watching {
+    let (told, telling) = mpsc::unbounded_channel();
+    let service = service.to_owned();
+    let follower = tokio::spawn(async move {
+        let (mut loaded, mut pauses) = (false, Pauses::of(&service));
+        while !told.is_closed() {
+            let Err(error) = watcher.subscribed(&service, &told, &mut loaded).await;
+            let _ = told.send(Seen::Trouble(error.to_string()));
+            sleep(pauses.next()).await;
+            // A server that ended the subscription has most likely ended this, too, and who connects again connects both.
+            watcher.connection().close().await;
+        }
+    });
+    watching(telling, follower)
 }
 
 /// What the task `follower` tells, for as long as someone listens.

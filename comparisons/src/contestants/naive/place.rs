@@ -31,7 +31,7 @@ pub enum Place {
     Url(String),
 }
 
-fn io(what: &str) -> RedisError {
+pub(super) fn io(what: &str) -> RedisError {
     RedisError::from(std::io::Error::other(what.to_owned()))
 }
 

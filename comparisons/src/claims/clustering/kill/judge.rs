@@ -6,10 +6,13 @@ use crate::claims::clustering::group::{DOWN_AFTER, ELECTION, NODE_TIMEOUT};
 use crate::claims::clustering::words::{broken_off, or_dash};
 use crate::finding::{Finding, Shown};
 use crate::record::{Record, Records};
-use crate::report::format::{count, seconds};
+use crate::report::format::{count, runs, seconds};
 
 /// An arm with fewer runs that count decides nothing.
 const LEAST_RUNS: usize = 2;
+
+/// It speaks against etcd if nobody could register for so many times as long.
+const LONGER: f64 = 1.5;
 
 fn with_cut(arm: &str) -> [String; 2] {
     [arm.to_owned(), cut(arm)]
@@ -41,10 +44,10 @@ pub(super) fn judge(records: &Records) -> Finding {
         lost(ETCD)
     );
     let first = format!(
-        "When the leader died after its link to the replicas was cut, Redis under Sentinel lost {} acknowledged registrations in {} runs, waiting for one replica {}, Redis Cluster {}, the hash that people write {}, and etcd \
+        "When the leader died after its link to the replicas was cut, Redis under Sentinel lost {} acknowledged registrations in {}, waiting for one replica {}, Redis Cluster {}, the hash that people write {}, and etcd \
          {}; with the link not cut it was {}, {}, {}, {}, and {}.",
         lost_of(&cut(SENTINEL)),
-        count(records.count(&cut(SENTINEL)) as f64),
+        runs(records.count(&cut(SENTINEL))),
         lost_of(&cut(WAITING)),
         lost_of(&cut(CLUSTER)),
         lost_of(&cut(NAIVE)),
@@ -65,7 +68,7 @@ fn afterwards(records: &Records) -> String {
     let told = losing().filter(|run| run.figure(TOLD) > Some(0.0)).count();
     let troubles = losing().map(|run| run.figure(TROUBLES)).sum::<Option<f64>>();
     format!(
-        "Nobody could register for {} with etcd (election timeout {}), {} with Redis under Sentinel (down-after {}), {} with Redis Cluster (node timeout {}), by medians, which these settings bound from below; of {} runs in \
+        "Nobody could register for {} with etcd (election timeout {}), {} with Redis under Sentinel (down-after {}), {} with Redis Cluster (node timeout {}), by medians, which these settings bound from below; of {} in \
          which registry-redis lost something, its watchers were told of a gap in {} (and of {} connection errors).",
         gap(records, ETCD),
         seconds(ELECTION.as_secs_f64()),
@@ -73,7 +76,7 @@ fn afterwards(records: &Records) -> String {
         seconds(DOWN_AFTER.as_secs_f64()),
         gap(records, CLUSTER),
         seconds(NODE_TIMEOUT.as_secs_f64()),
-        count(losing().count() as f64),
+        runs(losing().count()),
         count(told as f64),
         or_dash(troubles, count)
     )
@@ -81,11 +84,11 @@ fn afterwards(records: &Records) -> String {
 
 /// Where registrations did not go on, the time counts as long as it was waited for.
 fn gap(records: &Records, arm: &str) -> String {
-    let runs: Vec<&Record> = records.of(arm).collect();
-    let never = runs.iter().filter(|run| run.figure(RECOVERED) == Some(0.0)).count();
+    let all: Vec<&Record> = records.of(arm).collect();
+    let never = all.iter().filter(|run| run.figure(RECOVERED) == Some(0.0)).count();
     match records.median(arm, WRITE_GAP) {
         None => "an unknown time".to_owned(),
-        Some(_) if never * 2 >= runs.len() => format!("good in {never} of {} runs", runs.len()),
+        Some(_) if never * 2 >= all.len() => format!("good in {never} of {}", runs(all.len())),
         Some(gap) if never > 0 => format!("at least {}", seconds(gap)),
         Some(gap) => seconds(gap),
     }
@@ -93,7 +96,7 @@ fn gap(records: &Records, arm: &str) -> String {
 
 pub(super) fn against_etcd(records: &Records) -> Option<String> {
     let (etcd, redis) = (records.median(ETCD, WRITE_GAP)?, records.median(SENTINEL, WRITE_GAP)?);
-    (redis < etcd).then(|| {
+    (LONGER * redis < etcd).then(|| {
         let lost = |arm: &str| or_dash(records.sum(arm, LOST), count);
         format!(
             "After the leader died, nobody could register for {} with {ETCD}, and for {} with {SENTINEL} (medians), which lost {} acknowledged registrations in these runs where etcd lost {}.",
@@ -181,8 +184,8 @@ mod tests {
                 |arm, gap| Record::new(arm, 0).with(WRITE_GAP, gap).with(RECOVERED, 1.0).with(LOST, 3.0);
             Records::from_iter([record(ETCD, etcd), record(SENTINEL, redis)])
         };
-        assert_eq!(against_etcd(&records(1.0, 1.0)), None);
-        let said = against_etcd(&records(1.1, 1.0)).unwrap();
+        assert_eq!(against_etcd(&records(LONGER, 1.0)), None);
+        let said = against_etcd(&records(LONGER + 0.1, 1.0)).unwrap();
         assert!(said.contains("which lost 3 acknowledged"), "{said}");
     }
 

@@ -7,10 +7,13 @@ use crate::claims::clustering::aftermath::{ACKNOWLEDGED, LOST, TOLD, TROUBLES};
 use crate::claims::clustering::words::{broken_off, in_runs, or_dash};
 use crate::finding::{Finding, Shown};
 use crate::record::Records;
-use crate::report::format::{count, seconds};
+use crate::report::format::{count, runs, seconds};
 
 /// An old primary that acknowledged so shortly before the end of the partition, in seconds, did so to its end.
 const TO_THE_END: f64 = 0.25;
+
+/// It speaks against etcd if its leader stops so much sooner, in seconds.
+const SOONER: f64 = 0.5;
 
 pub(super) fn judge(records: &Records) -> Finding {
     if let Some(why) = broken_off(records, |arm| [WAITING, CAUTIOUS].contains(&arm)) {
@@ -34,12 +37,12 @@ pub(super) fn judge(records: &Records) -> Finding {
         of(ETCD)
     );
     let first = format!(
-        "In a partition of {} a Redis primary that was cut off with a client beside it acknowledged registrations {}, for {} beside its successor (medians of {} runs), and {} of the {} that were acknowledged on both sides \
+        "In a partition of {} a Redis primary that was cut off with a client beside it acknowledged registrations {}, for {} beside its successor (medians of {}), and {} of the {} that were acknowledged on both sides \
          were lost after healing; the hash that people write lost {} of {}, etcd {} of {}.",
         middle(OURS, PARTITION),
         how_long(records),
         middle(OURS, BOTH),
-        count(records.count(OURS) as f64),
+        runs(records.count(OURS)),
         lost(OURS),
         of(OURS),
         lost(NAIVE),
@@ -71,7 +74,7 @@ fn how_long(records: &Records) -> String {
 
 pub(super) fn against_etcd(records: &Records) -> Option<String> {
     let (etcd, redis) = (records.max(ETCD, REFUSED_AFTER)?, records.max(OURS, REFUSED_AFTER)?);
-    (etcd < redis).then(|| {
+    (etcd + SOONER < redis).then(|| {
         let sum = |figure: &str| or_dash(records.sum(OURS, figure), count);
         format!(
             "Beside a leader that is cut off, nobody can register with etcd: the last registration was acknowledged {} after the cut, where a Redis primary went on for {}; of the {} that it acknowledged meanwhile {} were \
@@ -145,7 +148,7 @@ mod tests {
                 redis.with(LOST_MEANWHILE, 599.0),
             ])
         };
-        assert_eq!(against_etcd(&records(6.0, 6.0)), None);
+        assert_eq!(against_etcd(&records(6.0 - SOONER, 6.0)), None);
         let said = against_etcd(&records(0.1, 6.0)).unwrap();
         assert!(said.contains("of the 600 that it acknowledged meanwhile 599 were lost"), "{said}");
     }

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use registry_core::{RegisterOptions, Registry, Ttl};
-use registry_etcd::{EtcdOptions, EtcdRegistry};
-use registry_redis::{RedisOptions, RedisRegistry};
+use registry_core::{RegisterOptions, Ttl};
 use registry_testing::servers::until;
 use tokio::time::{Instant, sleep_until};
 
 use super::processes::{Process, Servers};
-use super::{AFTER, DEATHS, LEAST_TTL, LIMIT, MAX, MEDIAN, NEVER, OVER, TTL};
+use super::{AFTER, Arm, DEATHS, LEAST_TTL, LIMIT, MAX, MEDIAN, NEVER, OVER, TTL};
 use crate::claims::clustering::view::View;
 use crate::contestants::instance;
 use crate::experiment::Trouble;
@@ -25,20 +23,20 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Starts instances, kills all but one, each at a time of its own, and says how long it takes until none of the watchers lists them.
 pub(super) async fn deaths(
-    arm: &str,
-    kind: Kind,
+    arm: Arm,
     servers: &Servers,
+    service: String,
     run: u32,
     mut random: fastrand::Rng,
 ) -> Result<Record, Trouble> {
-    let (at, service) = (servers.at(), format!("death-{run}"));
-    let mut start = |id: String| Process::start(kind, &at, &service, id, TTL, random.u64(..));
+    let at = servers.at();
+    let mut start = |id: String| Process::start(arm.kind, &at, &service, id, TTL, random.u64(..));
     // Who goes on, as the other instances of a service do when some die.
     let _healthy = start("healthy".to_owned())?;
     let mut dying = (0..DYING).map(|index| start(format!("dying-{index}"))).collect::<Result<Vec<_>, _>>()?;
     let mut views = Vec::new();
     for _ in 0..WATCHERS {
-        views.push(View::of(&*client(kind, &at)?, &service, PATIENCE).await?);
+        views.push(View::of(&*client(arm.kind, &at).await?, &service, PATIENCE).await?);
     }
     let listed = |view: &View| view.look(|told| told.listed.len()) == DYING + 1;
     let all = || async { views.iter().all(listed).then_some(()) };
@@ -66,9 +64,13 @@ pub(super) async fn deaths(
 
     let after = killed.iter().filter_map(|(id, at)| Some(gone(id)?.saturating_duration_since(*at)));
     let after: Vec<f64> = after.map(|after| after.as_secs_f64()).collect();
-    let record = figures(Record::new(arm, run), after, killed.len());
-    let record =
-        record.with(LEAST_TTL, least_ttl(kind, &at).await?.map_or(f64::NAN, |ttl| ttl.as_secs_f64()));
+    let record = figures(Record::new(arm.name, run), after, killed.len());
+    let record = match arm.kind {
+        Kind::Ours => {
+            record.with(LEAST_TTL, least_ttl(&at, &format!("{service}-least")).await?.as_secs_f64())
+        }
+        Kind::NaiveHash | Kind::NaiveKey => record,
+    };
     Ok(record.if_bitten(by_signal, format!("{DYING} processes were ended by SIGKILL")))
 }
 
@@ -90,19 +92,12 @@ fn figures(record: Record, mut after: Vec<f64>, deaths: usize) -> Record {
 }
 
 /// What is granted to who asks for the least.
-async fn least_ttl(kind: Kind, at: &[String]) -> Result<Option<Duration>, Trouble> {
-    let registry: Box<dyn Registry> = match kind {
-        Kind::Etcd => Box::new(EtcdRegistry::new(EtcdOptions::new(at.iter().cloned()))?),
-        Kind::Redis => {
-            let server = at.first().cloned().unwrap_or_default();
-            Box::new(RedisRegistry::new(RedisOptions::standalone(server))?)
-        }
-        Kind::NaiveHash | Kind::NaiveKey => return Ok(None),
-    };
+async fn least_ttl(at: &str, service: &str) -> Result<Duration, Trouble> {
+    let registry = service_registry::connect(at).await?;
     let options = RegisterOptions::new().with_ttl(Ttl::MIN);
-    let registered = registry.register(&instance("least", "least", 1)?, &options).await?;
+    let registered = registry.register(&instance(service, "least", 1)?, &options).await?;
     registry.deregister(&registered.lease).await?;
-    Ok(Some(registered.ttl.get()))
+    Ok(registered.ttl.get())
 }
 
 #[cfg(test)]

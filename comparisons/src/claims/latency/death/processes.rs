@@ -11,9 +11,10 @@ use registry_testing::servers::redis::Redis;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+use super::Arm;
 use crate::contestants::NaiveKey;
 use crate::experiment::Trouble;
-use crate::instance::Kind;
+use crate::instance::{AT, Kind};
 use crate::lab::Lab;
 
 /// How many other keys with a time to live there are, and how long that is.
@@ -29,30 +30,51 @@ const ELECTION: Duration = Duration::from_secs(1);
 pub(super) enum Servers {
     Etcd(EtcdCluster),
     Redis(Redis),
+    /// Of the reader, at this URL.
+    Theirs(String),
 }
 
 impl Servers {
-    /// With the other keys.
-    pub(super) async fn start(lab: &Lab, kind: Kind, size: usize) -> Result<Self, Trouble> {
-        if kind == Kind::Etcd {
+    /// The reader's, or new ones with the other keys.
+    pub(super) async fn of(lab: &Lab, arm: Arm) -> Result<Self, Trouble> {
+        match &lab.theirs {
+            Some(theirs) => Ok(Self::Theirs(match (arm.kind, arm.etcd) {
+                (Kind::Ours, Some(_)) => theirs.our_etcd_url(),
+                (Kind::Ours, None) => theirs.our_redis_url(),
+                (Kind::NaiveHash | Kind::NaiveKey, _) => theirs.redis_url().to_owned(),
+            })),
+            None => Self::start(lab, arm).await,
+        }
+    }
+
+    async fn start(lab: &Lab, arm: Arm) -> Result<Self, Trouble> {
+        if let Some(size) = arm.etcd {
             let options = lab.etcd_options().with_timing(HEARTBEAT, ELECTION);
             let cluster = EtcdCluster::start(size, options).await?;
             fill_etcd(cluster.endpoints()).await?;
             return Ok(Self::Etcd(cluster));
         }
         let options = lab.redis_options();
-        let options = if kind == Kind::NaiveKey { options.with_args(NaiveKey::ARGS) } else { options };
+        let options = if arm.kind == Kind::NaiveKey { options.with_args(NaiveKey::ARGS) } else { options };
         let redis = Redis::start(options).await?;
         let script = "for i = 1, ARGV[1] do redis.call('SET', 'other:' .. i, 1, 'EX', ARGV[2]) end";
         redis.command(&["EVAL", script, "0", &OTHERS.to_string(), &OTHERS_TTL_S.to_string()]).await?;
         Ok(Self::Redis(redis))
     }
 
-    /// Where clients find them.
-    pub(super) fn at(&self) -> Vec<String> {
+    /// Where clients find them, as a URL.
+    pub(super) fn at(&self) -> String {
         match self {
-            Self::Etcd(cluster) => cluster.endpoints(),
-            Self::Redis(redis) => vec![redis.address().to_string()],
+            Self::Etcd(cluster) => {
+                let hosts: Vec<String> = cluster
+                    .endpoints()
+                    .iter()
+                    .map(|at| at.trim_start_matches("http://").to_owned())
+                    .collect();
+                format!("etcd://{}", hosts.join(","))
+            }
+            Self::Redis(redis) => redis.url(),
+            Self::Theirs(url) => url.clone(),
         }
     }
 }
@@ -83,20 +105,20 @@ pub(super) struct Process {
 impl Process {
     pub(super) fn start(
         kind: Kind,
-        at: &[String],
+        at: &str,
         service: &str,
         id: String,
         ttl: Duration,
         seed: u64,
     ) -> Result<Self, Trouble> {
         let kind = match kind {
-            Kind::Etcd => "etcd",
-            Kind::Redis => "redis",
+            Kind::Ours => "ours",
             Kind::NaiveHash => "naive-hash",
             Kind::NaiveKey => "naive-key",
         };
         let child = Command::new(std::env::current_exe()?)
-            .args(["instance", "--kind", kind, "--at", &at.join(","), "--service", service, "--id", &id])
+            .args(["instance", "--kind", kind, "--service", service, "--id", &id])
+            .env(AT, at)
             .args(["--ttl-ms", &ttl.as_millis().to_string(), "--seed", &seed.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

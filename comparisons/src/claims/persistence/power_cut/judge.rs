@@ -186,6 +186,6 @@ mod tests {
         };
         assert_eq!(against_etcd(&records(LATER)), None);
         let said = against_etcd(&records(LATER + 0.1)).unwrap();
-        assert!(said.contains("everysec after 1 s (median of 1 of 1 runs), which had lost 7"), "{said}");
+        assert!(said.contains("everysec after 1 s (median of 1 of 1 run), which had lost 7"), "{said}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use registry_testing::servers::until;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::{CHANGES, ERRORS, FALSE_DELETES, GAPS, MISSED, TROUBLES, UNTRUE, WRONG};
 use crate::claims::pub_sub::watcher::{Acknowledged, Watcher};
@@ -25,7 +25,9 @@ const CHANGE: Duration = Duration::from_millis(50);
 const CHANGES_A_RENEWAL: u64 = 20;
 /// For the view to be right after all is over, with renewals going on.
 const SETTLE: Duration = Duration::from_secs(5);
-/// For a registry that was just started to take an instance.
+/// So many changes are acknowledged between two moves.
+const BETWEEN: u64 = 3;
+/// For a registry that was just started to take an instance, or one that moved to take changes.
 const READY: Duration = Duration::from_secs(20);
 
 /// A contestant under changes that go on until it is asked what came of them.
@@ -34,6 +36,8 @@ pub(super) struct Changes {
     watcher: Watcher,
     goes_on: watch::Sender<Phase>,
     writer: JoinHandle<Written>,
+    /// How many changes were acknowledged so far.
+    acknowledged: watch::Receiver<u64>,
     /// How often trouble was told before anything moved.
     troubles: u64,
 }
@@ -66,9 +70,21 @@ impl Changes {
         }
         let watcher = Watcher::start(&*contestant, SERVICE).await?;
         let (goes_on, going) = watch::channel(Phase::Change);
-        let writer = tokio::spawn(write(members, going));
+        let (count, acknowledged) = watch::channel(0);
+        let writer = tokio::spawn(write(members, going, count));
         let troubles = watcher.told().troubles;
-        Ok(Self { contestant, watcher, goes_on, writer, troubles })
+        Ok(Self { contestant, watcher, goes_on, writer, acknowledged, troubles })
+    }
+
+    /// Waits until a few more changes were acknowledged: what moved is written to where it is now.
+    pub(super) async fn go_on(&self) -> Result<(), Trouble> {
+        let mut acknowledged = self.acknowledged.clone();
+        let enough = *acknowledged.borrow_and_update() + BETWEEN;
+        match timeout(READY, acknowledged.wait_for(|count| *count >= enough)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(Trouble::failed("the changes ended")),
+            Err(_) => Err(Trouble::failed(format!("no {BETWEEN} changes were taken within {READY:?}"))),
+        }
     }
 
     /// Ends the changes, and says what the watcher was told of them, once its view is right or a while has passed.
@@ -101,7 +117,11 @@ impl Changes {
     }
 }
 
-async fn write(members: Vec<Box<dyn Member>>, going: watch::Receiver<Phase>) -> Written {
+async fn write(
+    members: Vec<Box<dyn Member>>,
+    going: watch::Receiver<Phase>,
+    count: watch::Sender<u64>,
+) -> Written {
     let mut written = Written::default();
     let mut ticks = interval(CHANGE);
     // Changes in a burst would be one to who reads the key when it is told of an event.
@@ -115,7 +135,10 @@ async fn write(members: Vec<Box<dyn Member>>, going: watch::Receiver<Phase>) -> 
         if phase == Phase::Change {
             let at = usize::try_from(value % MEMBERS).unwrap_or_default();
             match members[at].set(value).await {
-                Ok(()) => written.acknowledged.push(Acknowledged::now(value)),
+                Ok(()) => {
+                    written.acknowledged.push(Acknowledged::now(value));
+                    count.send_replace(written.acknowledged.len() as u64);
+                }
                 Err(_) => written.errors += 1,
             }
         }

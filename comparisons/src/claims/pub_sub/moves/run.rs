@@ -1,13 +1,12 @@
 //! Moves of a slot and fail-overs of a cluster, and moves of a leader.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use etcd_client::Client;
+use futures_util::future::try_join_all;
 use registry_redis::{RedisOptions, RedisRegistry};
 use registry_testing::servers::etcd::EtcdCluster;
 use registry_testing::servers::redis::{ClusterOptions, Failover, RedisCluster};
-use tokio::time::sleep;
 
 use super::changes::{Changes, SERVICE};
 use super::{FORCED, MOVES, PLANNED};
@@ -16,9 +15,6 @@ use crate::contestants::{Contestant, NaiveHash, NaiveKey, Ours, Place};
 use crate::experiment::Trouble;
 use crate::lab::Lab;
 use crate::record::Record;
-
-/// Between two moves, so that there are changes on each owner.
-const APART: Duration = Duration::from_millis(100);
 
 fn moves(lab: &Lab) -> u32 {
     lab.by_scale(20, 100)
@@ -84,7 +80,7 @@ pub(super) async fn cluster(lab: &Lab, run: u32) -> Result<(), Trouble> {
         let to = random.choice(others).ok_or_else(|| Trouble::failed("only one primary is left"))?;
         cluster.migrate_slot(slot, to).await?;
         bites.moves += u32::from(cluster.owner_of_slot(slot).await? == to);
-        sleep(APART).await;
+        go_on(&changing).await?;
         // Spread over the moves.
         let (nth, due) = due(round, moves, fail_overs);
         if due {
@@ -96,7 +92,7 @@ pub(super) async fn cluster(lab: &Lab, run: u32) -> Result<(), Trouble> {
             let new = cluster.fail_over(old, how).await?;
             cluster.wait_ok().await?;
             *happened += u32::from(new != old);
-            sleep(APART).await;
+            go_on(&changing).await?;
         }
     }
     let forced = forced(fail_overs);
@@ -105,6 +101,11 @@ pub(super) async fn cluster(lab: &Lab, run: u32) -> Result<(), Trouble> {
         lab.keep(bites.kept_in(changes.finish(Record::new(arm, run)).await?, wanted));
     }
     Ok(())
+}
+
+/// Waits until all of them were changed since.
+async fn go_on(changing: &[(&str, Changes)]) -> Result<(), Trouble> {
+    try_join_all(changing.iter().map(|(_, changes)| changes.go_on())).await.map(drop)
 }
 
 /// Which of `times` comes after this one of `rounds`, and whether it comes at all; spread evenly.
@@ -135,13 +136,13 @@ pub(super) async fn etcd_3(lab: &Lab, run: u32) -> Result<(), Trouble> {
         let mut leader = Client::connect([cluster.member(old).direct_endpoint()], None).await?;
         leader.move_leader(target).await?;
         bites.moves += u32::from(cluster.wait_new_leader(old).await? != old);
-        sleep(APART).await;
+        changes.go_on().await?;
         if due(round, wanted.moves, wanted.forced).1 {
             let old = cluster.leader().await?;
             cluster.member(old).kill().await?;
             bites.forced += u32::from(cluster.wait_new_leader(old).await? != old);
             cluster.member(old).restart().await?;
-            sleep(APART).await;
+            changes.go_on().await?;
         }
     }
     lab.keep(bites.kept_in(changes.finish(Record::new(ETCD_3, run)).await?, wanted));

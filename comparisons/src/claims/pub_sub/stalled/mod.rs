@@ -11,7 +11,7 @@ use crate::finding::{Finding, Shown};
 use crate::lab::Lab;
 use crate::picture::{Bar, Drawing, Picture};
 use crate::record::Records;
-use crate::report::format::count;
+use crate::report::format::{self, count};
 
 /// Changes that were acknowledged while the subscriber did not read.
 const PUBLISHED: &str = "published";
@@ -126,10 +126,10 @@ impl Experiment for Stalled {
             sum(HASH, ERRORS)
         );
         let naive = format!(
-            "Of {} changes that were published in {} runs while a plain Redis subscriber did not read, it never received {}, was told of {} gaps and {} \
+            "Of {} changes that were published in {} while a plain Redis subscriber did not read, it never received {}, was told of {} gaps and {} \
              connection errors, and up to {} instances were wrong in its view afterwards, while the publisher saw {} errors.",
             count(published),
-            records.count(HASH),
+            format::runs(records.count(HASH)),
             sum(HASH, LOST),
             sum(HASH, GAPS),
             sum(HASH, TROUBLES),
