@@ -57,55 +57,66 @@ struct Arm {
     events: Vec<Event>,
 }
 
+/// An arm that is not prepared yet.
+struct Entry {
+    name: &'static str,
+    contestant: Box<dyn Contestant>,
+    delay: Option<Delay>,
+}
+
 /// Arms, each with a service of its own.
 pub(super) struct Arms {
     prefix: String,
-    arms: Vec<Arm>,
+    entries: Vec<Entry>,
 }
 
 impl Arms {
     /// None yet. The names of their services begin with `prefix`.
     pub(super) fn new(prefix: impl Into<String>) -> Self {
-        Self { prefix: prefix.into(), arms: Vec::new() }
+        Self { prefix: prefix.into(), entries: Vec::new() }
     }
 
-    /// Another one, ready when its watcher sees all instances.
-    pub(super) async fn add(
-        &mut self,
-        name: &'static str,
-        contestant: &impl Contestant,
-    ) -> Result<(), Trouble> {
-        let service = format!("{}-{}", self.prefix, self.arms.len());
-        let subject = Subject::prepare(contestant, &service, INSTANCES, TTL).await;
-        let subject = subject.map_err(|trouble| Trouble::failed(format!("{name}: {trouble}")))?;
-        self.arms.push(Arm { name, subject, delay: None, events: Vec::new() });
-        Ok(())
+    /// Another one.
+    pub(super) fn add(&mut self, name: &'static str, contestant: impl Contestant + 'static) {
+        self.entries.push(Entry { name, contestant: Box::new(contestant), delay: None });
     }
 
     /// One whose acknowledgements have to cross a link with this delay.
-    pub(super) async fn add_delayed(
+    pub(super) fn add_delayed(
         &mut self,
         name: &'static str,
-        contestant: &impl Contestant,
+        contestant: impl Contestant + 'static,
         delay: Delay,
-    ) -> Result<(), Trouble> {
-        self.add(name, contestant).await?;
-        self.arms.iter_mut().rev().take(1).for_each(|arm| arm.delay = Some(delay));
-        Ok(())
+    ) {
+        self.entries.push(Entry { name, contestant: Box::new(contestant), delay: Some(delay) });
+    }
+
+    /// Prepares them, in an order that is drawn: who comes first on a server may have it easier for as long as that runs.
+    async fn prepared(self, mut random: fastrand::Rng) -> Result<Vec<Arm>, Trouble> {
+        let Self { prefix, mut entries } = self;
+        random.shuffle(&mut entries);
+        let mut arms = Vec::new();
+        for (at, Entry { name, contestant, delay }) in entries.into_iter().enumerate() {
+            let subject = Subject::prepare(&*contestant, &format!("{prefix}-{at}"), INSTANCES, TTL).await;
+            let subject = subject.map_err(|trouble| Trouble::failed(format!("{name}: {trouble}")))?;
+            arms.push(Arm { name, subject, delay, events: Vec::new() });
+        }
+        Ok(arms)
     }
 
     /// Lets them take turns in `rounds` rounds from the round `first` on, and keeps a record of each block, and of each arm one with the
     /// distribution over all of its blocks that count.
     pub(super) async fn measure(
-        mut self,
+        self,
         lab: &Lab,
         first: u32,
         rounds: u32,
         plan: &BlockPlan,
     ) -> Result<(), Trouble> {
-        let mut turns = Rounds::new(self.arms.len(), first, rounds);
+        let mut arms = self.prepared(lab.random(&format!("order from round {first} on"))).await?;
+        let mut turns = Rounds::new(arms.len(), first, rounds);
         while let Some(turn) = turns.next() {
-            let arm = &mut self.arms[turn.arm];
+            let arm = &mut arms[turn.arm];
             let block = arm.subject.run(plan).await?;
             let record = record(arm.name, turn.round, arm.delay, &block);
             turns.taken(record.is_valid());
@@ -114,7 +125,7 @@ impl Arms {
             }
             lab.keep(record);
         }
-        for arm in self.arms {
+        for arm in arms {
             if let Some(record) = distribution(arm.name, first, &arm.events) {
                 lab.keep(record);
             }

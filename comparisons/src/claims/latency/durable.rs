@@ -57,7 +57,7 @@ const START: f64 = 10.0;
 
 /// Steps, rounds of a step, and changes of a block.
 fn size(lab: &Lab) -> (u32, u32, BlockPlan) {
-    let (steps, rounds, events) = lab.by_scale((1, 12, 100), (3, 8, 200));
+    let (steps, rounds, events) = lab.by_scale((2, 6, 100), (6, 4, 200));
     (steps, rounds, plan(events))
 }
 
@@ -160,17 +160,17 @@ async fn on_own(lab: &Lab, first: u32, rounds: u32, plan: &BlockPlan) -> Result<
     let etcd_delay = Delay { wanted: APART, near: etcd_near, apart: fastest(&raw_apart).await? };
 
     let mut arms = Arms::new("latency");
-    arms.add(RAW_MESSAGE, &RawRedis::connect(&place, Announce::Message, waiting).await?).await?;
-    arms.add(RAW_REDIS, &RawRedis::connect(&place, Announce::Stream, waiting).await?).await?;
-    arms.add(REDIS, &on_replicated(&pair)?).await?;
-    arms.add(RAW_ETCD, &raw).await?;
-    arms.add(ETCD, &ours).await?;
-    arms.add(ETCD_AGAIN, &ours).await?;
-    arms.add_delayed(RAW_MESSAGE_FAR, &message_apart, redis_delay).await?;
-    arms.add_delayed(RAW_REDIS_FAR, &stream_apart, redis_delay).await?;
-    arms.add_delayed(REDIS_FAR, &on_replicated(&pair_apart)?, redis_delay).await?;
-    arms.add_delayed(RAW_ETCD_FAR, &raw_apart, etcd_delay).await?;
-    arms.add_delayed(ETCD_FAR, &ours_apart, etcd_delay).await?;
+    arms.add(RAW_MESSAGE, RawRedis::connect(&place, Announce::Message, waiting).await?);
+    arms.add(RAW_REDIS, RawRedis::connect(&place, Announce::Stream, waiting).await?);
+    arms.add(REDIS, on_replicated(&pair)?);
+    arms.add(RAW_ETCD, raw);
+    arms.add(ETCD, ours.clone());
+    arms.add(ETCD_AGAIN, ours);
+    arms.add_delayed(RAW_MESSAGE_FAR, message_apart, redis_delay);
+    arms.add_delayed(RAW_REDIS_FAR, stream_apart, redis_delay);
+    arms.add_delayed(REDIS_FAR, on_replicated(&pair_apart)?, redis_delay);
+    arms.add_delayed(RAW_ETCD_FAR, raw_apart, etcd_delay);
+    arms.add_delayed(ETCD_FAR, ours_apart, etcd_delay);
     arms.measure(lab, first, rounds, plan).await
 }
 

@@ -75,7 +75,7 @@ const START: f64 = 6.0;
 
 /// Steps, rounds of a step, and changes of a block.
 fn size(lab: &Lab) -> (u32, u32, BlockPlan) {
-    let (steps, rounds, events) = lab.by_scale((1, 12, 100), (4, 6, 200));
+    let (steps, rounds, events) = lab.by_scale((2, 6, 100), (8, 3, 200));
     (steps, rounds, plan(events))
 }
 
@@ -93,7 +93,7 @@ impl Experiment for Healthy {
                      which is the fastest it can do. Beside this project's registries, the bare commands are compared (HSET and PUBLISH; HSET and XADD, \
                      read by XREAD BLOCK; put and watch) with values of the size of a registry's. The hash that people write is shown beside them and decides \
                      nothing: its values are numbers only, and it takes two requests for a change. The arms take turns in short blocks, in an order that \
-                     is reversed from round to round; blocks are thrown away and repeated when their sends were late by more than 200 µs at the 99th \
+                     is reversed from round to round; every few rounds the servers are started anew, and who comes first is drawn anew; blocks are thrown away and repeated when their sends were late by more than 200 µs at the 99th \
                      percentile, when the machine was more than 70 % busy, or when that is not known; never for what became of their changes. The thread that \
                      sends goes before all others where the system allows it, for all arms alike.",
             rule: "The median latency on Redis is divided by that on etcd in each round, and the rounds are resampled for the 95 % interval of the \
@@ -176,16 +176,16 @@ async fn on_own(lab: &Lab, first: u32, rounds: u32, plan: &BlockPlan) -> Result<
     let (ours_3, raw_3) = on_leader(&three).await?;
     let place = Place::Server(redis.address());
     let mut arms = Arms::new("latency");
-    arms.add(MEMORY, &Ours::new(MemoryRegistry::new())).await?;
-    arms.add(NAIVE, &NaiveHash::new(place.clone())).await?;
-    arms.add(RAW_MESSAGE, &RawRedis::connect(&place, Announce::Message, None).await?).await?;
-    arms.add(RAW_REDIS, &RawRedis::connect(&place, Announce::Stream, None).await?).await?;
-    arms.add(REDIS, &on_redis(&redis)?).await?;
-    arms.add(RAW_ETCD_1, &raw_1).await?;
-    arms.add(ETCD_1, &ours_1).await?;
-    arms.add(ETCD_1_AGAIN, &ours_1).await?;
-    arms.add(RAW_ETCD_3, &raw_3).await?;
-    arms.add(ETCD_3, &ours_3).await?;
+    arms.add(MEMORY, Ours::new(MemoryRegistry::new()));
+    arms.add(NAIVE, NaiveHash::new(place.clone()));
+    arms.add(RAW_MESSAGE, RawRedis::connect(&place, Announce::Message, None).await?);
+    arms.add(RAW_REDIS, RawRedis::connect(&place, Announce::Stream, None).await?);
+    arms.add(REDIS, on_redis(&redis)?);
+    arms.add(RAW_ETCD_1, raw_1);
+    arms.add(ETCD_1, ours_1.clone());
+    arms.add(ETCD_1_AGAIN, ours_1);
+    arms.add(RAW_ETCD_3, raw_3);
+    arms.add(ETCD_3, ours_3);
     arms.measure(lab, first, rounds, plan).await
 }
 
@@ -193,14 +193,14 @@ async fn on_theirs(theirs: &Theirs) -> Result<Arms, Trouble> {
     let place = theirs.redis_place();
     let etcd = theirs.our_etcd().await?;
     let mut arms = Arms::new(format!("{}-latency", theirs.prefix()));
-    arms.add(MEMORY, &Ours::new(MemoryRegistry::new())).await?;
-    arms.add(NAIVE, &NaiveHash::new(place.clone())).await?;
-    arms.add(RAW_MESSAGE, &RawRedis::connect(&place, Announce::Message, None).await?).await?;
-    arms.add(RAW_REDIS, &RawRedis::connect(&place, Announce::Stream, None).await?).await?;
-    arms.add(REDIS, &theirs.our_redis().await?).await?;
-    arms.add(RAW_ETCD_THEIRS, &RawEtcd::new(theirs.etcd_client().await?)).await?;
-    arms.add(ETCD_THEIRS, &etcd).await?;
-    arms.add(ETCD_THEIRS_AGAIN, &etcd).await?;
+    arms.add(MEMORY, Ours::new(MemoryRegistry::new()));
+    arms.add(NAIVE, NaiveHash::new(place.clone()));
+    arms.add(RAW_MESSAGE, RawRedis::connect(&place, Announce::Message, None).await?);
+    arms.add(RAW_REDIS, RawRedis::connect(&place, Announce::Stream, None).await?);
+    arms.add(REDIS, theirs.our_redis().await?);
+    arms.add(RAW_ETCD_THEIRS, RawEtcd::new(theirs.etcd_client().await?));
+    arms.add(ETCD_THEIRS, etcd.clone());
+    arms.add(ETCD_THEIRS_AGAIN, etcd);
     Ok(arms)
 }
 
