@@ -24,14 +24,12 @@ fn files(folder: &Path) -> BTreeMap<String, String> {
 }
 
 #[test]
-#[ignore = "no run is recorded yet"]
 fn the_recorded_run_is_fit_to_be_cited() {
     let all = experiments();
     assert_eq!(unfit(&results(), all.iter().map(|experiment| experiment.about().id)), None);
 }
 
 #[test]
-#[ignore = "no run is recorded yet"]
 fn the_documents_show_the_recorded_run() {
     for document in documents(&results()).unwrap() {
         let there = fs::read_to_string(&document.path).unwrap();
@@ -40,7 +38,6 @@ fn the_documents_show_the_recorded_run() {
 }
 
 #[test]
-#[ignore = "no run is recorded yet"]
 fn the_report_and_its_pictures_are_those_of_the_recorded_run() {
     let folder = tempfile::tempdir().unwrap();
     write_report(&results(), folder.path()).unwrap();
