@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions, DeleteOptions};
+use percent_encoding::percent_decode_str;
 use redis::aio::MultiplexedConnection;
 use redis::cmd;
 use registry_core::Registry;
@@ -32,10 +33,10 @@ impl Theirs {
         let check = |url: &str, scheme: &str| {
             let hosts = url
                 .strip_prefix(scheme)
-                .ok_or_else(|| format!("{url} does not begin with {scheme}; {LIMITS}"))?;
+                .ok_or_else(|| format!("{} does not begin with {scheme}; {LIMITS}", shown(url)))?;
             let hosts = hosts.strip_suffix('/').unwrap_or(hosts);
             if hosts.is_empty() || hosts.contains(['/', '?', '#']) {
-                return Err(format!("{url}: {LIMITS}"));
+                return Err(format!("{}: {LIMITS}", shown(url)));
             }
             Ok(format!("{scheme}{hosts}"))
         };
@@ -104,7 +105,8 @@ impl Theirs {
         let endpoints: Vec<String> =
             hosts.split(',').map(|host| format!("http://{}", with_port(host))).collect();
         let user = login.and_then(|login| login.split_once(':'));
-        let options = user.map(|(name, password)| ConnectOptions::new().with_user(name, password));
+        let options =
+            user.map(|(name, password)| ConnectOptions::new().with_user(decoded(name), decoded(password)));
         Ok(Client::connect(endpoints, options).await?)
     }
 
@@ -122,7 +124,7 @@ impl Theirs {
         let of = |store: &'static str| {
             move |trouble: Trouble| Trouble::failed(format!("{store} of yours: {trouble}"))
         };
-        let (etcd, redis) = tokio::join!(within(etcd), within(redis));
+        let (etcd, redis) = tokio::join!(within(PATIENCE, etcd), within(PATIENCE, redis));
         Ok((etcd.map_err(of("the etcd"))?, redis.map_err(of("the Redis"))?))
     }
 
@@ -133,19 +135,17 @@ impl Theirs {
     /// Without passwords.
     #[must_use]
     pub fn shown(&self) -> String {
-        let shown = |url: &str| {
-            let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-            format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, hosts)| hosts))
-        };
         format!("{} and {}", shown(&self.etcd), shown(&self.redis))
     }
 
     /// Removes every key with the prefix, of each store, whether or not the other is within reach.
     ///
     /// # Errors
-    /// If a server is out of reach, or does not answer within 10 s. Then keys may be left; those of instances go with their leases.
+    /// If a server is out of reach, or is not done within 10 s (Redis, where all keys are gone through, 2 minutes). Then keys may be left; those
+    /// of instances go with their leases, and leases without keys, of at most a minute, by themselves.
     pub async fn clean_up(&self) -> Result<(), Trouble> {
-        let (etcd, redis) = tokio::join!(within(self.clean_etcd()), within(self.clean_redis()));
+        let (etcd, redis) =
+            tokio::join!(within(PATIENCE, self.clean_etcd()), within(SCAN_PATIENCE, self.clean_redis()));
         let failed = [("etcd", etcd), ("Redis", redis)].into_iter().filter_map(|(store, cleaned)| {
             Some(format!("removing the keys of {store} that begin with {}: {}", self.prefix, cleaned.err()?))
         });
@@ -164,30 +164,49 @@ impl Theirs {
     async fn clean_redis(&self) -> Result<(), Trouble> {
         let mut redis = self.redis_client().await?;
         // The naive ways put the name of a service first, or braces around it.
-        for pattern in [format!("{}*", self.prefix), format!("{{{}*", self.prefix)] {
-            let mut cursor = 0_u64;
-            loop {
-                let mut scan = cmd("SCAN");
-                scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(1000);
-                let (next, keys): (u64, Vec<String>) = scan.query_async(&mut redis).await?;
-                if !keys.is_empty() {
-                    let () = cmd("UNLINK").arg(keys).query_async(&mut redis).await?;
-                }
-                if next == 0 {
-                    break;
-                }
-                cursor = next;
+        let begins = [self.prefix.clone(), format!("{{{}", self.prefix)];
+        let mut cursor = 0_u64;
+        loop {
+            let mut scan = cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(format!("*{}*", self.prefix)).arg("COUNT").arg(1000);
+            let (next, found): (u64, Vec<String>) = scan.query_async(&mut redis).await?;
+            let ours = found.into_iter().filter(|key| begins.iter().any(|begin| key.starts_with(begin)));
+            let ours: Vec<String> = ours.collect();
+            if !ours.is_empty() {
+                let () = cmd("UNLINK").arg(ours).query_async(&mut redis).await?;
             }
+            if next == 0 {
+                break;
+            }
+            cursor = next;
         }
         Ok(())
     }
 }
 
+/// A URL without its password.
+fn shown(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let hosts = rest.rsplit_once('@').map_or(rest, |(_, hosts)| hosts);
+    if scheme.is_empty() { hosts.to_owned() } else { format!("{scheme}://{hosts}") }
+}
+
+/// What is percent-encoded in a URL, as it is meant.
+fn decoded(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
-async fn within<T>(asked: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
-    let answered = timeout(PATIENCE, asked).await;
-    answered.unwrap_or_else(|_| Err(Trouble::failed(format!("no answer within {} s", PATIENCE.as_secs()))))
+/// It goes through all keys, 1,000 at a time.
+const SCAN_PATIENCE: Duration = Duration::from_secs(120);
+
+async fn within<T>(
+    patience: Duration,
+    asked: impl Future<Output = Result<T, Trouble>>,
+) -> Result<T, Trouble> {
+    let answered = timeout(patience, asked).await;
+    answered.unwrap_or_else(|_| Err(Trouble::failed(format!("not done within {} s", patience.as_secs()))))
 }
 
 fn with_port(host: &str) -> String {
@@ -208,6 +227,15 @@ mod tests {
         assert!(Theirs::new("etcd://a,b:1/", "rediss://a", "p").is_err());
         assert!(Theirs::new("etcd://a,b:1/", redis, "p").is_ok());
         assert_eq!((with_port("a"), with_port("a:1")), ("a:2379".to_owned(), "a:1".to_owned()));
+    }
+
+    #[test]
+    fn a_password_is_not_in_the_error_for_a_url_and_is_decoded_for_who_needs_it() {
+        let error = Theirs::new("etcd://root:s3cret@a/x", "redis://b", "p").unwrap_err();
+        assert!(error.contains("etcd://a/x") && !error.contains("s3cret"), "{error}");
+        let error = Theirs::new("root:s3cret@a", "redis://b", "p").unwrap_err();
+        assert!(!error.contains("s3cret"), "{error}");
+        assert_eq!(super::decoded("p%40ss%2Fw%3Ard"), "p@ss/w:rd");
     }
 
     #[test]

@@ -91,7 +91,12 @@ impl Experiment for TwoPrimaries {
         const {
             &[
                 Column::new("both acknowledge, median", BOTH, OfRuns::Median, Unit::Seconds),
-                Column::new("the old one acknowledges until", REFUSED_AFTER, OfRuns::Max, Unit::Seconds),
+                Column::new(
+                    "the old one acknowledges until, at the latest",
+                    REFUSED_AFTER,
+                    OfRuns::Max,
+                    Unit::Seconds,
+                ),
                 Column::new("the partition lasted, median", PARTITION, OfRuns::Median, Unit::Seconds),
                 Column::new("acknowledged on both sides", ACKNOWLEDGED, OfRuns::Sum, Unit::Count),
                 OF_THEM_LOST,

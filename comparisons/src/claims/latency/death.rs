@@ -131,7 +131,12 @@ impl Experiment for Death {
         const {
             &[
                 Column::new("died", DEATHS, OfRuns::Sum, Unit::Count),
-                Column::new("gone after, median (10 s: at least)", MEDIAN, OfRuns::Median, Unit::Seconds),
+                Column::new(
+                    "gone after, median of its runs' medians (10 s: at least)",
+                    MEDIAN,
+                    OfRuns::Median,
+                    Unit::Seconds,
+                ),
                 Column::new("longest (with some never gone: at least)", MAX, OfRuns::Max, Unit::Seconds),
                 Column::new("longest beyond the TTL (likewise)", OVER, OfRuns::Max, Unit::Seconds),
                 Column::new("never gone", NEVER, OfRuns::Sum, Unit::Count),

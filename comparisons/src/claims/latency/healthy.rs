@@ -75,7 +75,7 @@ const START: f64 = 6.0;
 
 /// Steps, rounds of a step, and changes of a block.
 fn size(lab: &Lab) -> (u32, u32, BlockPlan) {
-    let (steps, rounds, events) = lab.by_scale((2, 6, 100), (8, 3, 200));
+    let (steps, rounds, events) = lab.by_scale((2, 5, 100), (8, 3, 200));
     (steps, rounds, plan(events))
 }
 
@@ -96,7 +96,7 @@ impl Experiment for Healthy {
                      is reversed from round to round; every few rounds the servers are started anew, and who comes first is drawn anew; blocks are thrown away and repeated when their sends were late by more than 200 µs at the 99th \
                      percentile, when the machine was more than 70 % busy, or when that is not known; never for what became of their changes. The thread that \
                      sends goes before all others where the system allows it, for all arms alike.",
-            rule: "The median latency on Redis is divided by that on etcd in each round, and the rounds are resampled for the 95 % interval of the \
+            rule: "The median latency on Redis is divided by that on etcd in each round, and the goes of the servers and the rounds in each are resampled for the 95 % interval of the \
                    median ratio. An interval above 1.1: Redis is slower. Below 0.9: Redis is faster. Not above 1.1: no difference to speak of. Any \
                    other: open. Compared are this project's registries and both ways of the bare commands, each with etcd of one node and of three. \
                    Redis slower in all of them: confirmed. In some and not in others: depends. In none: refuted. Undecided if a pair \

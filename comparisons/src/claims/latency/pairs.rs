@@ -116,8 +116,10 @@ impl Comparison {
     ) -> Result<Interval, String> {
         let ratios = ratios(records, figure, above, below);
         let seed = records.all().next().map_or(0, |record| record.seed);
-        bootstrap(&ratios, seed)
-            .ok_or_else(|| format!("only {} rounds count of both `{above}` and `{below}`", ratios.len()))
+        bootstrap(&ratios, seed).ok_or_else(|| {
+            let rounds: usize = ratios.iter().map(Vec::len).sum();
+            format!("only {rounds} rounds count of both `{above}` and `{below}`")
+        })
     }
 
     /// All pairs for which there are enough rounds, and the control, as rows of a picture.

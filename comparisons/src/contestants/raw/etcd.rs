@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use etcd_client::{Client, EventType, GetOptions, KeyValue, PutOptions, WatchOptions};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{padded, parse};
@@ -18,7 +18,14 @@ use crate::experiment::Trouble;
 #[derive(Clone)]
 pub struct RawEtcd {
     client: Client,
-    lease: Arc<OnceCell<i64>>,
+    lease: Arc<Mutex<Shared>>,
+}
+
+/// The one lease, while someone holds it.
+#[derive(Debug, Default)]
+struct Shared {
+    lease: Option<i64>,
+    members: usize,
 }
 
 impl fmt::Debug for RawEtcd {
@@ -87,13 +94,21 @@ impl Contestant for RawEtcd {
         value: u64,
         ttl: Duration,
     ) -> Result<Box<dyn Member>, Trouble> {
-        let granted = self.lease.get_or_try_init(|| async {
-            let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-            self.client.lease_client().grant(seconds, None).await.map(|granted| granted.id())
-        });
-        let lease = *granted.await?;
+        let lease = {
+            let mut shared = self.lease.lock().await;
+            let lease = match shared.lease {
+                Some(lease) => lease,
+                None => {
+                    let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
+                    self.client.lease_client().grant(seconds, None).await?.id()
+                }
+            };
+            shared.lease = Some(lease);
+            shared.members += 1;
+            lease
+        };
         let key = format!("{}{id}", prefix(service));
-        let member = RawMember { client: self.client.clone(), key, lease };
+        let member = RawMember { client: self.client.clone(), key, lease, shared: Arc::clone(&self.lease) };
         member.set(value).await?;
         Ok(Box::new(member))
     }
@@ -118,6 +133,7 @@ struct RawMember {
     client: Client,
     key: String,
     lease: i64,
+    shared: Arc<Mutex<Shared>>,
 }
 
 #[async_trait]
@@ -139,6 +155,14 @@ impl Member for RawMember {
 
     async fn leave(&self) -> Result<(), Trouble> {
         self.client.kv_client().delete(self.key.clone(), None).await?;
+        // The last one leaves no lease behind.
+        let mut shared = self.shared.lock().await;
+        shared.members = shared.members.saturating_sub(1);
+        if shared.members == 0
+            && let Some(lease) = shared.lease.take()
+        {
+            self.client.lease_client().revoke(lease).await?;
+        }
         Ok(())
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn judge(records: &Records) -> Finding {
         of(ETCD)
     );
     let second = format!(
-        "Watchers of registry-redis were told of a gap in {} (and of {} connection errors); with WAIT for one replica {} were lost, and with min-replicas-to-write, which stopped the old primary after {}, {}.",
+        "Watchers of registry-redis were told of a gap in {} (and of {} connection errors); with WAIT for one replica {} were lost, and with min-replicas-to-write, which stopped the old primary after {} at the latest, {}.",
         in_runs(records, &[OURS], TOLD),
         or_dash(records.sum(OURS, TROUBLES), count),
         lost(WAITING),
@@ -77,7 +77,7 @@ pub(super) fn against_etcd(records: &Records) -> Option<String> {
     (etcd + SOONER < redis).then(|| {
         let sum = |figure: &str| or_dash(records.sum(OURS, figure), count);
         format!(
-            "Beside a leader that is cut off, nobody can register with etcd: the last registration was acknowledged {} after the cut, where a Redis primary went on for {}; of the {} that it acknowledged meanwhile {} were \
+            "Beside a leader that is cut off, nobody can register with etcd: the last registration was acknowledged {} after the cut at the latest, where a Redis primary went on for {}; of the {} that it acknowledged meanwhile {} were \
              lost.",
             seconds(etcd),
             seconds(redis),

@@ -56,7 +56,8 @@ const ABOUT: About = About {
     falsifier: "On Redis no living instance is lost, or on etcd one is.",
     remedy: "registry-redis lets heartbeats run where the memory is full, and counts no time in which writes were refused against any lease, so that nobody living is deleted; new instances are refused by a \
              clear error. It warns of an evicting policy.",
-    caveat: "A full etcd refuses every registration, and puts of any kind, until an operator has compacted, defragmented and disarmed the alarm; a full Redis until there is memory. While time stands still nobody dead \
+    caveat: "A full etcd refuses every registration, and puts of any kind, until an operator has compacted, defragmented and disarmed the alarm; a full Redis until there is memory. A \
+             heartbeat of the naive ways writes the value again, which is what a full Redis refuses; a bare EXPIRE is not refused, and would have kept those alive that were there. While time stands still nobody dead \
              goes either.",
     left_out: "etcd with three nodes, since the alarm of one member is that of the cluster.",
     harmless: false,
