@@ -36,8 +36,8 @@ mod server;
 mod text;
 
 pub use crate::channel::{
-    CallError, CallErrorKind, Channel, ChannelBuilder, Connectivity, EndpointStatus, ResponseBody,
-    ResponseFuture,
+    CallError, CallErrorKind, Channel, ChannelBuilder, Connect, Connectivity, Ejection, EndpointStatus,
+    Policy, ResponseBody, ResponseFuture, Retry, Stream, WaitForReady,
 };
 pub use crate::server::{
     NetworkInterface, Server, ServerBuilder, ServerError, ServerHandle, Stop, advertised_host,

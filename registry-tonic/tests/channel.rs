@@ -5,17 +5,13 @@ mod support;
 
 use std::time::Duration;
 
-use registry_core::{
-    Directory, Instance, InstanceBuilder, RegisterOptions, Registration, Registry, RegistryExt, Status, Ttl,
-};
+use registry_core::{Directory, Registry, RegistryExt, Status};
 use registry_memory::MemoryRegistry;
 use registry_tonic::{CallError, CallErrorKind, Channel, Connectivity};
 use support::echo::Request;
 use support::echo::echo_client::EchoClient;
-use support::{
-    Load, Named, PATIENCE, Process, SERVICE, call, client_address, eventually, service, settled, shared,
-    within,
-};
+use support::listed::{bare, instance_at, list};
+use support::{Load, Named, PATIENCE, Process, call, client_address, eventually, service, settled, shared, within};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tonic::Code;
@@ -29,28 +25,6 @@ fn channel(registry: &MemoryRegistry) -> Channel {
 fn impatient(registry: &MemoryRegistry) -> Channel {
     let view = Directory::new(shared(registry)).view(&service());
     Channel::builder(view).wait_for_ready(Duration::from_millis(300)).build()
-}
-
-/// Lists an instance that nobody keeps alive, for a TTL that no test outlives.
-async fn list(registry: &MemoryRegistry, instance: InstanceBuilder) -> (Instance, Registration) {
-    let instance = instance.build().unwrap();
-    let options = RegisterOptions::new().with_ttl(Ttl::from_secs(600).unwrap());
-    let registration = registry.register(&instance, &options).await.unwrap();
-    (instance, registration)
-}
-
-/// A bare server that knows of no registry; ends with the task.
-async fn bare(name: &'static str) -> (std::net::SocketAddr, Named, tokio::task::JoinHandle<()>) {
-    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = incoming.local_addr().unwrap();
-    let named = Named::new(name);
-    let router = named.router();
-    let task = tokio::spawn(async move { router.serve_with_incoming(incoming).await.unwrap() });
-    (address, named, task)
-}
-
-fn instance_at(address: std::net::SocketAddr) -> InstanceBuilder {
-    Instance::builder(SERVICE).endpoint(address)
 }
 
 #[tokio::test]
@@ -112,7 +86,7 @@ async fn an_instance_that_cannot_be_connected_to_is_the_reason_given_and_is_not_
     let channel = impatient(&registry);
     let status = call(&channel, 0).await.unwrap_err();
     let message = status.message();
-    assert!(message.contains("none of 1 instance is connected"), "{message}");
+    assert!(message.contains("none of 1 instance can be called"), "{message}");
     assert!(message.contains(&format!("{}: Connection refused", dead.endpoint())), "{message}");
 
     let _server = Process::start(&registry, "alive").await;
