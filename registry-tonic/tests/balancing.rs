@@ -12,7 +12,7 @@ use registry_tonic::{Channel, ChannelBuilder, Policy};
 use support::echo::Request;
 use support::echo::echo_client::EchoClient;
 use support::listed::{bare, instance_at, list};
-use support::{call, service, settled, shared};
+use support::{PATIENCE, call, service, settled, shared};
 use tokio::task::JoinHandle;
 
 fn builder(registry: &MemoryRegistry) -> ChannelBuilder {
@@ -161,10 +161,15 @@ async fn a_newcomer_gets_its_share_little_by_little() {
     assert!(early.1 > 100 && early.0 > 0, "{early:?}");
     let share = f64::from(early.0) / f64::from(early.1);
     assert!(share < 0.2, "of the first quarter: {share:.2} of {}", early.1);
+    // Its share is a third in the end; a busy machine may make one of them slow for a while.
     tokio::time::sleep_until(joined + window).await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     let mut late = 0;
-    for _ in 0..600 {
-        late += u32::from(call(&channel, 0).await.unwrap() == "new");
+    while late < 50 {
+        assert!(tokio::time::Instant::now() < deadline, "{late} of the last 200");
+        late = 0;
+        for _ in 0..200 {
+            late += u32::from(call(&channel, 0).await.unwrap() == "new");
+        }
     }
-    assert!(late > 130, "{late} of 600");
 }

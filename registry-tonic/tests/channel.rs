@@ -11,7 +11,9 @@ use registry_tonic::{CallError, CallErrorKind, Channel, Connectivity};
 use support::echo::Request;
 use support::echo::echo_client::EchoClient;
 use support::listed::{bare, instance_at, list};
-use support::{Load, Named, PATIENCE, Process, call, client_address, eventually, service, settled, shared, within};
+use support::{
+    Load, Named, PATIENCE, Process, call, client_address, eventually, service, settled, shared, within,
+};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tonic::Code;

@@ -58,7 +58,9 @@ async fn an_endpoint_that_fails_is_ejected_and_comes_back_once_it_works() {
         assert!(failures <= 4, "3 in a row, and one that was picked before it was out");
     }
     let shown = channel.endpoints();
-    let Connectivity::Ejected { reason } = &status_of(&shown, "moody").connectivity else { panic!("{shown:?}") };
+    let Connectivity::Ejected { reason } = &status_of(&shown, "moody").connectivity else {
+        panic!("{shown:?}")
+    };
     assert!(reason.contains("calls failed in a row") && reason.contains("UNAVAILABLE"), "{reason}");
     assert_eq!(status_of(&shown, "moody").errors, u64::from(failures));
     assert_eq!(status_of(&shown, "moody").ejections, 1);

@@ -101,13 +101,16 @@ async fn call(inner: Arc<Inner>, request: Request<Body>) -> Answer {
             Attempt::Answered(response, mut in_flight) => {
                 let code = early_status(&response);
                 let headers = Some(response.headers());
-                match code.and_then(|code| repeat(&inner, replay.as_ref(), attempt, code, headers, deadline)) {
+                match code.and_then(|code| repeat(&inner, replay.as_ref(), attempt, code, headers, deadline))
+                {
                     Some(again) => {
                         in_flight.ended(Outcome::Answered(code.unwrap_or(tonic::Code::Unknown)));
                         again
                     }
                     None => {
-                        return Ok(response.map(|body| ResponseBody::new(body, in_flight, code, deadline, span)));
+                        return Ok(
+                            response.map(|body| ResponseBody::new(body, in_flight, code, deadline, span))
+                        );
                     }
                 }
             }
@@ -200,7 +203,9 @@ impl Patience {
     fn ended(self, inner: &Inner) -> CallError {
         let why = |waited| why_nobody(&inner.view.load(), &inner.board.load(), waited, Instant::now());
         match self.deadline {
-            Some(deadline) if deadline.at < self.until => CallError::no_endpoint_in_time(why(deadline.allowed)),
+            Some(deadline) if deadline.at < self.until => {
+                CallError::no_endpoint_in_time(why(deadline.allowed))
+            }
             _ => CallError::no_endpoint(why(self.wait)),
         }
     }

@@ -147,7 +147,8 @@ fn what_is_wrong(lineup: &Lineup) -> String {
     let mut reasons = Vec::new();
     let members = lineup.members.len();
     if members > 0 {
-        let of = |member: &Member| Some(format!("{}: {}", member.peer.endpoint(), what_is_wrong_with(member)?));
+        let of =
+            |member: &Member| Some(format!("{}: {}", member.peer.endpoint(), what_is_wrong_with(member)?));
         let failed = lineup.members.iter().find_map(of).unwrap_or_else(|| "still connecting".into());
         reasons.push(format!("none of {} can be called, {failed}", instances(members)));
     }

@@ -187,7 +187,7 @@ impl Keeper {
         self.show(Link::Up(up.clone()));
         let backoff = self.shared.keeping.backoff;
         loop {
-            let silence = Arc::clone(up.connection.silence());
+            let (silence, patience) = (Arc::clone(up.connection.silence()), self.patience());
             tokio::select! {
                 ended = &mut held => return Ended::Broken(match ended {
                     Ok(Err(error)) => chain(&error),
@@ -203,7 +203,7 @@ impl Keeper {
                     up.serves = serves;
                     self.show(Link::Up(up.clone()));
                 }
-                () = silence.lasts(self.patience()) => {
+                () = silence.lasts(patience) => {
                     self.show(Link::Up(Up { silent: true, ..up.clone() }));
                     match self.open().await {
                         // It is there, and was slow; or what lay between is gone, and then the new connection is another way. Calls on the old
@@ -215,7 +215,6 @@ impl Keeper {
                             self.show(Link::Up(up.clone()));
                         }
                         Err(error) => {
-                            let patience = self.patience();
                             self.false_alarms = 0;
                             self.peer.ejected();
                             return Ended::Broken(format!(

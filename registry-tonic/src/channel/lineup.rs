@@ -135,8 +135,7 @@ impl Lineup {
 
 /// The best of those who can be called: who wants calls; if there is none, who is about to leave; if there is none, who is silent.
 fn candidates(members: &[Member]) -> Vec<Arc<Candidate>> {
-    let all: Vec<(&Member, Up)> =
-        members.iter().filter_map(|member| Some((member, member.up()?))).collect();
+    let all: Vec<(&Member, Up)> = members.iter().filter_map(|member| Some((member, member.up()?))).collect();
     let tiers: [fn(&Member, &Up) -> bool; 3] = [
         |member, up| !up.silent && member.status != Status::Draining,
         |member, up| !up.silent && member.status == Status::Draining,

@@ -76,10 +76,9 @@ mod tests {
         headers.insert("grpc-status", http::HeaderValue::from_static("14"));
         assert_eq!(status(&headers), Some(Code::Unavailable));
         let answer = |status: u16| Response::builder().status(status).body(()).unwrap();
-        assert_eq!([200, 503, 404].map(|code| early_status(&answer(code))), [
-            None,
-            Some(Code::Unavailable),
-            Some(Code::Unimplemented)
-        ]);
+        assert_eq!(
+            [200, 503, 404].map(|code| early_status(&answer(code))),
+            [None, Some(Code::Unavailable), Some(Code::Unimplemented)]
+        );
     }
 }

@@ -169,10 +169,6 @@ impl InFlight {
         Self { peer, generation, began: now, took: None, outcome: None, counts: true }
     }
 
-    pub(crate) fn peer(&self) -> &Arc<Peer> {
-        &self.peer
-    }
-
     /// The peer, for messages.
     pub(crate) fn who(&self) -> String {
         let (id, authority) = (self.peer.id().as_str(), self.peer.endpoint().authority());

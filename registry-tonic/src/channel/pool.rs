@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use registry_core::pick::Draw;
 use registry_core::{Endpoint, Incarnation, Instance, Status, View, Zone};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::keeper::{PeerHandle, Shared};

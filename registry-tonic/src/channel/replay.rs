@@ -22,7 +22,8 @@ pub(super) struct Replay {
 impl Replay {
     /// The request, once more; `before` is how often it was sent.
     pub(super) fn again(&self, before: u32) -> Request<Body> {
-        let body = Kept { kept: self.data.iter().cloned().map(Ok).collect(), rest: None };
+        let body =
+            Kept { kept: self.data.iter().cloned().map(|data| Ok(Frame::data(data))).collect(), rest: None };
         let mut request = Request::from_parts(self.head.clone(), Body::new(body));
         request.headers_mut().insert("grpc-previous-rpc-attempts", HeaderValue::from(before));
         request
@@ -153,7 +154,10 @@ mod tests {
         assert_eq!(read(first, 2).await, "abc");
         for before in [1, 2] {
             let again = replay.again(before);
-            assert_eq!((again.uri().path(), &again.headers()["a"]), ("/user.User/Get", &HeaderValue::from_static("b")));
+            assert_eq!(
+                (again.uri().path(), &again.headers()["a"]),
+                ("/user.User/Get", &HeaderValue::from_static("b"))
+            );
             assert_eq!(again.headers()["grpc-previous-rpc-attempts"], before.to_string());
             assert_eq!(read(again, 2).await, "abc");
         }

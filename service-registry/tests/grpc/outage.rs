@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use service_registry::tonic::Channel;
 use service_registry::Directory;
+use service_registry::tonic::Channel;
 use tokio::time::Instant;
 use tonic::Code;
 

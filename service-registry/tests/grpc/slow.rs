@@ -82,7 +82,8 @@ async fn slow(stage: Stage) {
     settled(&without, 2).await;
     settled(&with, 3).await;
     settled(&in_turn, 3).await;
-    let endpoints = addresses.iter().map(|address| Endpoint::from_shared(format!("http://{address}")).unwrap());
+    let endpoints =
+        addresses.iter().map(|address| Endpoint::from_shared(format!("http://{address}")).unwrap());
     let of_tonic = tonic::transport::Channel::balance_list(endpoints);
 
     let (without, with) = (EchoClient::new(without), EchoClient::new(with));
