@@ -305,23 +305,6 @@ async fn the_deadline_of_a_call_holds_to_the_end_of_its_answer() {
     eventually("nothing is in flight", || channel.endpoints().iter().all(|one| one.in_flight == 0)).await;
 }
 
-#[tokio::test]
-async fn channels_that_are_dropped_leave_no_task_and_no_watch() {
-    let registry = MemoryRegistry::new();
-    let _servers = [Process::start(&registry, "a").await, Process::start(&registry, "b").await];
-    let metrics = tokio::runtime::Handle::current().metrics();
-    let before = metrics.num_alive_tasks();
-    for _ in 0..10 {
-        let channels: Vec<Channel> = (0..10).map(|_| channel(&registry)).collect();
-        for channel in &channels {
-            call(channel, 0).await.unwrap();
-        }
-        assert_eq!(registry.controls().watchers(), 10);
-    }
-    eventually("no task is left", || metrics.num_alive_tasks() == before).await;
-    eventually("no watch is left", || registry.controls().watchers() == 0).await;
-}
-
 /// A client that stands still for a moment, as in a long garbage-free computation or on a busy machine, finds all its answers.
 #[tokio::test]
 async fn a_client_that_stands_still_for_a_moment_loses_no_call() {

@@ -12,8 +12,10 @@ use super::peer::{Link, Peer, Up};
 use super::pick::{Picker, Policy, Shares};
 use super::slow_start::part;
 
-/// A call leaves the preferred zone when it would cost more than so many times as much there.
+/// A call leaves the preferred zone when it would cost more than so many times as much there, and so many nanoseconds more: one slow answer is no
+/// reason to.
 const SPILL: f64 = 4.0;
+const SPILL_NS: f64 = 20e6;
 
 /// What a line-up is made by.
 #[derive(Clone, Debug)]
@@ -127,7 +129,7 @@ impl Lineup {
             _ => None,
         };
         match far {
-            Some(far) if self.near.cost(near, now) > SPILL * self.far.cost(far, now) => Some(far),
+            Some(far) if self.near.cost(near, now) > SPILL * self.far.cost(far, now) + SPILL_NS => Some(far),
             _ => Some(near),
         }
     }

@@ -44,7 +44,7 @@ async fn away_for_a_minute(stage: Stage) {
     let failed = failures(&all);
     assert!(failed.is_empty(), "{} of {} failed, such as {:?}", failed.len(), all.len(), failed[0]);
     let answers = answers(&all);
-    assert!(answers.len() == 4 && answers["returning"] > 20, "{answers:?}");
+    assert!(answers.len() == 4 && answers["returning"] > 0, "{answers:?}");
 }
 
 async fn impatient(stage: &Stage) -> Channel {

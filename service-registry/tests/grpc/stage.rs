@@ -87,26 +87,26 @@ impl Stage {
 
 /// Runs a test over each kind of registry, as a test of its own.
 macro_rules! over_each {
-    ($($(#[$attribute:meta])* $name:ident => $play:path;)*) => {$(
+    ($($(#[$attribute:meta])* $name:ident => $play:ident;)*) => {$(
         mod $name {
             use crate::stage::Stage;
 
             $(#[$attribute])*
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn over_memory() {
-                $play(Stage::memory()).await;
+                super::$play(Stage::memory()).await;
             }
 
             $(#[$attribute])*
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn over_etcd() {
-                $play(Stage::etcd().await).await;
+                super::$play(Stage::etcd().await).await;
             }
 
             $(#[$attribute])*
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn over_redis() {
-                $play(Stage::redis().await).await;
+                super::$play(Stage::redis().await).await;
             }
         }
     )*};
