@@ -29,16 +29,22 @@
 //! # }
 //! ```
 //!
+//! - [`Target`] is whom to call on one line, in go-zero's forms and in ours; [`FixedRegistry`] is for calling without a registry.
+//!
 //! Neither compiles protocol buffers; what is generated from them is the user's.
 
 mod channel;
+mod fixed;
 mod server;
+mod target;
 mod text;
 
 pub use crate::channel::{
     CallError, CallErrorKind, Channel, ChannelBuilder, Connectivity, EndpointStatus, ResponseBody,
     ResponseFuture,
 };
+pub use crate::fixed::FixedRegistry;
 pub use crate::server::{
     NetworkInterface, Server, ServerBuilder, ServerError, ServerHandle, Stop, advertised_host,
 };
+pub use crate::target::{RegistryUrl, Target};
