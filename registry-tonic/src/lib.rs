@@ -29,11 +29,14 @@
 //! # }
 //! ```
 //!
-//! - [`Target`] is whom to call on one line, in go-zero's forms and in ours; [`FixedRegistry`] is for calling without a registry.
+//! - [`Target`] is whom to call on one line, in go-zero's forms and in ours; [`FixedRegistry`] is for calling without a registry. With the
+//!   feature `serde`, `config` has the configuration of both sides as go-zero's YAML has it.
 //!
 //! Neither compiles protocol buffers; what is generated from them is the user's.
 
 mod channel;
+#[cfg(feature = "serde")]
+pub mod config;
 mod fixed;
 mod server;
 mod target;
