@@ -131,6 +131,18 @@ impl ServerConfig {
         self.etcd().is_some() || self.registry.is_some()
     }
 
+    /// Whom it runs for: `dev`, `test`, `rt`, `pre` or `pro`.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](registry_core::ErrorKind::InvalidInput) for another one.
+    pub fn mode(&self) -> Result<&str> {
+        let mode = given(self.mode.as_ref()).unwrap_or("pro");
+        if ["dev", "test", "rt", "pre", "pro"].contains(&mode) {
+            return Ok(mode);
+        }
+        Err(Error::invalid("Mode", format!("is {mode:?}; there are dev, test, rt, pre and pro")))
+    }
+
     /// The field that says where it registers: `Registry`, otherwise `Etcd`.
     #[must_use]
     pub fn place(&self) -> &'static str {
@@ -176,11 +188,7 @@ impl ServerConfig {
                 "is true, and there is no Auth here that could be strict",
             ));
         }
-        if let Some(mode) = given(self.mode.as_ref())
-            && !["dev", "test", "rt", "pre", "pro"].contains(&mode)
-        {
-            return Err(Error::invalid("Mode", format!("is {mode:?}; there are dev, test, rt, pre and pro")));
-        }
+        self.mode()?;
         self.call_timeouts()?;
         self.target().map(drop)
     }

@@ -77,7 +77,7 @@ fn a_servers_yaml_of_go_zero_is_read_as_it_is() {
     assert_eq!((config.name().unwrap(), config.listen_on().unwrap()), ("user.rpc", "0.0.0.0:8080"));
     let target = config.target().unwrap();
     assert_eq!(target.to_string(), "etcd://10.0.0.1:2379,10.0.0.2:2379?layout=go-zero&service=user.rpc");
-    assert!(config.health() && config.is_listed());
+    assert_eq!((config.mode().unwrap(), config.health(), config.is_listed()), ("dev", true, true));
     let timeouts = config.call_timeouts().unwrap();
     assert_eq!(timeouts.of("/user.Users/Find"), Some(Duration::from_secs(5)));
     assert_eq!(timeouts.of("/user.Users/Export"), Some(Duration::from_secs(90)));
@@ -130,7 +130,7 @@ fn what_is_left_out_or_null_is_as_in_go_zero() {
     }
     let config = server_with("Etcd: {Hosts: [], Key: ''}");
     config.check().unwrap();
-    assert!(config.health() && !config.is_listed());
+    assert_eq!((config.mode().unwrap(), config.health(), config.is_listed()), ("pro", true, false));
     assert_eq!(config.target().unwrap().to_string(), "memory://?service=user.rpc");
     assert_eq!(config.call_timeouts().unwrap().of("/a.A/B"), Some(Duration::from_secs(2)));
 }
