@@ -202,10 +202,14 @@ Log:
         let etcd = Etcd::start(EtcdOptions::default()).await.unwrap();
         let host = etcd.client_address();
         let yaml = format!("{{Etcd: {{Hosts: ['{host}'], Key: user.rpc}}, NonBlock: false, Timeout: 14000}}");
-        let early = tokio::spawn(async move { client(&yaml).await });
+        let early = tokio::spawn(async move {
+            let client = client(&yaml).await;
+            let ready = client.inner().endpoints().iter().any(|endpoint| endpoint.is_ready());
+            (client, ready)
+        });
         let server = Running::start("late", &server_yaml(&etcd, "user.rpc")).await;
-        let client = soon(early).await.unwrap();
-        assert!(client.inner().endpoints().iter().any(|endpoint| endpoint.is_ready()));
+        let (client, ready) = soon(early).await.unwrap();
+        assert!(ready, "it was there before a server could be called");
         assert_eq!(asked(client).await, "late");
         server.stop().await;
     }
