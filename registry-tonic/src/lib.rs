@@ -29,16 +29,25 @@
 //! # }
 //! ```
 //!
+//! - [`Target`] is whom to call on one line, in go-zero's forms and in ours; [`FixedRegistry`] is for calling without a registry. With the
+//!   feature `serde`, `config` has the configuration of both sides as go-zero's YAML has it.
+//!
 //! Neither compiles protocol buffers; what is generated from them is the user's.
 
 mod channel;
+#[cfg(feature = "serde")]
+pub mod config;
+mod fixed;
 mod server;
+mod target;
 mod text;
 
 pub use crate::channel::{
     CallError, CallErrorKind, Channel, ChannelBuilder, Connect, Connectivity, Ejection, EndpointStatus,
     Policy, ResponseBody, ResponseFuture, Retry, Stream, WaitForReady,
 };
+pub use crate::fixed::FixedRegistry;
 pub use crate::server::{
     NetworkInterface, Server, ServerBuilder, ServerError, ServerHandle, Stop, advertised_host,
 };
+pub use crate::target::{RegistryUrl, Target};
