@@ -309,3 +309,48 @@ async fn the_handle_of_a_server_that_is_gone_does_not_say_that_it_is_registered(
     serving.abort();
     within("closed", handle.wait_until(|state| state.name() == "closed")).await;
 }
+
+#[tokio::test]
+async fn the_interface_or_network_asked_for_is_advertised() {
+    for network in ["127.0.0.0/8", "127.0.0.1/32"] {
+        let server =
+            Server::builder(shared(&MemoryRegistry::new()), SERVICE).listen(":0").advertise_from(network);
+        let server = server.bind().await.unwrap();
+        assert_eq!(
+            server.instance().endpoint().to_string(),
+            format!("127.0.0.1:{}", server.local_addr().port())
+        );
+    }
+    let loopback =
+        if_addrs::get_if_addrs().unwrap().into_iter().find(|interface| interface.is_loopback()).unwrap();
+    let server = Server::builder(shared(&MemoryRegistry::new()), SERVICE).listen(":0");
+    let server = server.advertise_from(loopback.name).bind().await.unwrap();
+    assert!(["127.0.0.1", "[::1]"].contains(&server.instance().endpoint().host()), "{server:?}");
+}
+
+#[tokio::test]
+async fn a_network_that_the_machine_is_not_in_is_told_with_those_that_there_are() {
+    for network in ["203.0.113.0/24", "2001:db8::/32", "no-such-interface"] {
+        let server =
+            Server::builder(shared(&MemoryRegistry::new()), SERVICE).listen(":0").advertise_from(network);
+        match server.bind().await.unwrap_err() {
+            ServerError::Invalid(error) => {
+                assert_eq!(error.field(), Some("advertise_from"));
+                assert!(
+                    error.message().contains(network) && error.message().contains(" 127.0.0.1"),
+                    "{error}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_asked_for_last_is_advertised() {
+    let build = || Server::builder(shared(&MemoryRegistry::new()), SERVICE).listen(":0");
+    let explicit = build().advertise_from("no-such-interface").advertise("10.0.0.7:80").bind().await.unwrap();
+    assert_eq!(explicit.instance().endpoint().to_string(), "10.0.0.7:80");
+    let found = build().advertise("10.0.0.7:80").advertise_from("127.0.0.0/8").bind().await.unwrap();
+    assert_eq!(found.instance().endpoint().host(), "127.0.0.1");
+}

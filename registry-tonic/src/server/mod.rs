@@ -4,6 +4,7 @@ mod advertise;
 mod error;
 mod handle;
 mod life;
+mod network;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -18,6 +19,7 @@ use registry_core::{
 };
 use tokio::net::TcpListener;
 
+use self::advertise::Advertise;
 pub use self::advertise::{NetworkInterface, advertised_host};
 pub use self::error::ServerError;
 pub use self::handle::ServerHandle;
@@ -60,7 +62,7 @@ impl Server {
     {
         ServerBuilder {
             listen: "[::]:0".into(),
-            advertise: None,
+            advertise: Advertise::Found,
             instance: Instance::builder(service),
             plan: Plan {
                 registry,
@@ -165,7 +167,7 @@ impl Future for Stop {
 #[must_use]
 pub struct ServerBuilder {
     listen: String,
-    advertise: Option<String>,
+    advertise: Advertise,
     instance: InstanceBuilder,
     plan: Plan,
 }
@@ -178,10 +180,21 @@ impl ServerBuilder {
         self
     }
 
-    /// The address to advertise instead of what [`advertised_host`] finds: a host, or `host:port` where clients see another port than the
-    /// one listened on.
+    /// The address to advertise instead of what [`advertised_host`] finds: a host, or `host:port` where clients see
+    /// another port than the one listened on. Takes the place of [`advertise_from`](Self::advertise_from).
     pub fn advertise(mut self, address: impl Into<String>) -> Self {
-        self.advertise = Some(address.into());
+        self.advertise = Advertise::Address(address.into());
+        self
+    }
+
+    /// Where the address to advertise is to be from, on a machine that has several: the name of an interface, such as `eth0`, or a network in
+    /// CIDR notation, such as `10.0.0.0/8` or `fd00::/8`. Of several addresses there, the one that
+    /// [`advertised_host`] prefers. `POD_IP` does not matter then. Takes the place of
+    /// [`advertise`](Self::advertise).
+    ///
+    /// Where nothing matches, [`bind`](Self::bind) fails, and its error lists what there is.
+    pub fn advertise_from(mut self, network: impl Into<String>) -> Self {
+        self.advertise = Advertise::From(network.into());
         self
     }
 
@@ -266,8 +279,7 @@ impl ServerBuilder {
         let (listener, local_addr) = listen(&self.listen)
             .await
             .map_err(|source| ServerError::Listen { address: self.listen.clone(), source })?;
-        let endpoint =
-            advertise::endpoint(local_addr, self.advertise.as_deref()).map_err(ServerError::Invalid)?;
+        let endpoint = advertise::endpoint(local_addr, &self.advertise).map_err(ServerError::Invalid)?;
         let instance = self.instance.endpoint(endpoint.to_string()).build().map_err(ServerError::Invalid)?;
         tracing::info!(%local_addr, service = %instance.service(), id = %instance.id(), "listening");
         Ok(Server { listener, handle: ServerHandle::new(local_addr, instance), plan: self.plan })
