@@ -234,3 +234,5 @@ impl Load {
         total
     }
 }
+
+pub(crate) mod server;
