@@ -4,7 +4,8 @@
 //!   [`Directory`](registry_core::Directory), keeps connections to its instances ahead of traffic, and gives each call to the less
 //!   loaded of two.
 //! - [`Server`] binds, works out the address to advertise, serves, and keeps itself registered while it serves and is healthy. On SIGTERM it
-//!   drains: no call fails because a server was stopped in order. It tells its health by the standard gRPC service.
+//!   drains: no call fails because a server was stopped in order. It tells its health by the standard gRPC service; with the feature
+//!   `reflection` it can also tell what it consists of.
 //!
 //! ```no_run
 //! # mod user {
@@ -40,6 +41,6 @@ pub use crate::channel::{
     ResponseFuture,
 };
 pub use crate::server::{
-    HealthCheck, NetworkInterface, Server, ServerBuilder, ServerError, ServerHandle, ServerState, Stop,
+    HealthCheck, Mode, NetworkInterface, Server, ServerBuilder, ServerError, ServerHandle, ServerState, Stop,
     advertised_host,
 };

@@ -28,6 +28,7 @@
 //! | `memory` (default) | `memory://`, and the crate as `memory` |
 //! | `redis` | `redis://`, `redis+sentinel://` and `redis+cluster://`, with TLS `rediss…`, and the crate as `redis` |
 //! | `tonic` | gRPC: the crate as `tonic` |
+//! | `reflection` | gRPC servers can tell clients what they consist of |
 
 mod address;
 mod connect;

@@ -15,8 +15,21 @@ use super::handle::Open;
 use super::health_check::HealthCheck;
 use super::life::Plan;
 use super::listen::listen;
+#[cfg(feature = "reflection")]
+use super::reflection::Reflection;
 use super::services::Extras;
 use super::{Server, ServerError, ServerHandle};
+
+/// Whom a server runs for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Mode {
+    /// Its developers and testers, who may look into it.
+    Development,
+    /// Its users.
+    #[default]
+    Production,
+}
 
 /// Collects what a [`Server`] listens on, publishes and does; what is wrong is told by [`bind`](Self::bind).
 #[must_use]
@@ -25,6 +38,8 @@ pub struct ServerBuilder {
     advertise: Advertise,
     instance: InstanceBuilder,
     also: Vec<Result<ServiceName>>,
+    /// `None`: what was asked for is done.
+    mode: Option<Mode>,
     extras: Extras,
     plan: Plan,
 }
@@ -36,7 +51,13 @@ impl ServerBuilder {
             advertise: Advertise::Found,
             instance,
             also: Vec::new(),
-            extras: Extras { health: true, health_of: Vec::new() },
+            mode: None,
+            extras: Extras {
+                health: true,
+                health_of: Vec::new(),
+                #[cfg(feature = "reflection")]
+                reflection: None,
+            },
             plan: Plan {
                 registry,
                 registrar: RegistrarOptions::default(),
@@ -152,6 +173,22 @@ impl ServerBuilder {
         self
     }
 
+    /// Whom it runs for. In production nothing is told by [reflection](https://grpc.io/docs/guides/reflection/), even where the program asks
+    /// for it; where no mode is set, what the program asks for is done.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// Tells clients what `descriptors`, an encoded `google.protobuf.FileDescriptorSet` as generated with the code, says of its services,
+    /// by the standard gRPC reflection service (versions `v1` and `v1alpha`), unless the [mode](Self::mode) is production. May be
+    /// called several times. [`serve`](Server::serve) adds it, and it tells of the health service by itself.
+    #[cfg(feature = "reflection")]
+    pub fn reflection(mut self, descriptors: &'static [u8]) -> Self {
+        self.extras.reflection.get_or_insert_default().tell(descriptors);
+        self
+    }
+
     /// The TTL of its registration.
     pub fn ttl(mut self, ttl: Ttl) -> Self {
         self.plan.registrar = self.plan.registrar.with_ttl(ttl);
@@ -194,11 +231,18 @@ impl ServerBuilder {
         let endpoint = advertise::endpoint(local_addr, &self.advertise).map_err(ServerError::Invalid)?;
         let first = self.instance.endpoint(endpoint.to_string()).build().map_err(ServerError::Invalid)?;
         let instances = instances(first, self.also).map_err(ServerError::Invalid)?;
+        #[cfg_attr(not(feature = "reflection"), expect(unused_mut))]
+        let mut extras = self.extras;
+        #[cfg(feature = "reflection")]
+        {
+            extras.reflection = extras.reflection.filter(|_| self.mode != Some(Mode::Production));
+            extras.reflection.as_ref().map_or(Ok(()), Reflection::check)?;
+        }
         for instance in &instances {
             tracing::info!(%local_addr, service = %instance.service(), id = %instance.id(), "listening");
         }
         let open = Open(ServerHandle::new(local_addr, instances));
-        Ok(Server { listener, open, extras: self.extras, plan: self.plan })
+        Ok(Server { listener, open, extras, plan: self.plan })
     }
 }
 
@@ -239,6 +283,7 @@ impl fmt::Debug for ServerBuilder {
             .field("advertise", &self.advertise)
             .field("instance", &self.instance)
             .field("also", &self.also)
+            .field("mode", &self.mode)
             .field("extras", &self.extras)
             .finish_non_exhaustive()
     }

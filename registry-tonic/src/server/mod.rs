@@ -10,6 +10,8 @@ mod health_service;
 mod life;
 mod listen;
 mod network;
+#[cfg(feature = "reflection")]
+mod reflection;
 mod registrars;
 mod services;
 mod signals;
@@ -27,7 +29,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 pub use self::advertise::{NetworkInterface, advertised_host};
-pub use self::builder::ServerBuilder;
+pub use self::builder::{Mode, ServerBuilder};
 pub use self::error::ServerError;
 pub use self::handle::ServerHandle;
 pub use self::health_check::HealthCheck;

@@ -22,6 +22,9 @@ pub(super) struct Extras {
     pub(super) health: bool,
     /// The gRPC services whose health can be asked for besides that of the server.
     pub(super) health_of: Vec<String>,
+    /// What the reflection service knows of.
+    #[cfg(feature = "reflection")]
+    pub(super) reflection: Option<super::reflection::Reflection>,
 }
 
 impl Extras {
@@ -30,6 +33,10 @@ impl Extras {
         mut router: Router<L>,
         handle: &ServerHandle,
     ) -> Result<Router<L>, ServerError> {
+        #[cfg(feature = "reflection")]
+        if let Some(reflection) = self.reflection {
+            router = reflection.add_to(router, self.health)?;
+        }
         if self.health {
             let hint = "leave it out, or switch that of the server off with `health_service(false)`";
             router = add(router, health_service(handle, self.health_of), hint)?;
