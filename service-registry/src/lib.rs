@@ -29,6 +29,8 @@
 //! | `redis` | `redis://`, `redis+sentinel://` and `redis+cluster://`, with TLS `rediss…`, and the crate as `redis` |
 //! | `tonic` | gRPC: the crate as `tonic`, and `grpc`, from one line to a channel |
 //! | `serde` | with `tonic`: servers and clients from a configuration in go-zero's form |
+//! | `reflection` | with `tonic`: servers can tell clients what they consist of |
+//! | `tls` | with `tonic`: TLS to servers |
 
 mod address;
 mod connect;

@@ -11,7 +11,7 @@ use super::go_duration::GoDuration;
 use super::keys::any_case;
 use super::{CallTimeouts, given, log_without_effect, timeout};
 use crate::target::{RegistryUrl, Target};
-use crate::{Server, ServerBuilder};
+use crate::{Mode, Server, ServerBuilder};
 
 /// The configuration of a server: go-zero's `RpcServerConf`, and one field of our own.
 ///
@@ -19,12 +19,12 @@ use crate::{Server, ServerBuilder};
 /// | --- | --- | --- |
 /// | `Name` | the name of the server; also that of its service where there is no `Etcd` | an error |
 /// | `ListenOn` | the address to listen on, `host:port`; what is advertised is this, or for `0.0.0.0`, `[::]` and `:port` what [`advertised_host`](crate::advertised_host) finds | an error |
-/// | `Mode` | `dev`, `test`, `rt`, `pre` or `pro`; no effect | `pro` |
+/// | `Mode` | `dev`, `test`, `rt`, `pre` or `pro`: in the first two it [runs for its developers](crate::Mode), and reflection is served where the program has it | `pro` |
 /// | `Etcd` | where to register: [`EtcdConfig`] | |
 /// | `Registry` | ours: where to register, instead of `Etcd`: a URL for `service_registry::connect`, such as `redis://127.0.0.1:6379`; the service is `Name` | |
 /// | `Timeout` | in milliseconds: how long a call may take, 0 for as long as it likes; holds with [`call_timeouts`](Self::call_timeouts) | `2000` |
 /// | `MethodTimeouts` | the same for single methods, `{FullMethod: /user.Users/Find, Timeout: 5s}`; `0s` for as long as it likes | none |
-/// | `Health` | whether the standard health service is wanted: [`health`](Self::health) | `true` |
+/// | `Health` | whether the standard health service is served | `true` |
 /// | `Auth`, `StrictControl` | refused when true: there are no apps and tokens in a Redis here | `false` |
 /// | `CpuThreshold`, `Middlewares`, `Shutdown` | no effect | |
 ///
@@ -165,7 +165,7 @@ impl ServerConfig {
         Ok(CallTimeouts::new(timeout(self.timeout)?, methods))
     }
 
-    /// Whether the standard health service is wanted.
+    /// Whether the standard health service is served.
     #[must_use]
     pub fn health(&self) -> bool {
         self.health.unwrap_or(true)
@@ -197,8 +197,6 @@ impl ServerConfig {
     #[must_use]
     pub fn without_effect(&self) -> Vec<&'static str> {
         let fields = [
-            ("Mode", self.mode.is_some()),
-            ("Health", self.health.is_some()),
             ("CpuThreshold", self.cpu_threshold.is_some()),
             ("Middlewares", self.middlewares.is_some()),
             ("Shutdown", self.shutdown.is_some()),
@@ -216,7 +214,12 @@ impl ServerConfig {
         log_without_effect("server", &self.without_effect());
         match self.target()? {
             Target::Registry { service, .. } => {
-                Ok(Server::builder(registry, service).listen(self.listen_on()?))
+                let mode = match self.mode()? {
+                    "dev" | "test" => Mode::Development,
+                    _ => Mode::Production,
+                };
+                let builder = Server::builder(registry, service).listen(self.listen_on()?);
+                Ok(builder.health_service(self.health()).mode(mode))
             }
             // Not reached: a server's target is never direct.
             Target::Direct(_) => Err(Error::invalid("Etcd", "names no service")),

@@ -244,3 +244,5 @@ impl Load {
         total
     }
 }
+
+pub(crate) mod server;
