@@ -1,4 +1,4 @@
-//! Many endpoints, and many channels.
+//! Many endpoints.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // The helpers of tests fail as tests do.
 
 mod support;
@@ -11,7 +11,7 @@ use registry_memory::MemoryRegistry;
 use registry_tonic::Channel;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::listed::list;
-use support::{Named, Process, SERVICE, call, eventually, service, shared};
+use support::{Named, SERVICE, call, service, shared};
 use tonic::transport::server::TcpIncoming;
 
 /// Each connection has two ends here.
@@ -70,31 +70,4 @@ async fn more_endpoints_than_a_tonic_channel_can_have_work() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_thousand_endpoints_work() {
     works_with(5_000).await;
-}
-
-/// The sockets of this process, by what the kernel says.
-fn sockets() -> usize {
-    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
-    let links = open.filter_map(|file| std::fs::read_link(file.path()).ok());
-    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
-}
-
-#[tokio::test]
-async fn a_thousand_channels_that_are_dropped_leave_no_task_no_watch_and_no_connection() {
-    let registry = MemoryRegistry::new();
-    let _servers = [Process::start(&registry, "a").await, Process::start(&registry, "b").await];
-    let metrics = tokio::runtime::Handle::current().metrics();
-    let (tasks, sockets_before) = (metrics.num_alive_tasks(), sockets());
-    for _ in 0..20 {
-        let channels: Vec<Channel> =
-            (0..50).map(|_| Channel::new(&Directory::new(shared(&registry)), &service())).collect();
-        for channel in &channels {
-            call(channel, 0).await.unwrap();
-        }
-        assert_eq!(registry.controls().watchers(), 50);
-        assert!(sockets() >= sockets_before + 50);
-    }
-    eventually("no task is left", || metrics.num_alive_tasks() == tasks).await;
-    eventually("no watch is left", || registry.controls().watchers() == 0).await;
-    eventually("no connection is left", || sockets() == sockets_before).await;
 }

@@ -111,7 +111,6 @@ async fn slow(stage: Stage) {
     let figures = format!(
         "p99 of all calls: {without:.1} ms without the slow server; with it {with:.1} ms, in turn {in_turn:.1} ms, by tonic {of_tonic:.1} ms"
     );
-    println!("{figures}");
     assert!(with <= 1.5 * without, "{figures}");
     assert!(in_turn > 5.0 * without && of_tonic > 5.0 * without, "the slow one was slow: {figures}");
 }
