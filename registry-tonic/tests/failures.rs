@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use registry_core::Directory;
@@ -147,7 +149,7 @@ impl Far {
 }
 
 fn begun(named: &Named) -> u32 {
-    named.begun.load(std::sync::atomic::Ordering::SeqCst)
+    named.begun.load(Ordering::SeqCst)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -250,6 +252,55 @@ async fn a_call_that_failed_is_sent_again_elsewhere_only_where_that_is_allowed()
     }
     assert!(moody.begun() > before, "it was tried");
     assert_eq!(begun(&named) - of_other, 100, "and each call was answered once");
+}
+
+/// A server that takes no request, and says so. Counts those that reached it.
+async fn refusing() -> (std::net::SocketAddr, Arc<AtomicU32>, tokio::task::JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, refused) = (listener.local_addr().unwrap(), Arc::<AtomicU32>::default());
+    let counting = Arc::clone(&refused);
+    let task = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let refused = Arc::clone(&counting);
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((_, mut answer))) = connection.accept().await {
+                    refused.fetch_add(1, Ordering::SeqCst);
+                    answer.send_reset(h2::Reason::REFUSED_STREAM);
+                }
+            });
+        }
+    });
+    (address, refused, task)
+}
+
+#[tokio::test]
+async fn what_a_server_says_it_has_not_looked_at_goes_to_another_without_any_policy() {
+    let registry = MemoryRegistry::new();
+    let (refusing_at, refused, _refusing_task) = refusing().await;
+    let (other_at, other, _other_task) = bare("other").await;
+    list(&registry, instance_at(refusing_at)).await;
+    list(&registry, instance_at(other_at)).await;
+    let channel = builder(&registry).build();
+    settled(&channel, 2).await;
+    for _ in 0..100 {
+        assert_eq!(call(&channel, 0).await.unwrap(), "other");
+    }
+    assert!(refused.load(Ordering::SeqCst) > 10, "{refused:?} were sent there first");
+    assert_eq!(begun(&other), 100);
+    assert!(channel.endpoints().iter().all(|one| one.errors == 0 && one.ejections == 0), "{channel:?}");
+}
+
+#[tokio::test]
+async fn where_nobody_takes_a_request_it_fails_and_does_not_go_round_for_ever() {
+    let registry = MemoryRegistry::new();
+    let (refusing_at, refused, _task) = refusing().await;
+    list(&registry, instance_at(refusing_at)).await;
+    let channel = builder(&registry).build();
+    settled(&channel, 1).await;
+    let status = within("a failure", call(&channel, 0)).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(refused.load(Ordering::SeqCst), 6);
 }
 
 #[tokio::test]

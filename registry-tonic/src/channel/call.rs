@@ -21,6 +21,7 @@ use super::lineup::{Candidate, Wanted};
 use super::outcome::{Outcome, early_status, status};
 use super::peer::InFlight;
 use super::replay::{Replay, keep};
+use super::retry::{KEEP, Retry};
 use super::{Inner, WaitForReady};
 
 type Answer = Result<Response<ResponseBody>, CallError>;
@@ -71,8 +72,13 @@ enum Attempt {
     Answered(Response<Incoming>, InFlight),
     /// It was never sent, and here it is.
     NeverSent(Request<Body>),
+    /// It was sent, and its server did not take it.
+    NeverTaken(CallError),
     Failed(CallError),
 }
+
+/// So often a call is sent to another server since the one before did not take it.
+const MOST_NEVER_TAKEN: u32 = 5;
 
 async fn call(inner: Arc<Inner>, request: Request<Body>) -> Answer {
     let now = Instant::now();
@@ -81,14 +87,9 @@ async fn call(inner: Arc<Inner>, request: Request<Body>) -> Answer {
     let wait = request.extensions().get::<WaitForReady>().map_or(inner.wait_for_ready, |wait| wait.0);
     let patience = Patience { until: later(now, wait), wait, deadline };
     let key = inner.picker.key(&request);
-    let (mut request, replay) = match &inner.retry {
-        Some(retry) => {
-            retry.begun();
-            keep(request, retry.keep).await
-        }
-        None => (request, None),
-    };
-    let (mut tried, mut attempt) = (Vec::new(), 1);
+    inner.retry.iter().for_each(Retry::begun);
+    let (mut request, replay) = keep(request, inner.retry.as_ref().map_or(KEEP, |retry| retry.keep)).await;
+    let (mut tried, mut attempt, mut never_taken) = (Vec::new(), 1, 0);
     loop {
         let candidate = candidate(&inner, Wanted { key, tried: &tried }, patience).await?;
         let span = Span::current();
@@ -96,6 +97,16 @@ async fn call(inner: Arc<Inner>, request: Request<Body>) -> Answer {
         let again = match send(&candidate, request, deadline).await {
             Attempt::NeverSent(back) => {
                 request = back;
+                continue;
+            }
+            Attempt::NeverTaken(error) => {
+                let Some(replay) = replay.as_ref().filter(|_| never_taken < MOST_NEVER_TAKEN) else {
+                    span.record("code", error.code() as i32);
+                    return Err(error);
+                };
+                never_taken += 1;
+                tried.push(Arc::clone(&candidate.peer));
+                request = replay.again(attempt - 1);
                 continue;
             }
             Attempt::Answered(response, mut in_flight) => {
@@ -176,6 +187,11 @@ async fn send(candidate: &Candidate, request: Request<Body>, deadline: Option<De
         Err(Unanswered::NeverSent(back)) => {
             in_flight.never_sent();
             Attempt::NeverSent(*back)
+        }
+        Err(Unanswered::NeverTaken(error)) => {
+            let error = CallError::broken(&in_flight.who(), error);
+            in_flight.never_sent();
+            Attempt::NeverTaken(error)
         }
         Err(Unanswered::Failed(error)) => {
             if !error.is_user() {

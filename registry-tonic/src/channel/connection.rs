@@ -46,8 +46,20 @@ pub(crate) type Held = JoinHandle<hyper::Result<()>>;
 pub(crate) enum Unanswered {
     /// It was never sent, and here it is.
     NeverSent(Box<Request<Body>>),
-    /// It may have been sent.
+    /// It was sent, and the server says that it has not looked at it.
+    NeverTaken(hyper::Error),
+    /// It may have been done.
     Failed(hyper::Error),
+}
+
+/// Whether the server says so: a stream that is refused, or one beyond those that it will still answer when it goes away. h2 gives the
+/// error of a GOAWAY to no other streams. See RFC 9113, 6.8 and 8.7, and "Transparent Retries" in gRFC A6.
+fn was_never_taken(error: &hyper::Error) -> bool {
+    let h2 = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    h2.is_some_and(|h2| {
+        h2.is_remote()
+            && (h2.is_go_away() || h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM))
+    })
 }
 
 impl Connection {
@@ -95,7 +107,14 @@ impl Connection {
         let answer = self.sender.clone().try_send_request(request);
         answer.await.map_err(|mut error| match error.take_message() {
             Some(request) => Unanswered::NeverSent(Box::new(request)),
-            None => Unanswered::Failed(error.into_error()),
+            None => {
+                let error = error.into_error();
+                if was_never_taken(&error) {
+                    Unanswered::NeverTaken(error)
+                } else {
+                    Unanswered::Failed(error)
+                }
+            }
         })
     }
 

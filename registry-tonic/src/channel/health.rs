@@ -95,7 +95,9 @@ impl Service<Request<Body>> for Direct {
         Box::pin(async move {
             connection.send(request, Instant::now()).await.map_err(|unanswered| match unanswered {
                 Unanswered::NeverSent(_) => Status::unavailable("the connection was closed"),
-                Unanswered::Failed(error) => Status::unavailable(error.to_string()),
+                Unanswered::NeverTaken(error) | Unanswered::Failed(error) => {
+                    Status::unavailable(error.to_string())
+                }
             })
         })
     }

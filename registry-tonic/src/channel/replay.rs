@@ -20,12 +20,14 @@ pub(super) struct Replay {
 }
 
 impl Replay {
-    /// The request, once more; `before` is how often it was sent.
+    /// The request, once more; `before` is how often it was tried by a server.
     pub(super) fn again(&self, before: u32) -> Request<Body> {
         let body =
             Kept { kept: self.data.iter().cloned().map(|data| Ok(Frame::data(data))).collect(), rest: None };
         let mut request = Request::from_parts(self.head.clone(), Body::new(body));
-        request.headers_mut().insert("grpc-previous-rpc-attempts", HeaderValue::from(before));
+        if before > 0 {
+            request.headers_mut().insert("grpc-previous-rpc-attempts", HeaderValue::from(before));
+        }
         request
     }
 }

@@ -9,6 +9,9 @@ use registry_core::backoff::Backoff;
 use tonic::Code;
 use tower::retry::budget::{Budget, TpsBudget};
 
+/// How many bytes of a request are kept, in case that a server does not take it.
+pub(super) const KEEP: usize = 64 << 10;
+
 /// How many attempts a call may have at most, as gRPC limits them.
 const MOST_ATTEMPTS: u32 = 5;
 
@@ -27,7 +30,7 @@ pub struct Retry {
     pub codes: Vec<Code>,
     /// The wait before another attempt. Default: 20 ms to 1 s.
     pub backoff: Backoff,
-    /// How many bytes of a request are kept. Default: 64 KiB.
+    /// How many bytes of a request are kept. Default: 64 KiB, as where calls are not sent again.
     pub keep: usize,
     budget: Arc<TpsBudget>,
 }
@@ -38,7 +41,7 @@ impl Default for Retry {
             attempts: 3,
             codes: vec![Code::Unavailable],
             backoff: Backoff::new(Duration::from_millis(20), Duration::from_secs(1)),
-            keep: 64 << 10,
+            keep: KEEP,
             budget: budget(0.2, 10),
         }
     }
