@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SEED ?= 0
 
-.PHONY: help setup test test-stores test-etcd test-redis conformance-etcd conformance-redis promises-etcd promises-etcd-3.5 promises-redis heavy-etcd heavy-redis quickstart simulate images containers containers-if-docker claims claims-quick bench fmt clippy doc ci
+.PHONY: help setup test test-stores test-grpc test-etcd test-redis conformance-etcd conformance-redis promises-etcd promises-etcd-3.5 promises-redis heavy-etcd heavy-redis quickstart simulate images containers containers-if-docker claims claims-quick bench fmt clippy doc ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ test-stores: setup ## The suite and the further promises on real etcd and Redis 
 	$(MAKE) --jobs 2 --output-sync=target promises-etcd promises-redis promises-etcd-3.5
 	$(MAKE) heavy-etcd
 	$(MAKE) heavy-redis
+	$(MAKE) test-grpc
+
+test-grpc: setup ## What gRPC clients and servers promise, over memory, etcd and Redis (75 s)
+	$(RUN) service-registry grpc --test-threads=6
 
 test-etcd: setup ## The same on etcd 3.4 and 3.5 alone
 	$(MAKE) conformance-etcd promises-etcd promises-etcd-3.5 heavy-etcd
@@ -94,4 +98,6 @@ clippy: ## Lint, warnings are errors
 doc: ## Build the documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --all-features
 
+# Everything is compiled once there, so what helps to compile it again only costs time.
+ci: export CARGO_INCREMENTAL = 0
 ci: setup fmt clippy doc test containers-if-docker ## What every change must pass (under 25 minutes on 2 cores)

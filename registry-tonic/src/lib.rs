@@ -3,8 +3,9 @@
 //! - [`Channel`] is what a generated tonic client calls through. It follows one service of a
 //!   [`Directory`](registry_core::Directory), keeps connections to its instances ahead of traffic, and gives each call to the less
 //!   loaded of two.
-//! - [`Server`] binds, works out the address to advertise, serves, and keeps itself registered while it serves. On SIGTERM it
-//!   drains: no call fails because a server was stopped in order.
+//! - [`Server`] binds, works out the address to advertise, serves, and keeps itself registered while it serves and is healthy. On SIGTERM it
+//!   drains: no call fails because a server was stopped in order. It tells its health by the standard gRPC service; with the feature
+//!   `reflection` it can also tell what it consists of.
 //!
 //! ```no_run
 //! # mod user {
@@ -29,16 +30,26 @@
 //! # }
 //! ```
 //!
+//! - [`Target`] is whom to call on one line, in go-zero's forms and in ours; [`FixedRegistry`] is for calling without a registry. With the
+//!   feature `serde`, `config` has the configuration of both sides as go-zero's YAML has it.
+//!
 //! Neither compiles protocol buffers; what is generated from them is the user's.
 
 mod channel;
+#[cfg(feature = "serde")]
+pub mod config;
+mod fixed;
 mod server;
+mod target;
 mod text;
 
 pub use crate::channel::{
-    CallError, CallErrorKind, Channel, ChannelBuilder, Connectivity, EndpointStatus, ResponseBody,
-    ResponseFuture,
+    CallError, CallErrorKind, Channel, ChannelBuilder, Connect, Connectivity, Ejection, EndpointStatus,
+    Policy, ResponseBody, ResponseFuture, Retry, Stream, WaitForReady,
 };
+pub use crate::fixed::FixedRegistry;
 pub use crate::server::{
-    NetworkInterface, Server, ServerBuilder, ServerError, ServerHandle, Stop, advertised_host,
+    HealthCheck, Mode, NetworkInterface, Server, ServerBuilder, ServerError, ServerHandle, ServerState, Stop,
+    advertised_host,
 };
+pub use crate::target::{RegistryUrl, Target};

@@ -5,16 +5,14 @@ mod support;
 
 use std::time::Duration;
 
-use registry_core::{
-    Directory, Instance, InstanceBuilder, RegisterOptions, Registration, Registry, RegistryExt, Status, Ttl,
-};
+use registry_core::{Directory, Registry, RegistryExt, Status};
 use registry_memory::MemoryRegistry;
 use registry_tonic::{CallError, CallErrorKind, Channel, Connectivity};
 use support::echo::Request;
 use support::echo::echo_client::EchoClient;
+use support::listed::{bare, instance_at, list};
 use support::{
-    Load, Named, PATIENCE, Process, SERVICE, call, client_address, eventually, service, settled, shared,
-    within,
+    Load, Named, PATIENCE, Process, call, client_address, eventually, service, settled, shared, within,
 };
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -29,28 +27,6 @@ fn channel(registry: &MemoryRegistry) -> Channel {
 fn impatient(registry: &MemoryRegistry) -> Channel {
     let view = Directory::new(shared(registry)).view(&service());
     Channel::builder(view).wait_for_ready(Duration::from_millis(300)).build()
-}
-
-/// Lists an instance that nobody keeps alive, for a TTL that no test outlives.
-async fn list(registry: &MemoryRegistry, instance: InstanceBuilder) -> (Instance, Registration) {
-    let instance = instance.build().unwrap();
-    let options = RegisterOptions::new().with_ttl(Ttl::from_secs(600).unwrap());
-    let registration = registry.register(&instance, &options).await.unwrap();
-    (instance, registration)
-}
-
-/// A bare server that knows of no registry; ends with the task.
-async fn bare(name: &'static str) -> (std::net::SocketAddr, Named, tokio::task::JoinHandle<()>) {
-    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = incoming.local_addr().unwrap();
-    let named = Named::new(name);
-    let router = named.router();
-    let task = tokio::spawn(async move { router.serve_with_incoming(incoming).await.unwrap() });
-    (address, named, task)
-}
-
-fn instance_at(address: std::net::SocketAddr) -> InstanceBuilder {
-    Instance::builder(SERVICE).endpoint(address)
 }
 
 #[tokio::test]
@@ -112,7 +88,7 @@ async fn an_instance_that_cannot_be_connected_to_is_the_reason_given_and_is_not_
     let channel = impatient(&registry);
     let status = call(&channel, 0).await.unwrap_err();
     let message = status.message();
-    assert!(message.contains("none of 1 instance is connected"), "{message}");
+    assert!(message.contains("none of 1 instance can be called"), "{message}");
     assert!(message.contains(&format!("{}: Connection refused", dead.endpoint())), "{message}");
 
     let _server = Process::start(&registry, "alive").await;
@@ -327,23 +303,6 @@ async fn the_deadline_of_a_call_holds_to_the_end_of_its_answer() {
     let status = within("the end of the stream", stream.message()).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
     eventually("nothing is in flight", || channel.endpoints().iter().all(|one| one.in_flight == 0)).await;
-}
-
-#[tokio::test]
-async fn channels_that_are_dropped_leave_no_task_and_no_watch() {
-    let registry = MemoryRegistry::new();
-    let _servers = [Process::start(&registry, "a").await, Process::start(&registry, "b").await];
-    let metrics = tokio::runtime::Handle::current().metrics();
-    let before = metrics.num_alive_tasks();
-    for _ in 0..10 {
-        let channels: Vec<Channel> = (0..10).map(|_| channel(&registry)).collect();
-        for channel in &channels {
-            call(channel, 0).await.unwrap();
-        }
-        assert_eq!(registry.controls().watchers(), 10);
-    }
-    eventually("no task is left", || metrics.num_alive_tasks() == before).await;
-    eventually("no watch is left", || registry.controls().watchers() == 0).await;
 }
 
 /// A client that stands still for a moment, as in a long garbage-free computation or on a busy machine, finds all its answers.

@@ -27,12 +27,17 @@
 //! | `etcd` | `etcd://` and `etcds://`, and the crate as `etcd`; building it needs `protoc` and its well-known types |
 //! | `memory` (default) | `memory://`, and the crate as `memory` |
 //! | `redis` | `redis://`, `redis+sentinel://` and `redis+cluster://`, with TLS `rediss…`, and the crate as `redis` |
-//! | `tonic` | gRPC: the crate as `tonic` |
+//! | `tonic` | gRPC: the crate as `tonic`, and `grpc`, from one line to a channel |
+//! | `serde` | with `tonic`: servers and clients from a configuration in go-zero's form |
+//! | `reflection` | with `tonic`: servers can tell clients what they consist of |
+//! | `tls` | with `tonic`: TLS to servers |
 
 mod address;
 mod connect;
 #[cfg(feature = "etcd")]
 mod etcd_url;
+#[cfg(feature = "tonic")]
+pub mod grpc;
 #[cfg(feature = "redis")]
 mod redis_url;
 #[cfg(any(feature = "etcd", feature = "redis"))]

@@ -7,9 +7,11 @@
 mod ewma;
 mod p2c;
 mod random;
+mod rendezvous;
 mod round_robin;
 
 pub use self::ewma::PeakEwma;
 pub use self::p2c::p2c;
 pub use self::random::{Draw, random};
+pub use self::rendezvous::{hash, rendezvous};
 pub use self::round_robin::RoundRobin;

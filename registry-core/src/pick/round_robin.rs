@@ -18,8 +18,12 @@ impl RoundRobin {
 
     /// The index of the next of `candidates`.
     pub fn pick<T>(&self, candidates: &[T]) -> Option<usize> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        turn.checked_rem(candidates.len())
+        self.next().checked_rem(candidates.len())
+    }
+
+    /// The number of the next turn, for who has a policy of its own; it wraps around.
+    pub fn next(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
     }
 }
 

@@ -13,12 +13,16 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use registry_core::time::later;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tracing::{Instrument, Span, field};
 
-use super::Inner;
 use super::connection::{Body, Unanswered};
 use super::error::{CallError, why_nobody};
+use super::lineup::{Candidate, Wanted};
+use super::outcome::{Outcome, early_status, status};
 use super::peer::InFlight;
-use super::pool::Candidate;
+use super::replay::{Replay, keep};
+use super::retry::{KEEP, Retry};
+use super::{Inner, WaitForReady};
 
 type Answer = Result<Response<ResponseBody>, CallError>;
 
@@ -30,7 +34,15 @@ pub struct ResponseFuture {
 
 impl ResponseFuture {
     pub(super) fn new(inner: Arc<Inner>, request: Request<Body>) -> Self {
-        Self { call: Box::pin(call(inner, request)) }
+        let span = tracing::info_span!(
+            "grpc.call",
+            service = %inner.view.service(),
+            method = request.uri().path(),
+            peer = field::Empty,
+            attempt = field::Empty,
+            code = field::Empty,
+        );
+        Self { call: Box::pin(call(inner, request).instrument(span)) }
     }
 }
 
@@ -48,59 +60,192 @@ impl fmt::Debug for ResponseFuture {
     }
 }
 
-async fn call(inner: Arc<Inner>, request: Request<Body>) -> Answer {
-    let Some(allowed) = grpc_timeout(request.headers()) else {
-        return send(&inner, request, None).await;
-    };
-    let deadline = Deadline { at: Instant::now() + allowed, allowed };
-    match timeout_at(deadline.at, send(&inner, request, Some(deadline))).await {
-        Ok(answer) => answer,
-        Err(_) => Err(CallError::deadline(inner.view.service(), allowed)),
-    }
-}
-
+/// Until when, and how long that was from the beginning of the call.
 #[derive(Clone, Copy)]
 struct Deadline {
     at: Instant,
     allowed: Duration,
 }
 
-async fn send(inner: &Inner, mut request: Request<Body>, deadline: Option<Deadline>) -> Answer {
-    let patience = later(Instant::now(), inner.wait_for_ready);
+/// What became of one attempt.
+enum Attempt {
+    Answered(Response<Incoming>, InFlight),
+    /// It was never sent, and here it is.
+    NeverSent(Request<Body>),
+    /// It was sent, and its server did not take it.
+    NeverTaken(CallError),
+    Failed(CallError),
+}
+
+/// So often a call is sent to another server since the one before did not take it.
+const MOST_NEVER_TAKEN: u32 = 5;
+
+async fn call(inner: Arc<Inner>, request: Request<Body>) -> Answer {
+    let now = Instant::now();
+    let deadline =
+        grpc_timeout(request.headers()).map(|allowed| Deadline { at: later(now, allowed), allowed });
+    let wait = request.extensions().get::<WaitForReady>().map_or(inner.wait_for_ready, |wait| wait.0);
+    let patience = Patience { until: later(now, wait), wait, deadline };
+    let key = inner.picker.key(&request);
+    inner.retry.iter().for_each(Retry::begun);
+    let (mut request, replay) = keep(request, inner.retry.as_ref().map_or(KEEP, |retry| retry.keep)).await;
+    let (mut tried, mut attempt, mut never_taken) = (Vec::new(), 1, 0);
     loop {
-        let candidate = candidate(inner, patience).await?;
-        let in_flight = InFlight::new(Arc::clone(&candidate.peer), Instant::now());
-        match candidate.connection.send(request).await {
-            Ok(response) => {
-                let in_flight = in_flight.answered(Instant::now());
-                return Ok(response.map(|body| ResponseBody::new(body, in_flight, deadline)));
+        let candidate = candidate(&inner, Wanted { key, tried: &tried }, patience).await?;
+        let span = Span::current();
+        span.record("peer", field::display(candidate.peer.endpoint())).record("attempt", attempt);
+        let again = match send(&candidate, request, deadline).await {
+            Attempt::NeverSent(back) => {
+                request = back;
+                continue;
             }
-            // The connection has ended by then, so this loop meets it only once.
-            Err(Unanswered::NeverSent(back)) => {
-                in_flight.never_sent();
-                request = *back;
+            Attempt::NeverTaken(error) => {
+                let Some(replay) = replay.as_ref().filter(|_| never_taken < MOST_NEVER_TAKEN) else {
+                    span.record("code", error.code() as i32);
+                    return Err(error);
+                };
+                never_taken += 1;
+                tried.push(Arc::clone(&candidate.peer));
+                request = replay.again(attempt - 1);
+                continue;
             }
-            Err(Unanswered::Failed(error)) => return Err(CallError::broken(&in_flight.who(), error)),
+            Attempt::Answered(response, mut in_flight) => {
+                let code = early_status(&response);
+                let headers = Some(response.headers());
+                match code.and_then(|code| repeat(&inner, replay.as_ref(), attempt, code, headers, deadline))
+                {
+                    Some(again) => {
+                        in_flight.ended(Outcome::Answered(code.unwrap_or(tonic::Code::Unknown)));
+                        again
+                    }
+                    None => {
+                        return Ok(
+                            response.map(|body| ResponseBody::new(body, in_flight, code, deadline, span))
+                        );
+                    }
+                }
+            }
+            Attempt::Failed(error) => {
+                match repeat(&inner, replay.as_ref(), attempt, error.code(), None, deadline) {
+                    Some(again) => again,
+                    None => {
+                        span.record("code", error.code() as i32);
+                        return Err(error);
+                    }
+                }
+            }
+        };
+        sleep_until(again.at).await;
+        request = again.request;
+        tried.push(Arc::clone(&candidate.peer));
+        attempt += 1;
+    }
+}
+
+/// A call that is sent again.
+struct Again {
+    request: Request<Body>,
+    at: Instant,
+}
+
+fn repeat(
+    inner: &Inner,
+    replay: Option<&Replay>,
+    attempt: u32,
+    code: tonic::Code,
+    headers: Option<&HeaderMap>,
+    deadline: Option<Deadline>,
+) -> Option<Again> {
+    let (retry, replay) = (inner.retry.as_ref()?, replay?);
+    let jitter = (inner.picker.draw.next() >> 11) as f64 / (1_u64 << 53) as f64;
+    let at = later(Instant::now(), retry.after(attempt, code, headers, jitter)?);
+    let in_time = deadline.is_none_or(|deadline| at < deadline.at);
+    in_time.then(|| Again { request: replay.again(attempt), at })
+}
+
+/// Sends the request to one endpoint.
+async fn send(candidate: &Candidate, request: Request<Body>, deadline: Option<Deadline>) -> Attempt {
+    let now = Instant::now();
+    let mut in_flight = InFlight::new(Arc::clone(&candidate.peer), now);
+    let answer = candidate.connection.send(request, now);
+    let answer = match deadline {
+        None => answer.await,
+        Some(deadline) => match timeout_at(deadline.at, answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                in_flight.ended(Outcome::TooLate);
+                return Attempt::Failed(CallError::deadline(&in_flight.who(), deadline.allowed));
+            }
+        },
+    };
+    match answer {
+        Ok(response) => {
+            in_flight.answered(Instant::now());
+            Attempt::Answered(response, in_flight)
+        }
+        // The connection has ended by then, so a call meets it only once.
+        Err(Unanswered::NeverSent(back)) => {
+            in_flight.never_sent();
+            Attempt::NeverSent(*back)
+        }
+        Err(Unanswered::NeverTaken(error)) => {
+            let error = CallError::broken(&in_flight.who(), error);
+            in_flight.never_sent();
+            Attempt::NeverTaken(error)
+        }
+        Err(Unanswered::Failed(error)) => {
+            if !error.is_user() {
+                in_flight.ended(Outcome::Broken);
+            }
+            Attempt::Failed(CallError::broken(&in_flight.who(), error))
         }
     }
 }
 
-/// Picks an endpoint; waits for one until `patience` ends.
-pub(super) async fn candidate(inner: &Inner, patience: Instant) -> Result<Candidate, CallError> {
-    let pick = |now| inner.board.load().pick(&inner.draw, now).cloned();
+/// How long an endpoint is waited for.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    until: Instant,
+    wait: Duration,
+    deadline: Option<Deadline>,
+}
+
+impl Patience {
+    pub(super) fn of(inner: &Inner) -> Self {
+        let wait = inner.wait_for_ready;
+        Self { until: later(Instant::now(), wait), wait, deadline: None }
+    }
+
+    fn ended(self, inner: &Inner) -> CallError {
+        let why = |waited| why_nobody(&inner.view.load(), &inner.board.load(), waited, Instant::now());
+        match self.deadline {
+            Some(deadline) if deadline.at < self.until => {
+                CallError::no_endpoint_in_time(why(deadline.allowed))
+            }
+            _ => CallError::no_endpoint(why(self.wait)),
+        }
+    }
+}
+
+/// Picks an endpoint; waits for one until patience ends.
+pub(super) async fn candidate(
+    inner: &Inner,
+    wanted: Wanted<'_>,
+    patience: Patience,
+) -> Result<Arc<Candidate>, CallError> {
+    let pick = |now| inner.board.load().pick(&inner.picker, wanted, now);
     if let Some(candidate) = pick(Instant::now()) {
         return Ok(candidate);
     }
+    let until = patience.deadline.map_or(patience.until, |deadline| deadline.at.min(patience.until));
     let mut changed = inner.board.subscribe();
     loop {
         // Subscribed before looking, so that nothing is missed in between.
         if let Some(candidate) = pick(Instant::now()) {
             return Ok(candidate);
         }
-        if timeout_at(patience, changed.changed()).await.is_err() {
-            let now = Instant::now();
-            let message = why_nobody(&inner.view.load(), &inner.board.load(), inner.wait_for_ready, now);
-            return Err(CallError::no_endpoint(message));
+        if timeout_at(until, changed.changed()).await.is_err() {
+            return Err(patience.ended(inner));
         }
     }
 }
@@ -110,13 +255,35 @@ pub struct ResponseBody {
     body: Incoming,
     in_flight: Option<InFlight>,
     deadline: Option<(Pin<Box<Sleep>>, Duration)>,
+    span: Span,
 }
 
 impl ResponseBody {
-    fn new(body: Incoming, in_flight: InFlight, deadline: Option<Deadline>) -> Self {
-        let in_flight = (!http_body::Body::is_end_stream(&body)).then_some(in_flight);
+    /// `code` is the status, where the headers have it already.
+    fn new(
+        body: Incoming,
+        in_flight: InFlight,
+        code: Option<tonic::Code>,
+        deadline: Option<Deadline>,
+        span: Span,
+    ) -> Self {
+        let ends = http_body::Body::is_end_stream(&body);
         let deadline = deadline.map(|deadline| (Box::pin(sleep_until(deadline.at)), deadline.allowed));
-        Self { body, in_flight, deadline }
+        let mut this = Self { body, in_flight: Some(in_flight), deadline, span };
+        if let Some(code) = code {
+            this.ended(Outcome::Answered(code), code);
+        }
+        if ends {
+            this.in_flight = None;
+        }
+        this
+    }
+
+    fn ended(&mut self, outcome: Outcome, code: tonic::Code) {
+        self.span.record("code", code as i32);
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.ended(outcome);
+        }
     }
 }
 
@@ -134,19 +301,29 @@ impl http_body::Body for ResponseBody {
             && at.as_mut().poll(cx).is_ready()
         {
             let Some(in_flight) = this.in_flight.take() else { return Poll::Ready(None) };
+            this.span.record("code", tonic::Code::DeadlineExceeded as i32);
             return Poll::Ready(Some(Err(CallError::deadline(&in_flight.who(), *allowed))));
         }
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         match frame {
             Some(Ok(frame)) => {
+                if let Some(code) = frame.trailers_ref().and_then(status) {
+                    this.ended(Outcome::Answered(code), code);
+                }
                 if frame.is_trailers() || this.body.is_end_stream() {
                     this.in_flight = None;
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                let who = this.in_flight.take().map(|in_flight| in_flight.who()).unwrap_or_default();
-                Poll::Ready(Some(Err(CallError::broken(&who, error))))
+                let by_caller = error.is_user();
+                let who = this.in_flight.as_ref().map(InFlight::who).unwrap_or_default();
+                let error = CallError::broken(&who, error);
+                if !by_caller {
+                    this.ended(Outcome::Broken, error.code());
+                }
+                this.in_flight = None;
+                Poll::Ready(Some(Err(error)))
             }
             None => {
                 this.in_flight = None;

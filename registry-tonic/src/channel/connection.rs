@@ -1,12 +1,12 @@
 //! One HTTP/2 connection to one endpoint.
 //!
-//! On hyper rather than on tonic's channel, because a balancer must know two things that tonic's hides: that a connection is dead before
-//! the next call finds out, and that a request was never sent, together with the request.
+//! On hyper rather than on tonic's channel, because a balancer must know three things that tonic's hides: that a connection is dead before
+//! the next call finds out, that nothing is heard on it any more, and that a request was never sent, together with the request.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, header};
@@ -14,12 +14,13 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use registry_core::Endpoint;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
+use super::connect::{Connect, Stream, scheme};
+use super::silence::Silence;
 use crate::text::chain;
 
 /// What requests carry.
@@ -28,49 +29,58 @@ pub(crate) type Body = tonic::body::Body;
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("registry-tonic/", env!("CARGO_PKG_VERSION")));
 
-/// The kernel asks an idle peer whether it is there: after this long, and then as often until it gives up. Not HTTP/2 pings,
-/// which gRPC servers punish when they come more often than every five minutes.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(10);
-const TCP_KEEPALIVE_PROBES: u32 = 3;
-
-/// How long what was sent may remain unacknowledged by the peer's kernel.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// The sending side; the connection closes once all its clones are gone and its calls have ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     sender: SendRequest<Body>,
     authority: Authority,
+    scheme: Scheme,
+    silence: Arc<Silence>,
 }
+
+/// The task of a connection, which ends with it.
+pub(crate) type Held = JoinHandle<hyper::Result<()>>;
 
 /// A request that got no answer.
 #[derive(Debug)]
 pub(crate) enum Unanswered {
     /// It was never sent, and here it is.
     NeverSent(Box<Request<Body>>),
-    /// It may have been sent.
+    /// It was sent, and the server says that it has not looked at it.
+    NeverTaken(hyper::Error),
+    /// It may have been done.
     Failed(hyper::Error),
 }
 
+/// Whether the server says so: a stream that is refused, or one beyond those that it will still answer when it goes away. h2 gives the
+/// error of a GOAWAY to no other streams. See RFC 9113, 6.8 and 8.7, and "Transparent Retries" in gRFC A6.
+fn was_never_taken(error: &hyper::Error) -> bool {
+    let h2 = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    h2.is_some_and(|h2| {
+        h2.is_remote()
+            && (h2.is_go_away() || h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM))
+    })
+}
+
 impl Connection {
-    /// Connects, and waits until the other side has spoken HTTP/2. The task ends with the connection.
-    pub(crate) async fn open(endpoint: &Endpoint) -> Result<(Self, JoinHandle<hyper::Result<()>>), String> {
+    /// Connects, and waits until the other side has spoken HTTP/2.
+    pub(crate) async fn open(endpoint: &Endpoint, connect: &dyn Connect) -> Result<(Self, Held), String> {
         let authority = Authority::try_from(endpoint.authority())
             .map_err(|error| format!("not an authority: {error}"))?;
-        let stream = dial(endpoint).await.map_err(|error| chain(&error))?;
+        let stream = connect.connect(endpoint).await.map_err(|error| chain(&error))?;
         let (greet, greeted) = oneshot::channel();
-        let io = TokioIo::new(Greeted { stream, greet: Some(greet) });
+        let silence = Silence::new(Instant::now());
+        let heard = Heard { stream, greet: Some(greet), silence: Arc::clone(&silence) };
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .handshake(io)
+            .handshake(TokioIo::new(heard))
             .await
             .map_err(|error| chain(&error))?;
         let mut task = tokio::spawn(connection);
         // A port that accepts is not a server that works: a stopped process accepts as well.
         tokio::select! {
             biased;
-            Ok(()) = greeted => Ok((Self { sender, authority }, task)),
+            Ok(()) = greeted => Ok((Self { sender, authority, scheme: scheme(connect), silence }, task)),
             ended = &mut task => Err(match ended {
                 Ok(Err(error)) => chain(&error),
                 _ => "closed by the other side before it said anything".into(),
@@ -82,19 +92,36 @@ impl Connection {
         self.sender.is_closed()
     }
 
-    pub(crate) async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, Unanswered> {
+    /// What is known of how long nothing was heard on it.
+    pub(crate) fn silence(&self) -> &Arc<Silence> {
+        &self.silence
+    }
+
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<Body>,
+        now: Instant,
+    ) -> Result<Response<Incoming>, Unanswered> {
         self.address(&mut request);
+        let _due = self.silence.due(now);
         let answer = self.sender.clone().try_send_request(request);
         answer.await.map_err(|mut error| match error.take_message() {
             Some(request) => Unanswered::NeverSent(Box::new(request)),
-            None => Unanswered::Failed(error.into_error()),
+            None => {
+                let error = error.into_error();
+                if was_never_taken(&error) {
+                    Unanswered::NeverTaken(error)
+                } else {
+                    Unanswered::Failed(error)
+                }
+            }
         })
     }
 
     /// Directs the request to this endpoint, whoever it was meant for before.
     fn address(&self, request: &mut Request<Body>) {
         let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(Scheme::HTTP);
+        parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
         parts.path_and_query =
             Some(request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
@@ -106,50 +133,33 @@ impl Connection {
     }
 }
 
-async fn dial(endpoint: &Endpoint) -> io::Result<TcpStream> {
-    let host = endpoint.host();
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let stream = TcpStream::connect((host, endpoint.port())).await?;
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(&stream);
-    let keepalive = TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE);
-    #[cfg(not(target_os = "openbsd"))]
-    let keepalive = keepalive.with_retries(TCP_KEEPALIVE_PROBES);
-    // Without these a silent death is noticed later, or by the registry; that is no reason not to connect.
-    if let Err(error) = socket.set_tcp_keepalive(&keepalive) {
-        tracing::debug!(%endpoint, %error, "no TCP keepalive");
-    }
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    if let Err(error) = socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT)) {
-        tracing::debug!(%endpoint, %error, "no TCP user timeout");
-    }
-    Ok(stream)
-}
-
 /// A stream that tells when the other side has said something.
-struct Greeted {
-    stream: TcpStream,
+struct Heard {
+    stream: Box<dyn Stream>,
+    /// Of the first time.
     greet: Option<oneshot::Sender<()>>,
+    silence: Arc<Silence>,
 }
 
-impl AsyncRead for Greeted {
+impl AsyncRead for Heard {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before
-            && let Some(greet) = self.greet.take()
-        {
-            let _ = greet.send(());
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.silence.broken(Instant::now());
+            if let Some(greet) = self.greet.take() {
+                let _ = greet.send(());
+            }
         }
-        polled
+        read
     }
 }
 
-impl AsyncWrite for Greeted {
+impl AsyncWrite for Heard {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, data)
     }

@@ -8,8 +8,8 @@ use registry_core::{Freshness, ViewState};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
+use super::lineup::{Lineup, Member};
 use super::peer::Link;
-use super::pool::Lineup;
 use crate::text::chain;
 
 /// What kind of failure a [`CallError`] is.
@@ -38,6 +38,12 @@ impl CallError {
         self.kind
     }
 
+    /// The status code that the caller is told.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.status.code()
+    }
+
     /// What happened, for people.
     #[must_use]
     pub fn message(&self) -> &str {
@@ -54,7 +60,12 @@ impl CallError {
         Self { kind: CallErrorKind::NoEndpoint, status: Status::unavailable(message) }
     }
 
-    /// `who` is the endpoint where one was called, otherwise the service.
+    /// The deadline of the call came before there was an endpoint.
+    pub(crate) fn no_endpoint_in_time(message: String) -> Self {
+        Self { kind: CallErrorKind::NoEndpoint, status: Status::deadline_exceeded(message) }
+    }
+
+    /// `who` is the endpoint that was called.
     pub(crate) fn deadline(who: &dyn fmt::Display, after: Duration) -> Self {
         let message = format!("{who}: no answer within the deadline of {after:?}");
         Self { kind: CallErrorKind::DeadlineExceeded, status: Status::deadline_exceeded(message) }
@@ -136,12 +147,10 @@ fn what_is_wrong(lineup: &Lineup) -> String {
     let mut reasons = Vec::new();
     let members = lineup.members.len();
     if members > 0 {
-        let failed = lineup.members.iter().find_map(|member| match member.peer.link() {
-            Link::Connecting { error: Some(error) } => Some(format!("{}: {error}", member.peer.endpoint())),
-            _ => None,
-        });
-        let failed = failed.unwrap_or_else(|| "still connecting".into());
-        reasons.push(format!("none of {} is connected, {failed}", instances(members)));
+        let of =
+            |member: &Member| Some(format!("{}: {}", member.peer.endpoint(), what_is_wrong_with(member)?));
+        let failed = lineup.members.iter().find_map(of).unwrap_or_else(|| "still connecting".into());
+        reasons.push(format!("none of {} can be called, {failed}", instances(members)));
     }
     if lineup.weightless > 0 {
         reasons.push(format!("{} with weight 0", instances(lineup.weightless)));
@@ -150,6 +159,16 @@ fn what_is_wrong(lineup: &Lineup) -> String {
         reasons.push(format!("{} without a gRPC endpoint", instances(lineup.speechless)));
     }
     if reasons.is_empty() { "no instances are registered".into() } else { reasons.join("; ") }
+}
+
+/// None where nothing is known to be wrong.
+fn what_is_wrong_with(member: &Member) -> Option<String> {
+    match member.peer.link() {
+        Link::Connecting { error: Some(error) } => Some(error.to_string()),
+        Link::Ejected { reason } => Some(format!("ejected, {reason}")),
+        Link::Up(up) if !up.serves => Some("says that it does not serve".into()),
+        _ => None,
+    }
 }
 
 fn instances(count: usize) -> String {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use registry_core::pick::PeakEwma;
 use tokio::time::Instant;
 
-/// Expected of an endpoint nobody has called yet. Optimistic, so that a new endpoint is tried at once.
-const INITIAL: Duration = Duration::from_millis(1);
+/// Expected of an endpoint where nothing is known, not even of its like. Optimistic, so that it is tried at once.
+pub(crate) const UNKNOWN: Duration = Duration::from_millis(1);
 
 /// An observation loses two thirds of its weight in this time.
 const DECAY: Duration = Duration::from_secs(3);
@@ -21,8 +21,9 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn new(now: Instant) -> Self {
-        Self { average: PeakEwma::new(INITIAL, DECAY, now) }
+    /// Of an endpoint whose answers are expected to take so long.
+    pub(crate) fn new(expected: Duration, now: Instant) -> Self {
+        Self { average: PeakEwma::new(expected, DECAY, now) }
     }
 
     pub(crate) fn started(&self) {
@@ -50,10 +51,11 @@ impl Load {
         Duration::from_nanos(self.average.latency_ns(now) as u64).max(FLOOR)
     }
 
-    /// The cost of one more call, for an endpoint that carries `strength` times as many calls as the average one.
-    pub(crate) fn cost(&self, strength: f64, now: Instant) -> f64 {
+    /// The cost of one more call, for an endpoint that carries `strength` times as many calls as the average one. Its answers are due for `waited`:
+    /// it takes at least that long, whatever it took before.
+    pub(crate) fn cost(&self, strength: f64, waited: Duration, now: Instant) -> f64 {
         let queue = f64::from(self.in_flight()) / strength + 1.0;
-        self.latency(now).as_nanos() as f64 * queue
+        self.latency(now).max(waited).as_nanos() as f64 * queue
     }
 }
 
@@ -63,7 +65,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_endpoint_that_was_slow_once_is_tried_again() {
-        let load = Load::new(Instant::now());
+        let load = Load::new(UNKNOWN, Instant::now());
         load.started();
         load.finished(Some(Duration::from_millis(100)), Instant::now());
         assert_eq!(load.latency(Instant::now()), Duration::from_millis(100));
@@ -73,7 +75,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn giving_up_early_says_nothing_and_late_says_slow() {
-        let load = Load::new(Instant::now());
+        let load = Load::new(UNKNOWN, Instant::now());
         for (after, expected) in [(500, FLOOR), (50_000, Duration::from_millis(50))] {
             load.started();
             load.given_up(Duration::from_micros(after), Instant::now());
@@ -83,13 +85,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_keeps_callers_waiting_is_slow_before_it_has_answered() {
+        let (now, waited) = (Instant::now(), Duration::from_millis(50));
+        let load = Load::new(UNKNOWN, now);
+        let known = load.cost(1.0, Duration::ZERO, now);
+        assert!(load.cost(1.0, waited, now) > 40.0 * known);
+        assert!((load.cost(1.0, UNKNOWN / 2, now) - known).abs() < 1e-6);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn twice_the_strength_carries_twice_the_calls() {
         let now = Instant::now();
-        let (one, two) = (Load::new(now), Load::new(now));
-        assert!((one.cost(1.0, now) - two.cost(2.0, now)).abs() < 1e-6);
+        let (one, two) = (Load::new(UNKNOWN, now), Load::new(UNKNOWN, now));
+        assert!((one.cost(1.0, Duration::ZERO, now) - two.cost(2.0, Duration::ZERO, now)).abs() < 1e-6);
         one.started();
         two.started();
         two.started();
-        assert!((one.cost(1.0, now) - two.cost(2.0, now)).abs() < 1e-6);
+        assert!((one.cost(1.0, Duration::ZERO, now) - two.cost(2.0, Duration::ZERO, now)).abs() < 1e-6);
     }
 }

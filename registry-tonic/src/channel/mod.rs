@@ -1,12 +1,26 @@
 //! What a generated client calls through.
 
+mod builder;
 mod call;
+mod connect;
 mod connection;
+mod eject;
 mod error;
+mod health;
+mod keeper;
+mod lineup;
 mod load;
+mod outcome;
 mod peer;
 mod pick;
 mod pool;
+mod replay;
+mod retry;
+mod silence;
+mod slow_start;
+mod status;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,18 +28,23 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
-use registry_core::backoff::Backoff;
-use registry_core::pick::Draw;
 use registry_core::time::later;
-use registry_core::{Directory, Endpoint, InstanceId, ServiceName, Status, View};
+use registry_core::{Directory, ServiceName, View};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
 
+pub use self::builder::ChannelBuilder;
 pub use self::call::{ResponseBody, ResponseFuture};
+pub use self::connect::{Connect, Stream};
+pub use self::eject::Ejection;
 pub use self::error::{CallError, CallErrorKind};
-use self::peer::{Connecting, Link};
-use self::pool::{Board, Member, Pool};
+use self::lineup::Wanted;
+use self::pick::Picker;
+pub use self::pick::Policy;
+use self::pool::Board;
+pub use self::retry::Retry;
+pub use self::status::{Connectivity, EndpointStatus};
 
 /// A balanced channel to the instances of one service: give it to a generated client (`UserClient::new(channel)`). Cheap to clone; clones
 /// share the connections, which close with the last clone and the last call.
@@ -33,9 +52,15 @@ use self::pool::{Board, Member, Pool};
 /// - It is connected to every instance before there is traffic, and follows the [`View`] with or without it. While the registry is away,
 ///   it goes on with the last known instances.
 /// - Each call goes to the less costly of two connected instances, drawn by weight: cost is the latency expected, times the calls in
-///   flight there for its weight. Instances that are draining get calls only when there is no other; those with weight 0 never.
-/// - A request that was never sent goes to another instance. One that may have been sent does not.
-/// - With nobody to call it waits, by default 2 s ([`ChannelBuilder::wait_for_ready`]), and then fails with `UNAVAILABLE` and the reason.
+///   flight there for its weight ([`Policy`] names the alternatives). Instances that are draining get calls only when there is no other; those
+///   with weight 0 never.
+/// - Newcomers get their share little by little ([`ChannelBuilder::slow_start`]).
+/// - An instance whose calls fail in a row is ejected, and tried again after a back-off ([`Ejection`]); one that has fallen silent while answers
+///   are due gets no calls either, and is ejected unless it can be connected to anew ([`ChannelBuilder::silent_after`]).
+/// - A request that was never sent, or that its server says it has not looked at, goes to another instance; of the latter those whose
+///   body was known at once, and is at most 64 KiB long. One that may have been done does not, unless [`ChannelBuilder::retry`] allows it.
+/// - With nobody to call it waits, by default 2 s ([`ChannelBuilder::wait_for_ready`], or [`WaitForReady`] on a request), and then fails with
+///   `UNAVAILABLE` and the reason.
 /// - An instance that is removed gets no more calls, and those in flight on it finish.
 /// - The deadline of a call (tonic: `Request::set_timeout`) holds until the end of its answer, and gives `DEADLINE_EXCEEDED`.
 #[derive(Clone)]
@@ -46,10 +71,16 @@ pub struct Channel {
 struct Inner {
     view: View,
     board: Arc<Board>,
-    draw: Draw,
+    picker: Picker,
     wait_for_ready: Duration,
+    retry: Option<Retry>,
     pool: AbortHandle,
 }
+
+/// How long one call waits for an endpoint, instead of what [`ChannelBuilder::wait_for_ready`] says: put it into the extensions of the request
+/// (`request.extensions_mut().insert(…)`). Zero: not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitForReady(pub Duration);
 
 impl Channel {
     /// A channel to the instances of `service`, with the defaults. Connects in the background.
@@ -62,12 +93,7 @@ impl Channel {
 
     /// Starts a channel to the instances in `view`.
     pub fn builder(view: View) -> ChannelBuilder {
-        ChannelBuilder {
-            view,
-            wait_for_ready: Duration::from_secs(2),
-            connecting: Connecting { timeout: Duration::from_secs(1), backoff: Backoff::default() },
-            draw: Draw::from_entropy(),
-        }
+        ChannelBuilder::new(view)
     }
 
     /// The service.
@@ -94,7 +120,7 @@ impl Channel {
     /// # Errors
     /// What a call would fail with.
     pub async fn ready(&self) -> Result<(), CallError> {
-        call::candidate(&self.inner, later(Instant::now(), self.inner.wait_for_ready)).await.map(drop)
+        call::candidate(&self.inner, Wanted::default(), call::Patience::of(&self.inner)).await.map(drop)
     }
 
     /// Waits, at most `within`, until the endpoints satisfy `wanted`, and gives them; `Err` with the last ones if they do not. Looks
@@ -148,113 +174,5 @@ impl fmt::Debug for Channel {
             .field("service", self.service())
             .field("endpoints", &self.endpoints())
             .finish_non_exhaustive()
-    }
-}
-
-/// Collects how a [`Channel`] behaves.
-#[derive(Debug)]
-#[must_use]
-pub struct ChannelBuilder {
-    view: View,
-    wait_for_ready: Duration,
-    connecting: Connecting,
-    draw: Draw,
-}
-
-impl ChannelBuilder {
-    /// How long a call waits for an endpoint before it fails. Default: 2 s.
-    pub fn wait_for_ready(mut self, wait: Duration) -> Self {
-        self.wait_for_ready = wait;
-        self
-    }
-
-    /// How long an endpoint may take to accept a connection and say hello. Default: 1 s.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connecting.timeout = timeout;
-        self
-    }
-
-    /// The waits between attempts to connect to an endpoint. Default: 50 ms to 1 s.
-    pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.connecting.backoff = backoff;
-        self
-    }
-
-    /// The seed of what is drawn: picks and jitter. Default: from the operating system.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.draw = Draw::with_seed(seed);
-        self
-    }
-
-    /// The channel. Connects in the background.
-    ///
-    /// Must be called within a tokio runtime, whose tasks keep the channel up to date.
-    #[must_use]
-    pub fn build(self) -> Channel {
-        let board = Board::new();
-        let seeds = Draw::with_seed(self.draw.next());
-        let pool = Pool::new(self.view.clone(), Arc::clone(&board), self.connecting, seeds);
-        let pool = tokio::spawn(pool.run()).abort_handle();
-        let (view, draw, wait_for_ready) = (self.view, self.draw, self.wait_for_ready);
-        Channel { inner: Arc::new(Inner { view, board, draw, wait_for_ready, pool }) }
-    }
-}
-
-/// Whether a [`Channel`] is connected to an endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Connectivity {
-    /// Connected.
-    Ready,
-    /// Being connected.
-    Connecting {
-        /// What the last attempt, or the last connection, ended with.
-        error: Option<Arc<str>>,
-    },
-}
-
-/// One endpoint of a [`Channel`] at one moment.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct EndpointStatus {
-    /// The instance.
-    pub id: InstanceId,
-    /// Where it is called.
-    pub endpoint: Endpoint,
-    /// The share of calls it wants.
-    pub weight: u32,
-    /// Whether it wants calls at all.
-    pub status: Status,
-    /// Whether it can be called.
-    pub connectivity: Connectivity,
-    /// Calls that were sent to it and whose answers have not ended.
-    pub in_flight: u32,
-    /// How long it is expected to take to answer.
-    pub latency: Duration,
-}
-
-impl EndpointStatus {
-    fn of(member: &Member, now: Instant) -> Self {
-        let peer = &member.peer;
-        let connectivity = match peer.link() {
-            Link::Up(connection) if !connection.is_closed() => Connectivity::Ready,
-            Link::Connecting { error } => Connectivity::Connecting { error },
-            Link::Up(_) | Link::Removed => Connectivity::Connecting { error: None },
-        };
-        Self {
-            id: peer.id().clone(),
-            endpoint: peer.endpoint().clone(),
-            weight: member.weight,
-            status: member.status,
-            connectivity,
-            in_flight: peer.load.in_flight(),
-            latency: peer.load.latency(now),
-        }
-    }
-
-    /// Whether it can be called.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.connectivity == Connectivity::Ready
     }
 }

@@ -1,20 +1,18 @@
-//! One endpoint of one instance: a task that keeps a connection to it, and what is known about it.
+//! One endpoint of one instance: what is known about it, and its calls.
 
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use registry_core::backoff::Backoff;
+use registry_core::pick::hash;
 use registry_core::{Endpoint, InstanceId};
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::eject::Streak;
 use super::load::Load;
-use crate::text::chain;
-
-/// A connection that held this long was a good one; what ended it says nothing about the next attempt.
-const GOOD: Duration = Duration::from_secs(1);
+use super::outcome::Outcome;
 
 /// What identifies a peer. Not the incarnation: an instance that registered anew at the same address keeps its connection.
 pub(crate) type PeerKey = (InstanceId, Endpoint);
@@ -22,8 +20,27 @@ pub(crate) type PeerKey = (InstanceId, Endpoint);
 #[derive(Debug)]
 pub(crate) struct Peer {
     key: PeerKey,
+    /// Of the instance id, for picking by a key.
+    pub(crate) identity: u64,
     pub(crate) load: Load,
+    pub(crate) counts: Counts,
+    pub(crate) streak: Streak,
+    /// Told when calls fail in a row, with the last outcome.
+    failing: Notify,
+    last_failure: Mutex<Option<(u32, Outcome)>>,
+    /// How often it was taken out: what ends of an earlier time says nothing about now.
+    generation: AtomicU32,
+    /// So many failures in a row are told.
+    tell_after: u32,
     link: Mutex<Link>,
+}
+
+/// How often things happened since the peer was there.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) calls: AtomicU64,
+    pub(crate) errors: AtomicU64,
+    pub(crate) ejections: AtomicU64,
 }
 
 /// The connection to a peer.
@@ -32,12 +49,41 @@ pub(crate) enum Link {
     /// Being connected; `error` is what the last attempt, or the last connection, ended with.
     Connecting { error: Option<Arc<str>> },
     /// Connected.
-    Up(Connection),
+    Up(Up),
+    /// Not to be called for a while, and why.
+    Ejected { reason: Arc<str> },
     /// The peer has left the pool.
     Removed,
 }
 
+/// A connection, and what speaks against using it.
+#[derive(Clone, Debug)]
+pub(crate) struct Up {
+    pub(crate) connection: Connection,
+    /// Since when the peer can be called, for slow start.
+    pub(crate) since: Instant,
+    /// Whether it says that it serves.
+    pub(crate) serves: bool,
+    /// Whether nothing is heard of it although answers are due.
+    pub(crate) silent: bool,
+}
+
 impl Peer {
+    pub(crate) fn new(key: PeerKey, expected: Duration, tell_after: u32) -> Self {
+        Self {
+            identity: hash(key.0.as_str().as_bytes()),
+            key,
+            load: Load::new(expected, Instant::now()),
+            counts: Counts::default(),
+            streak: Streak::default(),
+            failing: Notify::new(),
+            last_failure: Mutex::new(None),
+            generation: AtomicU32::new(0),
+            tell_after,
+            link: Mutex::new(Link::Connecting { error: None }),
+        }
+    }
+
     pub(crate) fn id(&self) -> &InstanceId {
         &self.key.0
     }
@@ -47,124 +93,80 @@ impl Peer {
     }
 
     pub(crate) fn link(&self) -> Link {
-        self.lock().clone()
+        lock(&self.link).clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Link> {
-        // A link is replaced whole.
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The pool's hold on a peer: dropping it takes the peer out. Its calls in flight go on, over a connection that closes after them.
-#[derive(Debug)]
-pub(crate) struct PeerHandle {
-    pub(crate) peer: Arc<Peer>,
-    again: Arc<Notify>,
-    task: AbortHandle,
-}
-
-/// How peers connect.
-#[derive(Clone, Debug)]
-pub(crate) struct Connecting {
-    pub(crate) timeout: Duration,
-    pub(crate) backoff: Backoff,
-}
-
-impl PeerHandle {
-    /// Starts to connect. `changed` is told of every change of the link.
-    pub(crate) fn start(key: PeerKey, connecting: Connecting, seed: u64, changed: Arc<Notify>) -> Self {
-        let peer = Arc::new(Peer {
-            key,
-            load: Load::new(Instant::now()),
-            link: Mutex::new(Link::Connecting { error: None }),
-        });
-        let again = Arc::new(Notify::new());
-        let keeper = Keeper { peer: Arc::clone(&peer), connecting, changed, again: Arc::clone(&again) };
-        let task = tokio::spawn(keeper.run(fastrand::Rng::with_seed(seed))).abort_handle();
-        Self { peer, again, task }
-    }
-
-    /// Cuts a back-off short: there is reason to believe that the next attempt is another one.
-    pub(crate) fn try_now(&self) {
-        self.again.notify_one();
-    }
-}
-
-impl Drop for PeerHandle {
-    fn drop(&mut self) {
-        self.task.abort();
-        *self.peer.lock() = Link::Removed;
-    }
-}
-
-/// The task behind a peer.
-struct Keeper {
-    peer: Arc<Peer>,
-    connecting: Connecting,
-    changed: Arc<Notify>,
-    again: Arc<Notify>,
-}
-
-impl Keeper {
-    async fn run(self, mut rng: fastrand::Rng) {
-        let mut attempt = 0;
-        loop {
-            let began = Instant::now();
-            let error = self.connect_and_hold().await;
-            let (id, endpoint) = &self.peer.key;
-            tracing::debug!(%id, %endpoint, error, attempt, "not connected");
-            self.show(Link::Connecting { error: Some(error.into()) });
-            if began.elapsed() >= GOOD.saturating_add(self.connecting.timeout) {
-                attempt = 0;
-            }
-            let delay = self.connecting.backoff.delay(attempt, rng.f64());
-            attempt = attempt.saturating_add(1);
-            tokio::select! {
-                () = tokio::time::sleep(delay) => {}
-                () = self.again.notified() => attempt = 0,
-            }
-        }
-    }
-
-    /// Connects and stays connected, until an error.
-    async fn connect_and_hold(&self) -> String {
-        let (connection, ended) =
-            match timeout(self.connecting.timeout, Connection::open(self.peer.endpoint())).await {
-                Ok(Ok(opened)) => opened,
-                Ok(Err(error)) => return error,
-                Err(_) => return format!("no answer within {:?}", self.connecting.timeout),
-            };
-        self.show(Link::Up(connection));
-        match ended.await {
-            Ok(Err(error)) => chain(&error),
-            _ => "the connection was closed by the other side".into(),
-        }
-    }
-
-    fn show(&self, link: Link) {
-        let mut present = self.peer.lock();
+    /// Replaces the link, unless the peer was removed.
+    pub(crate) fn show(&self, link: Link) {
+        let mut present = lock(&self.link);
         if !matches!(*present, Link::Removed) {
             *present = link;
         }
-        drop(present);
-        self.changed.notify_one();
     }
+
+    /// Completes when so many calls failed in a row that it should be ejected, and says why.
+    pub(crate) async fn fails(&self) -> String {
+        loop {
+            self.failing.notified().await;
+            match lock(&self.last_failure).take() {
+                Some((1, outcome)) => return format!("a call failed: {}", outcome.words()),
+                Some((failures, outcome)) => {
+                    return format!("{failures} calls failed in a row, the last since {}", outcome.words());
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// It is taken out, and one more failure will do the next time.
+    pub(crate) fn ejected(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.counts.ejections.fetch_add(1, Ordering::Relaxed);
+        self.streak.on_probation(self.tell_after);
+        *lock(&self.last_failure) = None;
+    }
+
+    /// A call that began in this generation has ended.
+    fn ended(&self, outcome: Outcome, generation: u32) {
+        if outcome.is_error() {
+            self.counts.errors.fetch_add(1, Ordering::Relaxed);
+        }
+        if generation != self.generation.load(Ordering::SeqCst) {
+            return;
+        }
+        if !outcome.is_failure() {
+            return self.streak.succeeded();
+        }
+        let failures = self.streak.failed();
+        if failures >= self.tell_after {
+            *lock(&self.last_failure) = Some((failures, outcome));
+            self.failing.notify_one();
+        }
+    }
+}
+
+/// What is locked is always replaced whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One call on a peer, from before it is sent until its answer has ended.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     peer: Arc<Peer>,
+    generation: u32,
     began: Instant,
     took: Option<Duration>,
+    outcome: Option<Outcome>,
     counts: bool,
 }
 
 impl InFlight {
     pub(crate) fn new(peer: Arc<Peer>, now: Instant) -> Self {
         peer.load.started();
-        Self { peer, began: now, took: None, counts: true }
+        peer.counts.calls.fetch_add(1, Ordering::Relaxed);
+        let generation = peer.generation.load(Ordering::SeqCst);
+        Self { peer, generation, began: now, took: None, outcome: None, counts: true }
     }
 
     /// The peer, for messages.
@@ -174,22 +176,32 @@ impl InFlight {
     }
 
     /// The answer has begun.
-    pub(crate) fn answered(mut self, now: Instant) -> Self {
+    pub(crate) fn answered(&mut self, now: Instant) {
         self.took = Some(now.saturating_duration_since(self.began));
-        self
+    }
+
+    /// How it ended; what comes later does not count.
+    pub(crate) fn ended(&mut self, outcome: Outcome) {
+        if self.outcome.is_none() {
+            self.outcome = Some(outcome);
+            self.peer.ended(outcome, self.generation);
+        }
     }
 
     /// The call never was one.
     pub(crate) fn never_sent(mut self) {
         self.counts = false;
+        self.peer.counts.calls.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         let now = Instant::now();
+        // How fast one fails says nothing about how fast it works.
+        let failed = self.outcome.is_some_and(Outcome::is_failure);
         match self.took {
-            Some(took) => self.peer.load.finished(Some(took), now),
+            Some(took) => self.peer.load.finished((!failed).then_some(took), now),
             None if self.counts => {
                 self.peer.load.given_up(now.saturating_duration_since(self.began), now);
             }

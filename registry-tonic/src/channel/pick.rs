@@ -1,6 +1,47 @@
-//! Which of two: drawn by weight, decided by load. Pure.
+//! Which of them: by weight and load, in turn, or by a key. Pure.
 
-use registry_core::pick::{Draw, p2c};
+use http::HeaderName;
+use registry_core::pick::{Draw, RoundRobin, p2c};
+
+/// How a [`Channel`](crate::Channel) chooses among the endpoints that can be called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Policy {
+    /// The less costly of two that are drawn by weight: cost is the latency expected, a peak-sensitive moving average, times the calls in
+    /// flight for its weight. Newcomers get their share little by little.
+    #[default]
+    PeakEwma,
+    /// In turn, by weight. Neither latency nor calls in flight matter, nor how long an endpoint is there.
+    RoundRobin,
+    /// The same key, the same endpoint, for as long as that can be called; keys are shared by weight. The key is what the request carries under
+    /// this name in its metadata; requests without it go by [`PeakEwma`](Self::PeakEwma).
+    ///
+    /// When an endpoint leaves, its keys move to all others and no other key moves ([`registry_core::pick::rendezvous`]). A key that is called
+    /// more often than its endpoint can bear is not shared.
+    ConsistentHash(HeaderName),
+}
+
+/// What picks are made with.
+#[derive(Debug)]
+pub(crate) struct Picker {
+    pub(crate) policy: Policy,
+    pub(crate) draw: Draw,
+    turns: RoundRobin,
+}
+
+impl Picker {
+    pub(crate) fn new(policy: Policy, draw: Draw) -> Self {
+        // Below anything that overflows soon, and elsewhere than the next client.
+        let start = draw.below(1 << 16);
+        Self { policy, draw, turns: RoundRobin::starting_at(start) }
+    }
+
+    /// The key by which a request is picked for, if it is by a key.
+    pub(crate) fn key<B>(&self, request: &http::Request<B>) -> Option<u64> {
+        let Policy::ConsistentHash(name) = &self.policy else { return None };
+        request.headers().get(name).map(|value| registry_core::pick::hash(value.as_bytes()))
+    }
+}
 
 /// The weights of a line-up, as running totals.
 #[derive(Debug, Default)]
@@ -27,7 +68,15 @@ impl Shares {
     ///
     /// Costs that differ by less than a factor of two are told apart only by chance, the more so the closer they are: such differences
     /// are mostly noise, and a client with little to do would otherwise call nobody but the one that is a little faster.
-    pub(crate) fn pick(&self, cost: impl Fn(usize) -> f64, draw: &Draw) -> Option<usize> {
+    ///
+    /// `part` is which part of its share each gets for now. One that gets less than the other is taken only so often, so that nothing changes
+    /// where all are new.
+    pub(crate) fn less_costly(
+        &self,
+        cost: impl Fn(usize) -> f64,
+        part: impl Fn(usize) -> f64,
+        draw: &Draw,
+    ) -> Option<usize> {
         let total = *self.ends.last()?;
         let first = self.at(below(draw, total));
         let (start, end) = self.span(first);
@@ -38,7 +87,30 @@ impl Shares {
         let second = below(draw, total - (end - start));
         let second = self.at(if second < start { second } else { second + (end - start) });
         let pair = [first, second];
-        p2c(&pair, |at| cost(*at) * (1.0 + unit(draw)), draw).map(|which| pair[which])
+        let better = p2c(&pair, |at| cost(*at) * (1.0 + unit(draw)), draw)?;
+        let (better, other) = (pair[better], pair[1 - better]);
+        let (of_better, of_other) = (part(better), part(other));
+        let stays = of_better >= of_other || unit(draw) * of_other < of_better;
+        Some(if stays { better } else { other })
+    }
+
+    /// The next in turn, by weight.
+    pub(crate) fn in_turn(&self, picker: &Picker) -> Option<usize> {
+        let total = *self.ends.last()?;
+        let turn = picker.turns.next() as u64;
+        let len = self.ends.len() as u64;
+        if self.are_equal() {
+            return Some((turn % len) as usize);
+        }
+        // Steps of the golden ratio fall into every span as often as it is long, and never near the last ones.
+        let spot = turn.wrapping_mul(GOLDEN);
+        Some(self.at(((u128::from(spot) * u128::from(total)) >> 64) as u64))
+    }
+
+    fn are_equal(&self) -> bool {
+        let len = self.ends.len() as u64;
+        self.ends.first().zip(self.ends.last()).is_some_and(|(first, last)| first * len == *last)
+            && self.ends.windows(2).all(|pair| pair[1] - pair[0] == self.ends[0])
     }
 
     fn at(&self, share: u64) -> usize {
@@ -50,6 +122,9 @@ impl Shares {
         (start, self.ends[at])
     }
 }
+
+/// 2^64 over the golden ratio.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 fn below(draw: &Draw, bound: u64) -> u64 {
     draw.below(usize::try_from(bound).unwrap_or(usize::MAX)) as u64
@@ -69,7 +144,7 @@ mod tests {
         let draw = Draw::with_seed(5);
         let mut counts = vec![0; weights.len()];
         for _ in 0..10_000 {
-            counts[shares.pick(&cost, &draw).unwrap()] += 1;
+            counts[shares.less_costly(&cost, |_| 1.0, &draw).unwrap()] += 1;
         }
         counts
     }
@@ -105,7 +180,47 @@ mod tests {
     #[test]
     fn one_is_picked_always_and_none_never() {
         assert_eq!(shares(&[7], |_| 1.0), [10_000]);
-        assert_eq!(Shares::new(std::iter::empty()).pick(|_| 1.0, &Draw::with_seed(1)), None);
+        assert_eq!(Shares::new(std::iter::empty()).less_costly(|_| 1.0, |_| 1.0, &Draw::with_seed(1)), None);
+    }
+
+    #[test]
+    fn a_newcomer_gets_its_part_and_all_newcomers_share_equally() {
+        let share = |parts: &[f64]| {
+            let (shares, draw) = (Shares::new(parts.iter().map(|_| 100)), Draw::with_seed(5));
+            let mut counts = vec![0; parts.len()];
+            for _ in 0..10_000 {
+                counts[shares.less_costly(|_| 1.0, |at| parts[at], &draw).unwrap()] += 1;
+            }
+            counts
+        };
+        let one_is_new = share(&[1.0, 1.0, 1.0, 0.1]);
+        assert!((150..350).contains(&one_is_new[3]), "{one_is_new:?}");
+        assert!(share(&[0.1; 4]).iter().all(|count| (2350..2650).contains(count)));
+    }
+
+    fn turns(weights: &[u32], picks: usize) -> Vec<usize> {
+        let shares = Shares::new(weights.iter().copied());
+        let picker = Picker::new(Policy::RoundRobin, Draw::with_seed(3));
+        (0..picks).map(|_| shares.in_turn(&picker).unwrap()).collect()
+    }
+
+    #[test]
+    fn equals_are_called_in_turn() {
+        for round in turns(&[100; 3], 9).chunks(3) {
+            let mut round = round.to_vec();
+            round.sort_unstable();
+            assert_eq!(round, [0, 1, 2]);
+        }
+        assert_eq!(Shares::default().in_turn(&Picker::new(Policy::RoundRobin, Draw::with_seed(3))), None);
+    }
+
+    #[test]
+    fn in_turn_by_weight_is_even_over_short_stretches_too() {
+        let turns = turns(&[100, 300], 4_000);
+        for stretch in turns.chunks(40) {
+            let of_first = stretch.iter().filter(|at| **at == 0).count();
+            assert!((8..=12).contains(&of_first), "{of_first} of 40");
+        }
     }
 
     #[test]

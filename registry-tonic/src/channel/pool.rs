@@ -5,92 +5,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use registry_core::pick::Draw;
-use registry_core::{Endpoint, Incarnation, Instance, Status, View};
-use tokio::sync::{Notify, watch};
+use registry_core::{Endpoint, Incarnation, Instance, Status, View, Zone};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::connection::Connection;
-use super::peer::{Connecting, Link, Peer, PeerHandle, PeerKey};
-use super::pick::Shares;
-
-/// Everything about a pool that a call needs, at one moment.
-#[derive(Debug, Default)]
-pub(crate) struct Lineup {
-    /// Who can be called now.
-    pub(crate) candidates: Box<[Candidate]>,
-    /// Their weights.
-    shares: Shares,
-    /// Every peer, ordered by instance id.
-    pub(crate) members: Box<[Member]>,
-    /// How many instances want no calls, because of their weight.
-    pub(crate) weightless: usize,
-    /// How many instances have no endpoint that speaks gRPC.
-    pub(crate) speechless: usize,
-}
-
-/// A peer as listed.
-#[derive(Clone, Debug)]
-pub(crate) struct Member {
-    pub(crate) peer: Arc<Peer>,
-    pub(crate) weight: u32,
-    pub(crate) status: Status,
-}
-
-/// A peer that can be called.
-#[derive(Clone, Debug)]
-pub(crate) struct Candidate {
-    pub(crate) peer: Arc<Peer>,
-    pub(crate) connection: Connection,
-    pub(crate) weight: u32,
-}
-
-impl Lineup {
-    /// One that can be called: the less costly of two.
-    pub(crate) fn pick(&self, draw: &Draw, now: Instant) -> Option<&Candidate> {
-        let cost = |at: usize| self.candidates[at].cost(&self.shares, now);
-        let picked = &self.candidates[self.shares.pick(cost, draw)?];
-        if !picked.connection.is_closed() {
-            return Some(picked);
-        }
-        // Its connection died a moment ago and the pool has yet to notice.
-        let open: Vec<&Candidate> =
-            self.candidates.iter().filter(|candidate| !candidate.connection.is_closed()).collect();
-        let shares = Shares::new(open.iter().map(|candidate| candidate.weight));
-        shares.pick(|at| open[at].cost(&shares, now), draw).map(|at| open[at])
-    }
-
-    fn of(members: Vec<Member>, weightless: usize, speechless: usize) -> Self {
-        let connected = |wanted: fn(Status) -> bool| -> Box<[Candidate]> {
-            let of_status = members.iter().filter(|member| wanted(member.status));
-            of_status.filter_map(Member::candidate).collect()
-        };
-        let mut candidates = connected(|status| status != Status::Draining);
-        if candidates.is_empty() {
-            // One that is about to leave is better than none.
-            candidates = connected(|status| status == Status::Draining);
-        }
-        let shares = Shares::new(candidates.iter().map(|candidate| candidate.weight));
-        Self { candidates, shares, members: members.into(), weightless, speechless }
-    }
-}
-
-impl Candidate {
-    /// What one more call would cost: the latency expected, times the calls in flight for its weight and the one to come.
-    fn cost(&self, shares: &Shares, now: Instant) -> f64 {
-        self.peer.load.cost(shares.relative(self.weight), now)
-    }
-}
-
-impl Member {
-    fn candidate(&self) -> Option<Candidate> {
-        match self.peer.link() {
-            Link::Up(connection) if !connection.is_closed() => {
-                Some(Candidate { peer: Arc::clone(&self.peer), connection, weight: self.weight })
-            }
-            _ => None,
-        }
-    }
-}
+use super::keeper::{PeerHandle, Shared};
+use super::lineup::{Lineup, Member, Rules};
+use super::load::UNKNOWN;
+use super::peer::PeerKey;
 
 /// Where calls find the line-up.
 #[derive(Debug)]
@@ -124,9 +46,9 @@ impl Board {
 pub(crate) struct Pool {
     view: View,
     board: Arc<Board>,
-    connecting: Connecting,
+    shared: Shared,
+    rules: Rules,
     seeds: Draw,
-    nudge: Arc<Notify>,
     peers: BTreeMap<PeerKey, Seat>,
     weightless: usize,
     speechless: usize,
@@ -138,25 +60,18 @@ struct Seat {
     incarnation: Incarnation,
     weight: u32,
     status: Status,
+    zone: Option<Zone>,
 }
 
 impl Pool {
-    pub(crate) fn new(view: View, board: Arc<Board>, connecting: Connecting, seeds: Draw) -> Self {
-        Self {
-            view,
-            board,
-            connecting,
-            seeds,
-            nudge: Arc::new(Notify::new()),
-            peers: BTreeMap::new(),
-            weightless: 0,
-            speechless: 0,
-        }
+    pub(crate) fn new(view: View, board: Arc<Board>, shared: Shared, rules: Rules, seeds: Draw) -> Self {
+        let (peers, weightless, speechless) = (BTreeMap::new(), 0, 0);
+        Self { view, board, shared, rules, seeds, peers, weightless, speechless }
     }
 
     /// Runs until it is aborted.
     pub(crate) async fn run(mut self) {
-        let nudge = Arc::clone(&self.nudge);
+        let changed = Arc::clone(&self.shared.changed);
         let mut follows = true;
         loop {
             tokio::select! {
@@ -165,7 +80,7 @@ impl Pool {
                     follows = open;
                     self.apply();
                 }
-                () = nudge.notified() => {}
+                () = changed.notified() => {}
             }
             self.publish();
         }
@@ -178,12 +93,14 @@ impl Pool {
         if state.snapshot().is_none() {
             return;
         }
+        let expected = self.board.load().usual_latency(Instant::now()).unwrap_or(UNKNOWN);
+        let secure = self.shared.keeping.connect.is_secure();
         let mut before = std::mem::take(&mut self.peers);
         (self.weightless, self.speechless) = (0, 0);
         for entry in state.entries() {
             let instance = entry.instance();
             let weight = instance.weight().get();
-            let Some(endpoint) = grpc_endpoint(instance) else {
+            let Some(endpoint) = grpc_endpoint(instance, secure) else {
                 self.speechless += 1;
                 continue;
             };
@@ -199,13 +116,10 @@ impl Pool {
                     }
                     seat.handle
                 }
-                None => {
-                    let nudge = Arc::clone(&self.nudge);
-                    PeerHandle::start(key.clone(), self.connecting.clone(), self.seeds.next(), nudge)
-                }
+                None => PeerHandle::start(key.clone(), expected, self.shared.clone(), self.seeds.next()),
             };
-            let seat = Seat { handle, incarnation: entry.incarnation(), weight, status: instance.status() };
-            self.peers.insert(key, seat);
+            let (status, zone) = (instance.status(), instance.zone().cloned());
+            self.peers.insert(key, Seat { handle, incarnation: entry.incarnation(), weight, status, zone });
         }
     }
 
@@ -214,30 +128,44 @@ impl Pool {
             peer: Arc::clone(&seat.handle.peer),
             weight: seat.weight,
             status: seat.status,
+            near: self.rules.zone.as_ref().is_none_or(|zone| seat.zone.as_ref() == Some(zone)),
         };
         let members = self.peers.values().map(member).collect();
-        self.board.publish(Lineup::of(members, self.weightless, self.speechless));
+        let lineup = Lineup::new(members, &self.rules, self.weightless, self.speechless);
+        self.shared.quota.set(lineup.members.len(), lineup.callable());
+        self.board.publish(lineup);
     }
 }
 
-/// The endpoint to call: the first that is said to speak gRPC, otherwise the first that says nothing.
-fn grpc_endpoint(instance: &Instance) -> Option<&Endpoint> {
+/// The endpoint to call: the first that is said to speak gRPC, otherwise the first that says nothing; where connections are secure, the first
+/// that is said to speak gRPC over TLS goes before.
+fn grpc_endpoint(instance: &Instance, secure: bool) -> Option<&Endpoint> {
     let speaks = |protocol| instance.endpoints().iter().find(|endpoint| endpoint.protocol() == protocol);
-    speaks(Some("grpc")).or_else(|| speaks(None))
+    let over_tls = if secure { speaks(Some("grpcs")) } else { None };
+    over_tls.or_else(|| speaks(Some("grpc"))).or_else(|| speaks(None))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn called(endpoints: &[&str], secure: bool) -> Option<String> {
+        let instance = endpoints.iter().fold(Instance::builder("a"), |builder, e| builder.endpoint(*e));
+        grpc_endpoint(&instance.build().unwrap(), secure).map(Endpoint::authority)
+    }
+
     #[test]
     fn the_endpoint_that_speaks_grpc_is_called() {
-        let called = |endpoints: &[&str]| {
-            let instance = endpoints.iter().fold(Instance::builder("a"), |builder, e| builder.endpoint(*e));
-            grpc_endpoint(&instance.build().unwrap()).map(Endpoint::authority)
-        };
-        assert_eq!(called(&["http://h:1", "h:2", "grpc://h:3"]).as_deref(), Some("h:3"));
-        assert_eq!(called(&["http://h:1", "h:2"]).as_deref(), Some("h:2"));
-        assert_eq!(called(&["http://h:1"]), None);
+        assert_eq!(called(&["http://h:1", "h:2", "grpc://h:3"], false).as_deref(), Some("h:3"));
+        assert_eq!(called(&["http://h:1", "h:2"], false).as_deref(), Some("h:2"));
+        assert_eq!(called(&["http://h:1"], false), None);
+    }
+
+    #[test]
+    fn the_endpoint_that_speaks_grpc_over_tls_is_called_where_that_is_spoken() {
+        let both = ["grpc://h:1", "grpcs://h:2"];
+        assert_eq!(called(&both, true).as_deref(), Some("h:2"));
+        assert_eq!(called(&both, false).as_deref(), Some("h:1"));
+        assert_eq!(called(&["h:1"], true).as_deref(), Some("h:1"));
     }
 }

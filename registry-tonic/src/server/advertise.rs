@@ -4,6 +4,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use registry_core::{Endpoint, Error, Result};
 
+use super::network::Network;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub(super) enum Advertise {
+    /// What can be found out.
+    Found,
+    /// A host, or `host:port`.
+    Address(String),
+    /// An address of this interface or network.
+    From(String),
+}
+
 /// One address of one network interface of this machine, as [`advertised_host`] needs to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkInterface {
@@ -57,7 +70,7 @@ pub fn advertised_host(
 }
 
 /// The lower the better: (behind a bridge, public, IPv6). `None` for what nobody else can call.
-fn rank(interface: &NetworkInterface) -> Option<(bool, bool, bool)> {
+pub(super) fn rank(interface: &NetworkInterface) -> Option<(bool, bool, bool)> {
     const BRIDGES: [&str; 9] = ["docker", "br-", "veth", "virbr", "cni", "flannel", "podman", "lxc", "vmnet"];
     let bridge = BRIDGES.iter().any(|prefix| interface.name.starts_with(prefix));
     let public = match interface.ip {
@@ -82,20 +95,26 @@ fn is_unique_local(ip: Ipv6Addr) -> bool {
     ip.segments()[0] & 0xfe00 == 0xfc00
 }
 
-/// The endpoint to advertise: what was asked for (`host`, or `host:port`, the port that of `bound` unless given), or what
-/// can be found out.
-pub(super) fn endpoint(bound: SocketAddr, explicit: Option<&str>) -> Result<Endpoint> {
-    if let Some(explicit) = explicit {
-        let is_host =
-            !explicit.contains(':') || explicit.parse::<Ipv6Addr>().is_ok() || explicit.ends_with(']');
-        return if is_host { Endpoint::new(explicit, bound.port()) } else { explicit.parse() };
-    }
-    let pod_ip = std::env::var("POD_IP").ok();
-    let host = advertised_host(bound, pod_ip.as_deref(), &interfaces())?;
-    if host.is_loopback() && bound.ip().is_unspecified() {
-        tracing::warn!(%bound, %host, "no network address found; only this machine can call what is advertised");
-    }
+/// The endpoint to advertise for a server that listens on `bound`; the port is that of `bound` unless another was asked for.
+pub(super) fn endpoint(bound: SocketAddr, advertise: &Advertise) -> Result<Endpoint> {
+    let host = match advertise {
+        Advertise::Address(address) => return explicit(bound, address),
+        Advertise::From(network) => Network::parse(network)?.host(bound, &interfaces())?,
+        Advertise::Found => {
+            let pod_ip = std::env::var("POD_IP").ok();
+            let host = advertised_host(bound, pod_ip.as_deref(), &interfaces())?;
+            if host.is_loopback() && bound.ip().is_unspecified() {
+                tracing::warn!(%bound, %host, "no network address found; only this machine can call what is advertised");
+            }
+            host
+        }
+    };
     Endpoint::new(&host.to_string(), bound.port())
+}
+
+fn explicit(bound: SocketAddr, address: &str) -> Result<Endpoint> {
+    let is_host = !address.contains(':') || address.parse::<Ipv6Addr>().is_ok() || address.ends_with(']');
+    if is_host { Endpoint::new(address, bound.port()) } else { address.parse() }
 }
 
 fn interfaces() -> Vec<NetworkInterface> {
@@ -195,7 +214,7 @@ mod tests {
     #[test]
     fn what_is_asked_for_is_advertised() {
         let bound = "0.0.0.0:8080".parse().unwrap();
-        for (explicit, expected) in [
+        for (asked, expected) in [
             ("user-1.internal", "user-1.internal:8080"),
             ("10.0.0.7", "10.0.0.7:8080"),
             ("10.0.0.7:443", "10.0.0.7:443"),
@@ -203,10 +222,10 @@ mod tests {
             ("[fd00::7]", "[fd00::7]:8080"),
             ("[fd00::7]:443", "[fd00::7]:443"),
         ] {
-            assert_eq!(endpoint(bound, Some(explicit)).unwrap().to_string(), expected);
+            assert_eq!(explicit(bound, asked).unwrap().to_string(), expected);
         }
         for bad in ["", "0.0.0.0", "[::]", "h:0", "a b"] {
-            assert_eq!(endpoint(bound, Some(bad)).unwrap_err().field(), Some("endpoint"), "{bad:?}");
+            assert_eq!(explicit(bound, bad).unwrap_err().field(), Some("endpoint"), "{bad:?}");
         }
     }
 }

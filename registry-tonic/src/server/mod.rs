@@ -1,9 +1,21 @@
 //! A gRPC server that registers itself.
 
 mod advertise;
+mod builder;
+mod connections;
 mod error;
 mod handle;
+mod health_check;
+mod health_service;
 mod life;
+mod listen;
+mod network;
+#[cfg(feature = "reflection")]
+mod reflection;
+mod registrars;
+mod services;
+mod signals;
+mod state;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -11,44 +23,44 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use registry_core::{
-    Instance, InstanceBuilder, InstanceId, RegistrarOptions, Registry, ServiceName, Ttl, Version, Zone,
-};
+use registry_core::{Instance, Registry, ServiceName};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 pub use self::advertise::{NetworkInterface, advertised_host};
+pub use self::builder::{Mode, ServerBuilder};
 pub use self::error::ServerError;
 pub use self::handle::ServerHandle;
+pub use self::health_check::HealthCheck;
+pub use self::state::ServerState;
+
+use self::connections::{Connections, incoming};
+use self::handle::Open;
+use self::life::Plan;
+use self::services::Extras;
 
 type Shutdown = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A server that listens, and that will be registered once it serves.
 ///
 /// Its life: [`bind`](ServerBuilder::bind) makes it listen, on a port of its own if asked, and decides what to advertise;
-/// [`serve`](Self::serve) serves and registers. On SIGTERM, SIGINT or [`ServerHandle::shutdown`] it
-/// 1. is marked as draining, and serves on for the grace, so that clients move away;
+/// [`serve`](Self::serve) serves, and registers once it is healthy. On SIGTERM, SIGINT or [`ServerHandle::shutdown`] it
+/// 1. says `NOT_SERVING` to who asks for its health, is marked as draining, and serves on for the grace, so that clients move away;
 /// 2. is deregistered;
 /// 3. takes no more calls, and finishes those in flight, within a bound.
 ///
-/// A second signal, or asking a second time, cuts the present step short.
+/// A second signal, or asking a second time, cuts the present step short. All of it takes at most
+/// [`drain_grace`](ServerBuilder::drain_grace), twice the
+/// [`shutdown_timeout`](registry_core::RegistrarOptions::shutdown_timeout) of its registrar, and
+/// [`finish_within`](ServerBuilder::finish_within).
 ///
-/// A registry that is down neither keeps it from serving nor from stopping.
+/// A registry that is down neither keeps it from serving nor from stopping, and does not make it unhealthy.
 pub struct Server {
     listener: TcpListener,
-    handle: ServerHandle,
+    open: Open,
+    extras: Extras,
     plan: Plan,
-}
-
-/// What a server does once it serves.
-struct Plan {
-    registry: Arc<dyn Registry>,
-    registrar: RegistrarOptions,
-    /// `None`: signals.
-    shutdown: Option<Shutdown>,
-    drain_grace: Duration,
-    finish_within: Duration,
 }
 
 impl Server {
@@ -58,42 +70,33 @@ impl Server {
         S: TryInto<ServiceName>,
         S::Error: Into<registry_core::Error>,
     {
-        ServerBuilder {
-            listen: "[::]:0".into(),
-            advertise: None,
-            instance: Instance::builder(service),
-            plan: Plan {
-                registry,
-                registrar: RegistrarOptions::default(),
-                shutdown: None,
-                drain_grace: Duration::from_secs(3),
-                finish_within: Duration::from_secs(10),
-            },
-        }
+        ServerBuilder::new(registry, Instance::builder(service))
     }
 
     /// Where it listens.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.handle.local_addr()
+        self.open.0.local_addr()
     }
 
-    /// What it will register.
+    /// What it will register; with several services, as a copy of the first.
     #[must_use]
     pub fn instance(&self) -> &Instance {
-        self.handle.instance()
+        self.open.0.instance()
     }
 
     /// For stopping it, and for seeing how it stands with the registry.
     #[must_use]
     pub fn handle(&self) -> ServerHandle {
-        self.handle.clone()
+        self.open.0.clone()
     }
 
-    /// Serves `router` until it is asked to stop, and stops in order.
+    /// Serves `router` until it is asked to stop, and stops in order. The gRPC services that the [builder](ServerBuilder) was asked for,
+    /// by default that of health, are added to the router, behind its layers.
     ///
     /// # Errors
-    /// [`Fenced`](ServerError::Fenced) when another process took its id over;
+    /// [`Invalid`](ServerError::Invalid) when the router has a service already that is to be added;
+    /// [`Fenced`](ServerError::Fenced) when another process took an id of it over;
     /// [`Unregistered`](ServerError::Unregistered) when what it publishes is refused for good;
     /// [`Serving`](ServerError::Serving); [`Unfinished`](ServerError::Unfinished).
     ///
@@ -115,15 +118,20 @@ impl Server {
         B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        self.serve_with(|listener, stop| {
-            let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
-            router.serve_with_incoming_shutdown(incoming, stop)
-        })
-        .await
+        let Self { listener, open, extras, plan } = self;
+        let router = extras.add_to(router, &open.0)?;
+        let connections = Connections::default();
+        let incoming = incoming(listener, connections.clone());
+        let (stopper, asked) = oneshot::channel();
+        let serving = router.serve_with_incoming_shutdown(incoming, Stop { asked });
+        life::live(serving, stopper, open, Some(connections), plan).await
     }
 
     /// As [`serve`](Self::serve), with any server: `serve` gets the listener, and a future that completes when it is to take no
     /// more calls and to finish those in flight. The server counts as serving once the future that it gives has been polled.
+    ///
+    /// No gRPC services are added to it, not even that of health: see [`ServerHandle::wait_until_state`] for one of its own. And since its
+    /// connections are not known, a drain takes the whole grace.
     ///
     /// # Errors
     /// As [`serve`](Self::serve).
@@ -133,16 +141,15 @@ impl Server {
         F: Future<Output = Result<(), E>>,
         E: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let Self { listener, handle, plan } = self;
-        let (stopper, stop) = tokio::sync::oneshot::channel();
-        let serving = serve(listener, Stop { asked: stop });
-        life::live(serving, stopper, &handle, plan).await
+        let Self { listener, open, plan, .. } = self;
+        let (stopper, asked) = oneshot::channel();
+        life::live(serve(listener, Stop { asked }), stopper, open, None, plan).await
     }
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("handle", &self.handle).finish_non_exhaustive()
+        f.debug_struct("Server").field("handle", &self.open.0).finish_non_exhaustive()
     }
 }
 
@@ -150,7 +157,7 @@ impl fmt::Debug for Server {
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Stop {
-    asked: tokio::sync::oneshot::Receiver<()>,
+    asked: oneshot::Receiver<()>,
 }
 
 impl Future for Stop {
@@ -158,148 +165,5 @@ impl Future for Stop {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
         Pin::new(&mut self.asked).poll(cx).map(drop)
-    }
-}
-
-/// Collects what a [`Server`] listens on, publishes and does; what is wrong is told by [`bind`](Self::bind).
-#[must_use]
-pub struct ServerBuilder {
-    listen: String,
-    advertise: Option<String>,
-    instance: InstanceBuilder,
-    plan: Plan,
-}
-
-impl ServerBuilder {
-    /// The address to listen on: `host:port`, or `:port` for every address of the machine, IPv6 and IPv4. Port 0 is one that is free.
-    /// Default: `[::]:0`.
-    pub fn listen(mut self, address: impl Into<String>) -> Self {
-        self.listen = address.into();
-        self
-    }
-
-    /// The address to advertise instead of what [`advertised_host`] finds: a host, or `host:port` where clients see another port than the
-    /// one listened on.
-    pub fn advertise(mut self, address: impl Into<String>) -> Self {
-        self.advertise = Some(address.into());
-        self
-    }
-
-    /// The instance id; by default the advertised `host:port`.
-    pub fn id<I>(mut self, id: I) -> Self
-    where
-        I: TryInto<InstanceId>,
-        I::Error: Into<registry_core::Error>,
-    {
-        self.instance = self.instance.id(id);
-        self
-    }
-
-    /// The version of the software.
-    pub fn version<V>(mut self, version: V) -> Self
-    where
-        V: TryInto<Version>,
-        V::Error: Into<registry_core::Error>,
-    {
-        self.instance = self.instance.version(version);
-        self
-    }
-
-    /// Where it runs.
-    pub fn zone<Z>(mut self, zone: Z) -> Self
-    where
-        Z: TryInto<Zone>,
-        Z::Error: Into<registry_core::Error>,
-    {
-        self.instance = self.instance.zone(zone);
-        self
-    }
-
-    /// The share of calls it wants.
-    pub fn weight(mut self, weight: u32) -> Self {
-        self.instance = self.instance.weight(weight);
-        self
-    }
-
-    /// Sets the metadata pair `key`.
-    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.instance = self.instance.metadata(key, value);
-        self
-    }
-
-    /// The TTL of its registration.
-    pub fn ttl(mut self, ttl: Ttl) -> Self {
-        self.plan.registrar = self.plan.registrar.with_ttl(ttl);
-        self
-    }
-
-    /// How its registrar behaves, the TTL included.
-    pub fn registrar(mut self, options: RegistrarOptions) -> Self {
-        self.plan.registrar = options;
-        self
-    }
-
-    /// How long it serves on after it was marked as draining. Default: 3 s. Longer than the changes of the registry take to reach
-    /// clients.
-    pub fn drain_grace(mut self, grace: Duration) -> Self {
-        self.plan.drain_grace = grace;
-        self
-    }
-
-    /// How long calls in flight have to finish once it takes no more. Default: 10 s.
-    pub fn finish_within(mut self, bound: Duration) -> Self {
-        self.plan.finish_within = bound;
-        self
-    }
-
-    /// Stops when this completes, instead of on SIGTERM and SIGINT. [`ServerHandle::shutdown`] works as well.
-    pub fn shutdown_on(mut self, shutdown: impl Future<Output = ()> + Send + 'static) -> Self {
-        self.plan.shutdown = Some(Box::pin(shutdown));
-        self
-    }
-
-    /// Listens, and decides what to advertise. Must be called within a tokio runtime.
-    ///
-    /// # Errors
-    /// [`Listen`](ServerError::Listen); [`Invalid`](ServerError::Invalid), with the field and the reason.
-    pub async fn bind(self) -> Result<Server, ServerError> {
-        let (listener, local_addr) = listen(&self.listen)
-            .await
-            .map_err(|source| ServerError::Listen { address: self.listen.clone(), source })?;
-        let endpoint =
-            advertise::endpoint(local_addr, self.advertise.as_deref()).map_err(ServerError::Invalid)?;
-        let instance = self.instance.endpoint(endpoint.to_string()).build().map_err(ServerError::Invalid)?;
-        tracing::info!(%local_addr, service = %instance.service(), id = %instance.id(), "listening");
-        Ok(Server { listener, handle: ServerHandle::new(local_addr, instance), plan: self.plan })
-    }
-}
-
-impl fmt::Debug for ServerBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerBuilder")
-            .field("listen", &self.listen)
-            .field("advertise", &self.advertise)
-            .field("instance", &self.instance)
-            .finish_non_exhaustive()
-    }
-}
-
-async fn listen(address: &str) -> std::io::Result<(TcpListener, SocketAddr)> {
-    let listener = match address.strip_prefix(':') {
-        Some(port) if !port.contains(':') => anywhere(port).await?,
-        _ if address == "[::]:0" => anywhere("0").await?,
-        _ => TcpListener::bind(address).await?,
-    };
-    let local_addr = listener.local_addr()?;
-    Ok((listener, local_addr))
-}
-
-/// Every address of the machine; on one without IPv6, every IPv4 address.
-async fn anywhere(port: &str) -> std::io::Result<TcpListener> {
-    match TcpListener::bind(format!("[::]:{port}")).await {
-        Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
-            TcpListener::bind(format!("0.0.0.0:{port}")).await
-        }
-        bound => bound,
     }
 }

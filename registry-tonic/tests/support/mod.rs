@@ -3,6 +3,7 @@
 
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub(crate) mod echo;
+pub(crate) mod listed;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -114,7 +115,16 @@ impl Process {
         name: &'static str,
         change: impl FnOnce(ServerBuilder) -> ServerBuilder,
     ) -> Self {
-        let builder = Server::builder(shared(registry), SERVICE)
+        Self::start_on(shared(registry), name, change).await
+    }
+
+    /// The same, with any registry.
+    pub(crate) async fn start_on(
+        registry: Arc<dyn Registry>,
+        name: &'static str,
+        change: impl FnOnce(ServerBuilder) -> ServerBuilder,
+    ) -> Self {
+        let builder = Server::builder(registry, SERVICE)
             .listen("127.0.0.1:0")
             .ttl(Ttl::from_secs(1).unwrap())
             .drain_grace(Duration::from_millis(200))
@@ -234,3 +244,5 @@ impl Load {
         total
     }
 }
+
+pub(crate) mod server;

@@ -1,0 +1,164 @@
+//! How a channel behaves.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use registry_core::backoff::Backoff;
+use registry_core::pick::Draw;
+use registry_core::{View, Zone};
+use tokio::sync::Notify;
+
+use super::connect::{Connect, Tcp};
+use super::eject::{Ejection, Quota};
+use super::keeper::{Keeping, Shared};
+use super::lineup::Rules;
+use super::pick::{Picker, Policy};
+use super::pool::{Board, Pool};
+use super::retry::Retry;
+use super::{Channel, Inner};
+
+/// Collects how a [`Channel`] behaves.
+#[must_use]
+pub struct ChannelBuilder {
+    view: View,
+    wait_for_ready: Duration,
+    keeping: Keeping,
+    rules: Rules,
+    policy: Policy,
+    retry: Option<Retry>,
+    draw: Draw,
+}
+
+impl ChannelBuilder {
+    pub(super) fn new(view: View) -> Self {
+        Self {
+            view,
+            wait_for_ready: Duration::from_secs(2),
+            keeping: Keeping {
+                connect: Arc::new(Tcp),
+                timeout: Duration::from_secs(1),
+                backoff: Backoff::default(),
+                ejection: Some(Ejection::default()),
+                silent_after: Duration::from_millis(500),
+                health: None,
+            },
+            rules: Rules { zone: None, slow_start: Duration::from_secs(10) },
+            policy: Policy::default(),
+            retry: None,
+            draw: Draw::from_entropy(),
+        }
+    }
+
+    /// How long a call waits for an endpoint before it fails; zero: not at all. [`WaitForReady`](crate::WaitForReady) changes it for one call.
+    /// Default: 2 s.
+    pub fn wait_for_ready(mut self, wait: Duration) -> Self {
+        self.wait_for_ready = wait;
+        self
+    }
+
+    /// How long an endpoint may take to accept a connection and say hello. Default: 1 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.keeping.timeout = timeout;
+        self
+    }
+
+    /// The waits between attempts to connect to an endpoint. Default: 50 ms to 1 s.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.keeping.backoff = backoff;
+        self
+    }
+
+    /// How endpoints are reached. Default: TCP.
+    pub fn connector(mut self, connect: impl Connect) -> Self {
+        self.keeping.connect = Arc::new(connect);
+        self
+    }
+
+    /// Speaks TLS to all endpoints. Certificates and keys are read anew for each connection.
+    #[cfg(feature = "tls")]
+    pub fn tls(self, tls: registry_core::Tls) -> Self {
+        self.connector(super::tls::OverTls(tls))
+    }
+
+    /// Which of the endpoints a call goes to. Default: [`Policy::PeakEwma`].
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Prefers the endpoints in `zone`: others are called while none there can be, and, by [`Policy::PeakEwma`], when a call would cost more
+    /// than four times as much there and 20 ms more. Default: none is preferred.
+    pub fn prefer_zone(mut self, zone: Zone) -> Self {
+        self.rules.zone = Some(zone);
+        self
+    }
+
+    /// How long an endpoint that can be called anew takes to get its whole share, by [`Policy::PeakEwma`]: it gets a tenth at first. Where all are
+    /// new, all get the same. Zero: at once. Default: 10 s.
+    pub fn slow_start(mut self, window: Duration) -> Self {
+        self.rules.slow_start = window;
+        self
+    }
+
+    /// When an endpoint whose calls fail is ejected; `None`: never. Default: [`Ejection::default`].
+    pub fn ejection(mut self, ejection: impl Into<Option<Ejection>>) -> Self {
+        self.keeping.ejection = ejection.into();
+        self
+    }
+
+    /// How long nothing may be heard of an endpoint while answers are due. Then it gets no calls, as long as there are others, until it could be
+    /// connected to anew within the [connect timeout](Self::connect_timeout); calls in flight go on. Each time that it could, it is
+    /// trusted twice as long. It is looked for at most twice this time after a call was sent. Default: 500 ms.
+    pub fn silent_after(mut self, silent: Duration) -> Self {
+        self.keeping.silent_after = silent;
+        self
+    }
+
+    /// Follows what each server says about the health of `service` (the empty name stands for the server as a whole), and calls only who says
+    /// that it serves. A server without the standard health service counts as one that does. Default: not followed.
+    pub fn watch_health(mut self, service: impl Into<String>) -> Self {
+        self.keeping.health = Some(service.into().into());
+        self
+    }
+
+    /// Sends calls again that failed. Default: it does not.
+    pub fn retry(mut self, retry: impl Into<Option<Retry>>) -> Self {
+        self.retry = retry.into();
+        self
+    }
+
+    /// The seed of what is drawn: picks and jitter. Default: from the operating system.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.draw = Draw::with_seed(seed);
+        self
+    }
+
+    /// The channel. Connects in the background.
+    ///
+    /// Must be called within a tokio runtime, whose tasks keep the channel up to date.
+    #[must_use]
+    pub fn build(self) -> Channel {
+        let Self { view, wait_for_ready, keeping, rules, policy, retry, draw } = self;
+        let board = Board::new();
+        let seeds = Draw::with_seed(draw.next());
+        let shared = Shared { keeping, changed: Arc::new(Notify::new()), quota: Arc::new(Quota::default()) };
+        let pool = Pool::new(view.clone(), Arc::clone(&board), shared, rules, seeds);
+        let pool = tokio::spawn(pool.run()).abort_handle();
+        let picker = Picker::new(policy, draw);
+        Channel { inner: Arc::new(Inner { view, board, picker, wait_for_ready, retry, pool }) }
+    }
+}
+
+impl fmt::Debug for ChannelBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChannelBuilder")
+            .field("service", self.view.service())
+            .field("wait_for_ready", &self.wait_for_ready)
+            .field("keeping", &self.keeping)
+            .field("rules", &self.rules)
+            .field("policy", &self.policy)
+            .field("retry", &self.retry)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,122 @@
+//! Whom to call no more for a while, because its calls fail.
+
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use registry_core::backoff::Backoff;
+
+/// When an endpoint that answers, but fails, is ejected, and for how long. A call failed when its connection broke, when the
+/// server answered `UNAVAILABLE`, or when there was no answer within its deadline; any other answer proves that the endpoint works.
+///
+/// An ejected endpoint gets no calls until the back-off is over. Then it is connected to anew, and one more failure ejects it
+/// again, for longer, until a call succeeds. At least half of all endpoints, and one, must be left to call, or nobody is ejected.
+///
+/// As consecutive-failure accrual in Finagle and linkerd, with the floor of "maximum ejection percent" in Envoy's outlier detection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ejection {
+    /// So many failures in a row; 1 or more. Default: 5.
+    pub after: u32,
+    /// For how long, the first time and from time to time. Default: 1 s to 30 s.
+    pub backoff: Backoff,
+}
+
+impl Default for Ejection {
+    fn default() -> Self {
+        Self { after: 5, backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)) }
+    }
+}
+
+impl Ejection {
+    /// Sets after how many failures in a row; 0 is taken for 1.
+    #[must_use]
+    pub fn with_after(mut self, failures: u32) -> Self {
+        self.after = failures.max(1);
+        self
+    }
+
+    /// Sets for how long.
+    #[must_use]
+    pub fn with_backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
+    }
+}
+
+/// How many calls of an endpoint failed in a row.
+#[derive(Debug, Default)]
+pub(crate) struct Streak(AtomicU32);
+
+impl Streak {
+    pub(crate) fn succeeded(&self) {
+        // Most calls succeed, and a read is cheaper than a write that other cores must learn of.
+        if self.0.load(Ordering::Relaxed) != 0 {
+            self.0.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// How many it is with this one.
+    pub(crate) fn failed(&self) -> u32 {
+        self.0.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
+
+    /// Whoever comes back has one failure left, of so many.
+    pub(crate) fn on_probation(&self, after: u32) {
+        self.0.store(after.saturating_sub(1), Ordering::Relaxed);
+    }
+}
+
+/// How many endpoints can be called, and how many of them may be ejected.
+#[derive(Debug, Default)]
+pub(crate) struct Quota {
+    all: AtomicUsize,
+    callable: AtomicUsize,
+}
+
+impl Quota {
+    /// There are so many, of which so many can be called.
+    pub(crate) fn set(&self, all: usize, callable: usize) {
+        self.all.store(all, Ordering::SeqCst);
+        self.callable.store(callable, Ordering::SeqCst);
+    }
+
+    /// Whether another one may be ejected; it counts as ejected then.
+    pub(crate) fn take(&self) -> bool {
+        let least = self.all.load(Ordering::SeqCst).div_ceil(2).max(1);
+        let take = |callable: usize| callable.checked_sub(1).filter(|left| *left >= least);
+        self.callable.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of so many can be ejected one after the other.
+    fn ejected(all: usize, callable: usize) -> usize {
+        let quota = Quota::default();
+        quota.set(all, callable);
+        (0..all).filter(|_| quota.take()).count()
+    }
+
+    #[test]
+    fn half_of_all_and_one_always_stay() {
+        assert_eq!([0, 1, 2, 3, 4, 5, 10].map(|all| ejected(all, all)), [0, 0, 1, 1, 2, 2, 5]);
+    }
+
+    #[test]
+    fn those_that_cannot_be_called_anyway_count_as_gone() {
+        assert_eq!(ejected(4, 3), 1);
+        assert_eq!(ejected(4, 2), 0);
+    }
+
+    #[test]
+    fn a_success_ends_the_streak_and_probation_leaves_one_failure() {
+        let streak = Streak::default();
+        assert_eq!((streak.failed(), streak.failed()), (1, 2));
+        streak.succeeded();
+        assert_eq!(streak.failed(), 1);
+        streak.on_probation(5);
+        assert_eq!(streak.failed(), 5);
+    }
+}

@@ -1,0 +1,104 @@
+//! What a server says about itself, by the standard health service (`grpc.health.v1.Health/Watch`).
+//!
+//! As gRPC clients do it: an endpoint is called only once it has said that it serves, and one without the service counts as one that does.
+//! See "gRPC Health Checking Protocol", section "Client", in the documentation of gRPC.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use registry_core::backoff::Backoff;
+use tokio::time::{Instant, sleep};
+use tonic::{Code, Status, Streaming};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tower_service::Service;
+
+use super::connection::{Body, Connection, Unanswered};
+
+/// Follows what the server at the other end of a connection says of a service.
+#[derive(Debug)]
+pub(super) struct Health {
+    connection: Connection,
+    service: Arc<str>,
+    told: Option<Streaming<HealthCheckResponse>>,
+    attempt: u32,
+    /// There is no such service, and that will not change.
+    unknown: bool,
+}
+
+impl Health {
+    pub(super) fn new(connection: Connection, service: Arc<str>) -> Self {
+        Self { connection, service, told: None, attempt: 0, unknown: false }
+    }
+
+    /// The next word of the server: whether it serves. Can be dropped and called again.
+    pub(super) async fn next(&mut self, backoff: &Backoff, rng: &mut fastrand::Rng) -> bool {
+        if self.unknown {
+            return std::future::pending().await;
+        }
+        loop {
+            match self.told().await {
+                Ok(response) => {
+                    self.attempt = 0;
+                    return response.status() == ServingStatus::Serving;
+                }
+                Err(status) if status.code() == Code::Unimplemented => {
+                    self.unknown = true;
+                    return true;
+                }
+                Err(status) => {
+                    self.told = None;
+                    tracing::debug!(%status, service = &*self.service, "no word about its health");
+                    let delay = backoff.delay(self.attempt, rng.f64());
+                    self.attempt = self.attempt.saturating_add(1);
+                    sleep(delay).await;
+                }
+            }
+        }
+    }
+
+    async fn told(&mut self) -> Result<HealthCheckResponse, Status> {
+        if self.told.is_none() {
+            let mut client = HealthClient::new(Direct(self.connection.clone()));
+            let request = HealthCheckRequest { service: self.service.to_string() };
+            self.told = Some(client.watch(request).await?.into_inner());
+        }
+        match &mut self.told {
+            Some(told) => match told.message().await? {
+                Some(response) => Ok(response),
+                None => Err(Status::unavailable("it ended")),
+            },
+            None => Err(Status::unavailable("it ended")),
+        }
+    }
+}
+
+/// Calls over one connection, and no other.
+#[derive(Clone, Debug)]
+struct Direct(Connection);
+
+impl Service<Request<Body>> for Direct {
+    type Response = Response<Incoming>;
+    type Error = Status;
+    type Future = BoxFuture<'static, Result<Response<Incoming>, Status>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let connection = self.0.clone();
+        Box::pin(async move {
+            connection.send(request, Instant::now()).await.map_err(|unanswered| match unanswered {
+                Unanswered::NeverSent(_) => Status::unavailable("the connection was closed"),
+                Unanswered::NeverTaken(error) | Unanswered::Failed(error) => {
+                    Status::unavailable(error.to_string())
+                }
+            })
+        })
+    }
+}

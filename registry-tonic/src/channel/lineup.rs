@@ -1,0 +1,202 @@
+//! Who can be called at one moment, and the choice among them. Pure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use registry_core::pick::rendezvous;
+use registry_core::{Status, Zone};
+use tokio::time::Instant;
+
+use super::connection::Connection;
+use super::peer::{Link, Peer, Up};
+use super::pick::{Picker, Policy, Shares};
+use super::slow_start::part;
+
+/// A call leaves the preferred zone when it would cost more than so many times as much there, and so many nanoseconds more: one slow answer is no
+/// reason to.
+const SPILL: f64 = 4.0;
+const SPILL_NS: f64 = 20e6;
+
+/// What a line-up is made by.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    /// Whose endpoints are preferred.
+    pub(crate) zone: Option<Zone>,
+    /// How long newcomers take to get their share.
+    pub(crate) slow_start: Duration,
+}
+
+/// Everything about a pool that a call needs, at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Lineup {
+    /// Those who are preferred among those who can be called; all of them, if none is.
+    near: Fleet,
+    /// The others.
+    far: Fleet,
+    /// Every peer, ordered by instance id.
+    pub(crate) members: Box<[Member]>,
+    /// How many instances want no calls, because of their weight.
+    pub(crate) weightless: usize,
+    /// How many instances have no endpoint that speaks gRPC.
+    pub(crate) speechless: usize,
+}
+
+/// A peer as listed.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) weight: u32,
+    pub(crate) status: Status,
+    /// Whether it is in the preferred zone; all are, if none is preferred.
+    pub(crate) near: bool,
+}
+
+/// A peer that can be called.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) connection: Connection,
+    weight: u32,
+    since: Instant,
+    near: bool,
+}
+
+/// Candidates, and their weights.
+#[derive(Debug, Default)]
+struct Fleet {
+    candidates: Box<[Arc<Candidate>]>,
+    shares: Shares,
+    /// Until when some of them are newcomers.
+    new_until: Option<Instant>,
+    slow_start: Duration,
+}
+
+/// For whom is picked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wanted<'a> {
+    /// The key of the request, where it is picked by a key.
+    pub(crate) key: Option<u64>,
+    /// Those who were tried already; one of them only if there is nobody else.
+    pub(crate) tried: &'a [Arc<Peer>],
+}
+
+impl Lineup {
+    pub(crate) fn new(members: Vec<Member>, rules: &Rules, weightless: usize, speechless: usize) -> Self {
+        let candidates = candidates(&members);
+        let (near, far): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|candidate| candidate.near);
+        let (near, far) = if near.is_empty() { (far, near) } else { (near, far) };
+        let fleet = |candidates: Vec<Arc<Candidate>>| Fleet::new(candidates, rules.slow_start);
+        Self { near: fleet(near), far: fleet(far), members: members.into(), weightless, speechless }
+    }
+
+    /// How many can be called.
+    pub(crate) fn callable(&self) -> usize {
+        self.near.candidates.len() + self.far.candidates.len()
+    }
+
+    /// How long those who can be called usually take to answer: the one in the middle.
+    pub(crate) fn usual_latency(&self, now: Instant) -> Option<Duration> {
+        let all = self.near.candidates.iter().chain(&self.far.candidates);
+        let mut latencies: Vec<Duration> = all.map(|candidate| candidate.peer.load.latency(now)).collect();
+        latencies.sort_unstable();
+        latencies.get(latencies.len() / 2).copied()
+    }
+
+    /// One that can be called.
+    pub(crate) fn pick(&self, picker: &Picker, wanted: Wanted<'_>, now: Instant) -> Option<Arc<Candidate>> {
+        let picked = self.choose(picker, wanted, now)?;
+        let fits = |candidate: &Candidate| {
+            let tried = wanted.tried.iter().any(|peer| Arc::ptr_eq(peer, &candidate.peer));
+            !candidate.connection.is_closed() && !tried
+        };
+        if fits(picked) {
+            return Some(Arc::clone(picked));
+        }
+        // It was tried, or its connection died a moment ago and the pool has yet to notice.
+        let rest = |fits: &dyn Fn(&Candidate) -> bool| {
+            let all = self.near.candidates.iter().chain(&self.far.candidates);
+            let rest = all.filter(|candidate| fits(candidate)).cloned().collect();
+            let rest = Fleet::new(rest, self.near.slow_start);
+            rest.pick(picker, wanted.key, now).cloned()
+        };
+        rest(&fits).or_else(|| rest(&|candidate| !candidate.connection.is_closed()))
+    }
+
+    fn choose(&self, picker: &Picker, wanted: Wanted<'_>, now: Instant) -> Option<&Arc<Candidate>> {
+        let near = self.near.pick(picker, wanted.key, now)?;
+        let far = match picker.policy {
+            Policy::PeakEwma => self.far.pick(picker, wanted.key, now),
+            _ => None,
+        };
+        match far {
+            Some(far) if self.near.cost(near, now) > SPILL * self.far.cost(far, now) + SPILL_NS => Some(far),
+            _ => Some(near),
+        }
+    }
+}
+
+/// The best of those who can be called: who wants calls; if there is none, who is about to leave; if there is none, who is silent.
+fn candidates(members: &[Member]) -> Vec<Arc<Candidate>> {
+    let all: Vec<(&Member, Up)> = members.iter().filter_map(|member| Some((member, member.up()?))).collect();
+    let tiers: [fn(&Member, &Up) -> bool; 3] = [
+        |member, up| !up.silent && member.status != Status::Draining,
+        |member, up| !up.silent && member.status == Status::Draining,
+        |_, up| up.silent,
+    ];
+    let of = |fits: fn(&Member, &Up) -> bool| -> Vec<Arc<Candidate>> {
+        let of_tier = all.iter().filter(|(member, up)| fits(member, up));
+        of_tier.map(|(member, up)| Arc::new(member.candidate(up))).collect()
+    };
+    tiers.into_iter().map(of).find(|tier| !tier.is_empty()).unwrap_or_default()
+}
+
+impl Fleet {
+    fn new(candidates: Vec<Arc<Candidate>>, slow_start: Duration) -> Self {
+        let shares = Shares::new(candidates.iter().map(|candidate| candidate.weight));
+        let newest = candidates.iter().map(|candidate| candidate.since).max();
+        let new_until = newest.and_then(|newest| newest.checked_add(slow_start));
+        Self { candidates: candidates.into(), shares, new_until, slow_start }
+    }
+
+    fn pick(&self, picker: &Picker, key: Option<u64>, now: Instant) -> Option<&Arc<Candidate>> {
+        let at = match (&picker.policy, key) {
+            (Policy::ConsistentHash(_), Some(key)) => {
+                rendezvous(&self.candidates, key, |candidate| (candidate.peer.identity, candidate.weight))
+            }
+            (Policy::RoundRobin, _) => self.shares.in_turn(picker),
+            (Policy::PeakEwma | Policy::ConsistentHash(_), _) => {
+                let cost = |at: usize| self.cost(&self.candidates[at], now);
+                let some_are_new = self.new_until.is_some_and(|until| now < until);
+                let part = |at: usize| {
+                    if !some_are_new {
+                        return 1.0;
+                    }
+                    part(now.saturating_duration_since(self.candidates[at].since), self.slow_start)
+                };
+                self.shares.less_costly(cost, part, &picker.draw)
+            }
+        };
+        self.candidates.get(at?)
+    }
+
+    /// What one more call would cost: the latency expected, times the calls in flight for its weight and the one to come.
+    fn cost(&self, candidate: &Candidate, now: Instant) -> f64 {
+        let waited = candidate.connection.silence().lasting(now).unwrap_or_default();
+        candidate.peer.load.cost(self.shares.relative(candidate.weight), waited, now)
+    }
+}
+
+impl Member {
+    /// Its connection, if it can be called.
+    fn up(&self) -> Option<Up> {
+        match self.peer.link() {
+            Link::Up(up) if up.serves && !up.connection.is_closed() => Some(up),
+            _ => None,
+        }
+    }
+
+    fn candidate(&self, up: &Up) -> Candidate {
+        let (peer, connection) = (Arc::clone(&self.peer), up.connection.clone());
+        Candidate { peer, connection, weight: self.weight, since: up.since, near: self.near }
+    }
+}

@@ -1,0 +1,84 @@
+//! What became of a call, as far as it says something about the endpoint.
+
+use http::{HeaderMap, Response};
+use tonic::Code;
+
+/// How a call ended on an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was answered; with what status is the business of the caller.
+    Answered(Code),
+    /// The connection or the stream broke.
+    Broken,
+    /// There was no answer within its deadline.
+    TooLate,
+}
+
+impl Outcome {
+    /// Whether it speaks against the endpoint.
+    pub(crate) fn is_failure(self) -> bool {
+        matches!(self, Self::Broken | Self::TooLate | Self::Answered(Code::Unavailable))
+    }
+
+    /// Whether its caller was told of an error.
+    pub(crate) fn is_error(self) -> bool {
+        self != Self::Answered(Code::Ok)
+    }
+
+    /// For people.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Answered(Code::Unavailable) => "it answered UNAVAILABLE",
+            Self::Answered(_) => "it answered",
+            Self::Broken => "its connection broke",
+            Self::TooLate => "it did not answer within the deadline",
+        }
+    }
+}
+
+/// The status that is known as soon as an answer begins: what the server says without any message, or what HTTP says where something between
+/// answered in its place ("HTTP to gRPC Status Code Mapping" in the documentation of gRPC).
+pub(crate) fn early_status<B>(response: &Response<B>) -> Option<Code> {
+    status(response.headers()).or(match response.status().as_u16() {
+        200 => None,
+        400 => Some(Code::Internal),
+        401 => Some(Code::Unauthenticated),
+        403 => Some(Code::PermissionDenied),
+        404 => Some(Code::Unimplemented),
+        429 | 502..=504 => Some(Code::Unavailable),
+        _ => Some(Code::Unknown),
+    })
+}
+
+/// The status in the headers or trailers of an answer, if it is there.
+pub(crate) fn status(headers: &HeaderMap) -> Option<Code> {
+    headers.get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_endpoint_cannot_help_speaks_against_it() {
+        let failures = [Outcome::Broken, Outcome::TooLate, Outcome::Answered(Code::Unavailable)];
+        assert!(failures.iter().all(|outcome| outcome.is_failure() && outcome.is_error()));
+        for code in [Code::Ok, Code::NotFound, Code::Internal, Code::DeadlineExceeded] {
+            assert!(!Outcome::Answered(code).is_failure(), "{code:?}");
+        }
+        assert!(Outcome::Answered(Code::NotFound).is_error() && !Outcome::Answered(Code::Ok).is_error());
+    }
+
+    #[test]
+    fn a_status_is_read_where_there_is_one() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(status(&headers), None);
+        headers.insert("grpc-status", http::HeaderValue::from_static("14"));
+        assert_eq!(status(&headers), Some(Code::Unavailable));
+        let answer = |status: u16| Response::builder().status(status).body(()).unwrap();
+        assert_eq!(
+            [200, 503, 404].map(|code| early_status(&answer(code))),
+            [None, Some(Code::Unavailable), Some(Code::Unimplemented)]
+        );
+    }
+}

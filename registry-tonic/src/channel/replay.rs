@@ -1,0 +1,186 @@
+//! Requests that can be sent more than once.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, request::Parts};
+use http_body::{Body as _, Frame, SizeHint};
+use tonic::Status;
+
+use super::connection::Body;
+
+/// A request, with all of its body.
+#[derive(Debug)]
+pub(super) struct Replay {
+    head: Parts,
+    data: VecDeque<Bytes>,
+}
+
+impl Replay {
+    /// The request, once more; `before` is how often it was tried by a server.
+    pub(super) fn again(&self, before: u32) -> Request<Body> {
+        let body =
+            Kept { kept: self.data.iter().cloned().map(|data| Ok(Frame::data(data))).collect(), rest: None };
+        let mut request = Request::from_parts(self.head.clone(), Body::new(body));
+        if before > 0 {
+            request.headers_mut().insert("grpc-previous-rpc-attempts", HeaderValue::from(before));
+        }
+        request
+    }
+}
+
+/// Keeps the request if its body is there at once and is at most `limit` bytes long, and gives it back to be sent either way.
+pub(super) async fn keep(request: Request<Body>, limit: usize) -> (Request<Body>, Option<Replay>) {
+    let (head, mut body) = request.into_parts();
+    let mut kept = VecDeque::new();
+    let whole = poll_fn(|cx| Poll::Ready(gather(&mut body, &mut kept, limit, cx))).await;
+    if !whole {
+        return (Request::from_parts(head, Body::new(Kept { kept, rest: Some(body) })), None);
+    }
+    let data = kept.iter().filter_map(|frame| frame.as_ref().ok()?.data_ref().cloned()).collect();
+    let request = Request::from_parts(head.clone(), Body::new(Kept { kept, rest: None }));
+    (request, Some(Replay { head, data }))
+}
+
+/// Takes what there is of a body; whether that is all of it, and nothing but data.
+fn gather(
+    body: &mut Body,
+    kept: &mut VecDeque<Result<Frame<Bytes>, Status>>,
+    limit: usize,
+    cx: &mut Context<'_>,
+) -> bool {
+    let mut size = 0_usize;
+    loop {
+        match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(None) => return true,
+            Poll::Pending => return false,
+            Poll::Ready(Some(frame)) => {
+                let data = frame.as_ref().ok().and_then(|frame| frame.data_ref()).map(Bytes::len);
+                size = size.saturating_add(data.unwrap_or(0));
+                kept.push_back(frame);
+                if data.is_none() || size > limit {
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+/// What was taken of a body, and the rest of it.
+struct Kept {
+    kept: VecDeque<Result<Frame<Bytes>, Status>>,
+    rest: Option<Body>,
+}
+
+impl http_body::Body for Kept {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Some(frame) = self.kept.pop_front() {
+            return Poll::Ready(Some(frame));
+        }
+        match &mut self.rest {
+            Some(rest) => Pin::new(rest).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.kept.is_empty() && self.rest.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let kept = self.kept.iter().filter_map(|frame| frame.as_ref().ok()?.data_ref());
+        let kept = kept.map(|data| data.len() as u64).sum();
+        match &self.rest {
+            None => SizeHint::with_exact(kept),
+            Some(_) => {
+                let mut hint = SizeHint::new();
+                hint.set_lower(kept);
+                hint
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A body of frames, after which it may say nothing for ever.
+    struct Frames(VecDeque<Result<Frame<Bytes>, Status>>, bool);
+
+    impl http_body::Body for Frames {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            match self.0.pop_front() {
+                None if self.1 => Poll::Pending,
+                frame => Poll::Ready(frame),
+            }
+        }
+    }
+
+    fn request(frames: &[&'static str], goes_on: bool) -> Request<Body> {
+        let frames = frames.iter().map(|text| Ok(Frame::data(Bytes::from_static(text.as_bytes()))));
+        let body = Body::new(Frames(frames.collect(), goes_on));
+        Request::post("/user.User/Get").header("a", "b").body(body).unwrap()
+    }
+
+    async fn read(request: Request<Body>, frames: usize) -> String {
+        let mut body = request.into_body();
+        let mut read = String::new();
+        for _ in 0..frames {
+            let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
+            read.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+        }
+        read
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_there_can_be_sent_as_often_as_one_likes() {
+        let (first, replay) = keep(request(&["ab", "c"], false), 3).await;
+        let replay = replay.unwrap();
+        assert_eq!(first.body().size_hint().exact(), Some(3));
+        assert_eq!(read(first, 2).await, "abc");
+        for before in [1, 2] {
+            let again = replay.again(before);
+            assert_eq!(
+                (again.uri().path(), &again.headers()["a"]),
+                ("/user.User/Get", &HeaderValue::from_static("b"))
+            );
+            assert_eq!(again.headers()["grpc-previous-rpc-attempts"], before.to_string());
+            assert_eq!(read(again, 2).await, "abc");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_is_too_long_or_still_coming_is_sent_once_and_loses_nothing() {
+        for (limit, goes_on) in [(2, false), (100, true)] {
+            let (first, replay) = keep(request(&["ab", "c"], goes_on), limit).await;
+            assert!(replay.is_none());
+            assert_eq!(read(first, 2).await, "abc");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_of_the_caller_is_passed_on() {
+        let frames = VecDeque::from([Err(Status::aborted("changed my mind"))]);
+        let (first, replay) = keep(Request::new(Body::new(Frames(frames, false))), 100).await;
+        assert!(replay.is_none());
+        let mut body = first.into_body();
+        let error = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap_err();
+        assert_eq!(error.message(), "changed my mind");
+    }
+}

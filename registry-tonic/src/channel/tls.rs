@@ -1,0 +1,93 @@
+//! TLS to endpoints.
+
+use std::io;
+use std::sync::Arc;
+
+use registry_core::{Endpoint, Material, Tls};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
+
+use super::connect::{Connect, Stream, bare_host, dial};
+use crate::text::chain;
+
+/// What HTTP/2 is called where the protocol is agreed on.
+const H2: &[u8] = b"h2";
+
+/// TLS over TCP. Certificates and keys are read anew for each connection.
+#[derive(Debug)]
+pub(super) struct OverTls(pub(super) Tls);
+
+#[tonic::async_trait]
+impl Connect for OverTls {
+    async fn connect(&self, endpoint: &Endpoint) -> io::Result<Box<dyn Stream>> {
+        let stream = dial(endpoint).await?;
+        let tls = self.0.clone();
+        let config = tokio::task::spawn_blocking(move || config(&tls)).await.map_err(io::Error::other)??;
+        let name = self.0.server_name.clone().unwrap_or_else(|| bare_host(endpoint).to_owned());
+        let name = ServerName::try_from(name).map_err(|error| unusable("the name of the server", &error))?;
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+        let stream = stream.map_err(|error| io::Error::new(error.kind(), format!("TLS: {error}")))?;
+        // A server that agrees on nothing may still speak HTTP/2, and is found out by its first bytes.
+        match stream.get_ref().1.alpn_protocol() {
+            Some(H2) | None => Ok(Box::new(stream)),
+            Some(_) => Err(io::Error::other("TLS: the server does not speak HTTP/2")),
+        }
+    }
+
+    fn is_secure(&self) -> bool {
+        true
+    }
+}
+
+/// From certificates and keys as they are at this moment. Blocks.
+fn config(tls: &Tls) -> io::Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    match &tls.ca {
+        Some(ca) => {
+            for certificate in certificates(&read(ca, CA)?, CA)? {
+                roots.add(certificate).map_err(|error| unusable(CA, &error))?;
+            }
+        }
+        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+    }
+    if roots.is_empty() {
+        return Err(io::Error::other("TLS: there is no certificate authority to trust"));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| unusable("the set-up", &error))?.with_root_certificates(roots);
+    let mut config = match &tls.identity {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = certificates(&read(certificate, CERTIFICATE)?, CERTIFICATE)?;
+            let key =
+                PrivateKeyDer::from_pem_slice(&read(key, KEY)?).map_err(|error| unusable(KEY, &error))?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| unusable(CERTIFICATE, &error))?
+        }
+    };
+    config.alpn_protocols = vec![H2.to_vec()];
+    Ok(config)
+}
+
+const CA: &str = "the certificate authority";
+const CERTIFICATE: &str = "the client certificate";
+const KEY: &str = "the key of the client certificate";
+
+fn read(material: &Material, what: &'static str) -> io::Result<Vec<u8>> {
+    material.read(what).map_err(|error| io::Error::other(chain(&error)))
+}
+
+fn certificates(pem: &[u8], what: &'static str) -> io::Result<Vec<CertificateDer<'static>>> {
+    let parsed = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    let parsed = parsed.map_err(|error| unusable(what, &error))?;
+    if parsed.is_empty() {
+        return Err(io::Error::other(format!("TLS: {what} holds no certificate")));
+    }
+    Ok(parsed)
+}
+
+fn unusable(what: &str, error: &dyn std::error::Error) -> io::Error {
+    io::Error::other(format!("TLS: {what} cannot be used: {error}"))
+}

@@ -1,0 +1,195 @@
+//! The connections of a server: accepted, and counted.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tonic::transport::server::{Connected, TcpConnectInfo};
+
+/// For so long nobody must have been connected before a server is taken to be left alone.
+const DESERTED_AFTER: Duration = Duration::from_millis(500);
+
+/// The pause after a failure to accept that is not the fault of one connection: no more file descriptors, no memory.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The kernel asks an idle client whether it is there: after this long, and then as often until it gives up. One that died must
+/// not stay connected for ever.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// The connections to a server. Cheap to clone; clones count together.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Connections {
+    tally: Arc<watch::Sender<Tally>>,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    open: usize,
+    /// How many there have ever been.
+    accepted: u64,
+}
+
+impl Connections {
+    /// Completes when nobody has been connected for a while.
+    pub(super) async fn deserted(&self) {
+        let mut tally = self.tally.subscribe();
+        loop {
+            let before = match tally.wait_for(|tally| tally.open == 0).await {
+                Ok(tally) => tally.accepted,
+                // Never: the sender is in `self`.
+                Err(_) => return,
+            };
+            let another = tally.wait_for(|tally| tally.accepted != before);
+            if timeout(DESERTED_AFTER, another).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn one(&self) -> Counted {
+        self.tally.send_modify(|tally| {
+            tally.open += 1;
+            tally.accepted = tally.accepted.wrapping_add(1);
+        });
+        Counted(self.clone())
+    }
+}
+
+#[derive(Debug)]
+struct Counted(Connections);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.tally.send_modify(|tally| tally.open = tally.open.saturating_sub(1));
+    }
+}
+
+/// What `listener` accepts, counted by `connections`. It does not end, and gives no errors: what is wrong is logged, and tried again.
+pub(super) fn incoming(
+    listener: TcpListener,
+    connections: Connections,
+) -> impl Stream<Item = io::Result<Connection>> + Send {
+    unfold((listener, connections), |(listener, connections)| async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    set_options(&stream);
+                    let connection = Connection { stream, _counted: connections.one() };
+                    return Some((Ok(connection), (listener, connections)));
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    })
+}
+
+fn set_options(stream: &TcpStream) {
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    let set = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive));
+    if let Err(error) = set {
+        tracing::debug!(%error, "the options of a connection cannot be set");
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// A connection that is counted for as long as it is open.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: TcpStream,
+    _counted: Counted,
+}
+
+impl Connected for Connection {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_is_deserted_when_nobody_has_been_connected_for_half_a_second() {
+        let (connections, began) = (Connections::default(), Instant::now());
+        connections.deserted().await;
+        assert_eq!(began.elapsed(), DESERTED_AFTER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_not_while_somebody_is_connected_or_has_just_been() {
+        let connections = Connections::default();
+        let began = Instant::now();
+        let clients = tokio::spawn({
+            let connections = connections.clone();
+            async move {
+                let (first, second) = (connections.one(), connections.one());
+                sleep(Duration::from_secs(60)).await;
+                drop(first);
+                sleep(Duration::from_secs(60)).await;
+                drop(second);
+                sleep(DESERTED_AFTER / 2).await;
+                drop(connections.one());
+            }
+        });
+        connections.deserted().await;
+        clients.await.unwrap();
+        assert_eq!(began.elapsed(), Duration::from_secs(120) + DESERTED_AFTER / 2 + DESERTED_AFTER);
+    }
+}

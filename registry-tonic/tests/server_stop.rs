@@ -1,0 +1,283 @@
+//! That a server stops in order, and in bounded time.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // The helpers of tests fail as tests do.
+
+mod support;
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use registry_core::fault::{FaultPlan, Faults, Faulty};
+use registry_core::{
+    Directory, Instance, Operation, RegisterOptions, RegistrarOptions, RegistrarState, Registry, RegistryExt,
+    Snapshot, Ttl,
+};
+use registry_memory::MemoryRegistry;
+use registry_tonic::{Channel, HealthCheck, ServerError, ServerState};
+use support::echo::Request;
+use support::echo::echo_client::EchoClient;
+use support::server::{Hooked, Running, quick};
+use support::{PATIENCE, Process, SERVICE, call, eventually, service, settled, shared, within};
+use tokio::time::Instant;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn channel(registry: &MemoryRegistry) -> Channel {
+    Channel::new(&Directory::new(shared(registry)), &service())
+}
+
+fn is_draining(state: &RegistrarState) -> bool {
+    matches!(state, RegistrarState::Draining { .. })
+}
+
+/// Healthy once, and then without an answer for as long as it is waited for.
+fn hanging_check() -> HealthCheck {
+    let asked = std::sync::atomic::AtomicBool::new(false);
+    let check = HealthCheck::new(move || {
+        let again = asked.swap(true, std::sync::atomic::Ordering::SeqCst);
+        async move {
+            if again {
+                pending::<()>().await;
+            }
+            Ok::<_, std::io::Error>(())
+        }
+    });
+    check.with_interval(Duration::from_millis(1)).with_timeout(HOUR)
+}
+
+/// Reads a stream that never ends for as long as it is answered.
+fn endless_stream(channel: &Channel) -> tokio::task::JoinHandle<()> {
+    let mut client = EchoClient::new(channel.clone());
+    tokio::spawn(async move {
+        let request = Request { after_ms: 5, replies: u32::MAX };
+        let mut replies = client.stream(request).await.unwrap().into_inner();
+        while let Ok(Some(_)) = replies.message().await {}
+    })
+}
+
+#[tokio::test]
+async fn it_is_draining_before_it_is_gone_and_calls_in_flight_finish() {
+    let registry = MemoryRegistry::new();
+    let process = Process::start(&registry, "a").await;
+    let channel = channel(&registry);
+    settled(&channel, 1).await;
+    let slow = tokio::spawn({
+        let channel = channel.clone();
+        async move { call(&channel, 600).await }
+    });
+    eventually("the call is in flight", || process.begun() == 1).await;
+    process.handle.shutdown();
+    within("draining", process.handle.wait_until(is_draining)).await;
+    registry.wait_until(&service(), PATIENCE, Snapshot::is_empty).await.unwrap();
+    process.ended().await.unwrap();
+    assert_eq!(slow.await.unwrap().unwrap(), "a");
+}
+
+#[tokio::test]
+async fn the_shutdown_future_of_the_caller_stops_it() {
+    let registry = MemoryRegistry::new();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let process =
+        Process::start_with(&registry, "a", |builder| builder.shutdown_on(async { drop(stopped.await) }))
+            .await;
+    within("registered", process.handle.wait_until(RegistrarState::is_registered)).await;
+    stop.send(()).unwrap();
+    process.ended().await.unwrap();
+    assert!(registry.lookup(&service()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_entry_of_someone_else_stays_when_it_stops() {
+    let registry = MemoryRegistry::new();
+    let other = Instance::builder(SERVICE).endpoint("127.0.0.1:1").build().unwrap();
+    registry.register(&other, &RegisterOptions::new()).await.unwrap();
+    let process = Process::start(&registry, "a").await;
+    process.handle.shutdown();
+    process.ended().await.unwrap();
+    let left = registry.lookup(&service()).await.unwrap();
+    assert_eq!(left.instances().collect::<Vec<_>>(), [&other]);
+}
+
+#[tokio::test]
+async fn a_registry_that_is_down_does_not_keep_it_from_stopping() {
+    let registry = MemoryRegistry::new();
+    let options = RegistrarOptions::new().with_shutdown_timeout(Duration::from_millis(300));
+    let process = Process::start_with(&registry, "a", |builder| builder.registrar(options)).await;
+    within("registered", process.handle.wait_until(RegistrarState::is_registered)).await;
+    registry.controls().black_hole();
+    let began = Instant::now();
+    process.handle.shutdown();
+    process.ended().await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_end_does_not_keep_it_from_stopping() {
+    let registry = MemoryRegistry::new();
+    let bound = Duration::from_millis(200);
+    let process = Process::start_with(&registry, "a", |builder| builder.finish_within(bound)).await;
+    let channel = channel(&registry);
+    tokio::spawn({
+        let channel = channel.clone();
+        async move { call(&channel, 600_000).await }
+    });
+    eventually("the call is in flight", || process.begun() == 1).await;
+    process.handle.shutdown();
+    let error = process.ended().await.unwrap_err();
+    assert!(matches!(error, ServerError::Unfinished { after } if after == bound), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_never_ends_does_not_keep_it_from_stopping() {
+    let registry = MemoryRegistry::new();
+    let bound = Duration::from_millis(200);
+    let process = Process::start_with(&registry, "a", |builder| builder.finish_within(bound)).await;
+    let channel = channel(&registry);
+    settled(&channel, 1).await;
+    endless_stream(&channel);
+    eventually("the stream is open", || process.begun() == 1).await;
+    process.handle.shutdown();
+    let error = process.ended().await.unwrap_err();
+    assert!(matches!(error, ServerError::Unfinished { after } if after == bound), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_health_check_that_hangs_does_not_keep_it_from_stopping() {
+    let registry = MemoryRegistry::new();
+    let running = Running::start(quick(shared(&registry)).health_check(hanging_check())).await;
+    running.registered().await;
+    running.handle.shutdown();
+    running.ended().await.unwrap();
+    assert!(registry.lookup(&service()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_was_never_healthy_stops_at_once() {
+    let never = HealthCheck::new(pending::<Result<(), std::io::Error>>).with_timeout(HOUR);
+    let builder = quick(shared(&MemoryRegistry::new())).health_check(never).drain_grace(HOUR);
+    let running = Running::start(builder).await;
+    running.handle.shutdown();
+    running.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn it_stops_within_its_bounds_when_everything_hangs_at_once() {
+    let registry = MemoryRegistry::new();
+    let bound = Duration::from_millis(300);
+    let process = Process::start_with(&registry, "a", |builder| {
+        let options = RegistrarOptions::new().with_shutdown_timeout(bound);
+        builder.registrar(options).health_check(hanging_check()).drain_grace(bound).finish_within(bound)
+    })
+    .await;
+    within("registered", process.handle.wait_until(RegistrarState::is_registered)).await;
+    let channel = channel(&registry);
+    settled(&channel, 1).await;
+    endless_stream(&channel);
+    eventually("the stream is open", || process.begun() == 1).await;
+    registry.controls().black_hole();
+    let began = Instant::now();
+    process.handle.shutdown();
+    let error = process.ended().await.unwrap_err();
+    assert!(matches!(error, ServerError::Unfinished { .. }), "{error:?}");
+    // 0.9 s, and what a busy machine takes.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn the_grace_ends_early_once_nobody_is_connected() {
+    let registry = MemoryRegistry::new();
+    let running = Running::start(quick(shared(&registry)).drain_grace(HOUR)).await;
+    running.registered().await;
+    let channel = channel(&registry);
+    settled(&channel, 1).await;
+    running.handle.shutdown();
+    within("draining", running.handle.wait_until(is_draining)).await;
+    drop(channel);
+    running.ended().await.unwrap();
+    assert!(registry.lookup(&service()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_client_that_stays_connected_has_the_whole_grace() {
+    let registry = MemoryRegistry::new();
+    let grace = Duration::from_millis(1500);
+    let running = Running::start(quick(shared(&registry)).drain_grace(grace)).await;
+    let channel = channel(&registry);
+    settled(&channel, 1).await;
+    let began = Instant::now();
+    running.handle.shutdown();
+    running.ended().await.unwrap();
+    assert!(began.elapsed() >= grace, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn asking_twice_cuts_the_drain_short_and_it_is_deregistered_before_it_ends() {
+    let registry = MemoryRegistry::new();
+    let slow = Hooked::new(&registry, |operation, _| {
+        let takes = if operation == Operation::Deregister { 300 } else { 0 };
+        Box::pin(tokio::time::sleep(Duration::from_millis(takes)))
+    });
+    let running = Running::start(quick(slow).drain_grace(HOUR)).await;
+    let channel = channel(&registry);
+    settled(&channel, 1).await;
+    running.handle.shutdown();
+    within("draining", running.handle.wait_until(is_draining)).await;
+    running.handle.shutdown();
+    running.ended().await.unwrap();
+    assert!(registry.lookup(&service()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn asking_twice_does_not_cut_the_calls_in_flight() {
+    let registry = MemoryRegistry::new();
+    let process = Process::start_with(&registry, "a", |builder| builder.drain_grace(HOUR)).await;
+    let channel = channel(&registry);
+    settled(&channel, 1).await;
+    let answer = tokio::spawn(async move { call(&channel, 700).await });
+    eventually("the call has begun", || process.begun() == 1).await;
+    process.handle.shutdown();
+    within("draining", process.handle.wait_until(is_draining)).await;
+    process.handle.shutdown();
+    process.ended().await.unwrap();
+    assert_eq!(answer.await.unwrap().unwrap(), "a");
+}
+
+#[tokio::test]
+async fn asking_again_and_again_ends_it_whatever_hangs() {
+    let registry = MemoryRegistry::new();
+    let process = Process::start_with(&registry, "a", |builder| {
+        let options = RegistrarOptions::new().with_shutdown_timeout(HOUR);
+        builder.registrar(options).drain_grace(HOUR).finish_within(HOUR)
+    })
+    .await;
+    let channel = channel(&registry);
+    settled(&channel, 1).await;
+    endless_stream(&channel);
+    eventually("the stream is open", || process.begun() == 1).await;
+    registry.controls().black_hole();
+    let handle = process.handle.clone();
+    let asking = tokio::spawn(async move {
+        while handle.state() != ServerState::Ended {
+            handle.shutdown();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let error = process.ended().await.unwrap_err();
+    assert!(matches!(error, ServerError::Unfinished { after } if after < HOUR), "{error:?}");
+    within("the handle says so", asking).await.unwrap();
+}
+
+#[tokio::test]
+async fn through_a_storm_of_faults_it_is_registered_and_leaves_nothing_behind() {
+    for seed in 0..4 {
+        let registry = MemoryRegistry::new();
+        let faulty = Faulty::new(registry.clone(), Faults::new(FaultPlan::stormy(), seed));
+        let running = Running::start(quick(Arc::new(faulty)).ttl(Ttl::from_secs(2).unwrap())).await;
+        running.registered().await;
+        running.handle.shutdown();
+        running.ended().await.unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
+        // What it could not deregister goes when its lease ends.
+        let empty = registry.wait_until(&service(), PATIENCE, Snapshot::is_empty).await;
+        empty.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
+}

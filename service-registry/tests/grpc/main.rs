@@ -1,0 +1,11 @@
+//! What gRPC clients and servers promise their users, over each kind of registry.
+#![cfg(all(feature = "memory", feature = "etcd", feature = "redis", feature = "tonic"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // The helpers of tests fail as tests do.
+
+mod calls;
+mod outage;
+mod restart;
+mod slow;
+mod stage;
+#[path = "../../../registry-tonic/tests/support/mod.rs"]
+mod support;

@@ -1,0 +1,80 @@
+//! The registry is out of reach, or has nothing to offer.
+
+use std::time::Duration;
+
+use service_registry::Directory;
+use service_registry::tonic::Channel;
+use tokio::time::Instant;
+use tonic::Code;
+
+use super::calls::{Calls, answers, failures};
+use super::stage::{Stage, over_each};
+use super::support::{PATIENCE, call, service, settled, within};
+
+over_each! {
+    while_the_registry_is_away_for_a_minute_and_a_server_restarts_no_call_fails => away_for_a_minute;
+    an_empty_set_fails_in_time_and_says_why => empty;
+    a_registry_that_was_never_there_fails_in_time_and_says_why => never_there;
+}
+
+async fn away_for_a_minute(stage: Stage) {
+    let leaving = stage.server("leaving").await;
+    let _staying = [stage.server("b").await, stage.server("c").await];
+    let channel = stage.channel().await;
+    settled(&channel, 3).await;
+    let calls = Calls::start(&channel, 100, 2);
+    calls.reach(200).await;
+
+    stage.away().await;
+    let away = Instant::now();
+    tokio::time::sleep_until(away + Duration::from_secs(10)).await;
+    leaving.handle.shutdown();
+    // It cannot say goodbye to the registry, and stops in order all the same.
+    leaving.ended().await.unwrap();
+    let returning = stage.server_with("returning", |builder| builder).await;
+    tokio::time::sleep_until(away + Duration::from_secs(60)).await;
+    assert!(!returning.handle.registrar_state().is_registered());
+    assert!(channel.endpoints().iter().filter(|one| one.is_ready()).count() >= 2, "{channel:?}");
+
+    stage.back().await;
+    within("registered", returning.handle.wait_until(|state| state.is_registered())).await;
+    settled(&channel, 3).await;
+    calls.reach(calls.begun() + 300).await;
+    let all = calls.stop().await;
+    let failed = failures(&all);
+    assert!(failed.is_empty(), "{} of {} failed, such as {:?}", failed.len(), all.len(), failed[0]);
+    let answers = answers(&all);
+    assert!(answers.len() == 4 && answers["returning"] > 0, "{answers:?}");
+}
+
+async fn impatient(stage: &Stage) -> Channel {
+    let view = Directory::new(stage.registry().await).view(&service());
+    Channel::builder(view).wait_for_ready(Duration::from_millis(500)).build()
+}
+
+async fn fails_in_time(channel: &Channel) -> String {
+    let began = Instant::now();
+    let status = within("a failure", call(channel, 0)).await.unwrap_err();
+    let took = began.elapsed();
+    assert!((500..1_500).contains(&took.as_millis()), "{took:?}");
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().starts_with("echo.rpc: no endpoint to call after 0.5 s"), "{status:?}");
+    status.message().to_owned()
+}
+
+async fn empty(stage: Stage) {
+    let channel = impatient(&stage).await;
+    within("the first answer of the registry", channel.view().ready()).await;
+    let why = fails_in_time(&channel).await;
+    assert!(why.contains("no instances are registered (proven current"), "{why}");
+    let _server = stage.server("a").await;
+    channel.wait_until(PATIENCE, |all| all.iter().any(|one| one.is_ready())).await.unwrap();
+    assert_eq!(call(&channel, 0).await.unwrap(), "a");
+}
+
+async fn never_there(stage: Stage) {
+    stage.away().await;
+    let channel = impatient(&stage).await;
+    let why = fails_in_time(&channel).await;
+    assert!(why.contains("the registry was never reached"), "{why}");
+}

@@ -1,0 +1,116 @@
+//! One server is much slower than its peers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use service_registry::core::{RegisterOptions, Registry};
+use service_registry::tonic::{Channel, Policy};
+use service_registry::{Directory, Instance, ServiceName, Ttl};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tonic::transport::Endpoint;
+
+use super::stage::{Stage, over_each};
+use super::support::echo::Request;
+use super::support::echo::echo_client::EchoClient;
+use super::support::listed::Moody;
+use super::support::settled;
+
+over_each! {
+    one_slow_server_of_three_does_not_make_the_service_slow => slow;
+}
+
+/// What a call takes a server, and how many times as long the slow one.
+const WORK_MS: u64 = 10;
+const SLOWER: u64 = 20;
+/// Calls of a block.
+const CALLS: usize = 400;
+const PER_SECOND: u32 = 200;
+const BLOCKS: usize = 4;
+
+/// Registers servers under `name`, for longer than the test takes.
+async fn listed(registry: &Arc<dyn Registry>, name: &str, servers: &[std::net::SocketAddr]) -> ServiceName {
+    for server in servers {
+        let instance = Instance::builder(name).endpoint(*server).build().unwrap();
+        let options = RegisterOptions::new().with_ttl(Ttl::from_secs(600).unwrap());
+        registry.register(&instance, &options).await.unwrap();
+    }
+    name.parse().unwrap()
+}
+
+/// The times of a block of calls that are begun at a fixed rate, sorted.
+macro_rules! block {
+    ($client:expr) => {{
+        let mut ticks = interval(Duration::from_secs(1) / PER_SECOND);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let mut calls = JoinSet::new();
+        for _ in 0..CALLS {
+            ticks.tick().await;
+            let mut client = $client.clone();
+            calls.spawn(async move {
+                let began = Instant::now();
+                client.call(Request { after_ms: WORK_MS, replies: 0 }).await.unwrap();
+                began.elapsed()
+            });
+        }
+        calls.join_all().await
+    }};
+}
+
+/// The time that 99 of 100 took at most, in ms.
+fn p99(mut took: Vec<Duration>) -> f64 {
+    took.sort_unstable();
+    took[(took.len() - 1) * 99 / 100].as_secs_f64() * 1e3
+}
+
+fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+async fn slow(stage: Stage) {
+    let servers: [(std::net::SocketAddr, JoinHandle<()>); 3] =
+        [Moody::new("a").serve(), Moody::new("b").serve(), Moody::slower("slow", SLOWER).serve()];
+    let addresses: Vec<_> = servers.iter().map(|(address, _)| *address).collect();
+    let registry = stage.registry().await;
+    let directory = Directory::new(stage.registry().await);
+    let peers = directory.view(&listed(&registry, "peers.rpc", &addresses[..2]).await);
+    let all = directory.view(&listed(&registry, "all.rpc", &addresses).await);
+    let without = Channel::builder(peers).build();
+    let with = Channel::builder(all.clone()).build();
+    let in_turn = Channel::builder(all).policy(Policy::RoundRobin).build();
+    settled(&without, 2).await;
+    settled(&with, 3).await;
+    settled(&in_turn, 3).await;
+    let endpoints =
+        addresses.iter().map(|address| Endpoint::from_shared(format!("http://{address}")).unwrap());
+    let of_tonic = tonic::transport::Channel::balance_list(endpoints);
+
+    let (without, with) = (EchoClient::new(without), EchoClient::new(with));
+    let (in_turn, of_tonic) = (EchoClient::new(in_turn), EchoClient::new(of_tonic));
+    let mut times: [Vec<f64>; 4] = Default::default();
+    for round in 0..=BLOCKS {
+        let mut order = [0, 1, 2, 3];
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for arm in order {
+            let took = match arm {
+                0 => block!(without),
+                1 => block!(with),
+                2 => block!(in_turn),
+                _ => block!(of_tonic),
+            };
+            // In the first round they learn how fast everybody is.
+            if round > 0 {
+                times[arm].push(p99(took));
+            }
+        }
+    }
+    let [without, with, in_turn, of_tonic] = times.map(middle);
+    let figures = format!(
+        "p99 of all calls: {without:.1} ms without the slow server; with it {with:.1} ms, in turn {in_turn:.1} ms, by tonic {of_tonic:.1} ms"
+    );
+    assert!(with <= 1.5 * without, "{figures}");
+    assert!(in_turn > 5.0 * without && of_tonic > 5.0 * without, "the slow one was slow: {figures}");
+}

@@ -1,0 +1,115 @@
+//! A registry that clients and servers share, and that can be out of reach.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use registry_testing::servers::etcd::{Etcd, EtcdOptions};
+use registry_testing::servers::proxy::{Faults, Proxy};
+use registry_testing::servers::redis::{Redis, RedisOptions};
+use service_registry::memory::MemoryRegistry;
+use service_registry::tonic::{Channel, ServerBuilder};
+use service_registry::{Directory, Registry, connect};
+
+use super::support::{Process, service, within};
+
+/// Where clients and servers meet.
+pub(crate) enum Stage {
+    Memory(MemoryRegistry),
+    Etcd { _server: Box<Etcd>, proxy: Proxy },
+    Redis { _server: Box<Redis>, proxy: Proxy },
+}
+
+impl Stage {
+    pub(crate) fn memory() -> Self {
+        Self::Memory(MemoryRegistry::new())
+    }
+
+    pub(crate) async fn etcd() -> Self {
+        let server = Etcd::start(EtcdOptions::default()).await.unwrap();
+        let address = server.endpoint().trim_start_matches("http://").parse().unwrap();
+        Self::Etcd { _server: Box::new(server), proxy: Proxy::start(address).unwrap() }
+    }
+
+    pub(crate) async fn redis() -> Self {
+        let server = Redis::start(RedisOptions::default()).await.unwrap();
+        let proxy = Proxy::start(server.address()).unwrap();
+        Self::Redis { _server: Box::new(server), proxy }
+    }
+
+    /// A client of its own, as another process has.
+    pub(crate) async fn registry(&self) -> Arc<dyn Registry> {
+        match self {
+            Self::Memory(registry) => Arc::new(registry.clone()),
+            Self::Etcd { proxy, .. } => connect(&format!("etcd://{}", proxy.address())).await.unwrap(),
+            Self::Redis { proxy, .. } => connect(&format!("redis://{}", proxy.address())).await.unwrap(),
+        }
+    }
+
+    /// Nobody reaches the registry until [`back`](Self::back).
+    pub(crate) async fn away(&self) {
+        match self {
+            Self::Memory(registry) => registry.controls().outage(),
+            Self::Etcd { proxy, .. } | Self::Redis { proxy, .. } => {
+                proxy.set(Faults::refusing()).await;
+                proxy.cut().await;
+            }
+        }
+    }
+
+    pub(crate) async fn back(&self) {
+        match self {
+            Self::Memory(registry) => registry.controls().heal(),
+            Self::Etcd { proxy, .. } | Self::Redis { proxy, .. } => proxy.heal().await,
+        }
+    }
+
+    /// A channel with a directory of its own.
+    pub(crate) async fn channel(&self) -> Channel {
+        Channel::new(&Directory::new(self.registry().await), &service())
+    }
+
+    /// A server, once it is registered.
+    pub(crate) async fn server(&self, name: &'static str) -> Process {
+        let server = self.server_with(name, |builder| builder).await;
+        within("registered", server.handle.wait_until(|state| state.is_registered())).await;
+        server
+    }
+
+    pub(crate) async fn server_with(
+        &self,
+        name: &'static str,
+        change: impl FnOnce(ServerBuilder) -> ServerBuilder,
+    ) -> Process {
+        let change = |builder: ServerBuilder| change(builder.drain_grace(Duration::from_secs(1)));
+        Process::start_on(self.registry().await, name, change).await
+    }
+}
+
+/// Runs a test over each kind of registry, as a test of its own.
+macro_rules! over_each {
+    ($($(#[$attribute:meta])* $name:ident => $play:ident;)*) => {$(
+        mod $name {
+            use crate::stage::Stage;
+
+            $(#[$attribute])*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn over_memory() {
+                super::$play(Stage::memory()).await;
+            }
+
+            $(#[$attribute])*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn over_etcd() {
+                super::$play(Stage::etcd().await).await;
+            }
+
+            $(#[$attribute])*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn over_redis() {
+                super::$play(Stage::redis().await).await;
+            }
+        }
+    )*};
+}
+
+pub(crate) use over_each;
