@@ -42,7 +42,15 @@ impl ResponseFuture {
             attempt = field::Empty,
             code = field::Empty,
         );
-        Self { call: Box::pin(call(inner, request).instrument(span)) }
+        let of_call = span.clone();
+        let call = async move {
+            let answer = call(inner, request, &of_call).await;
+            if let Err(error) = &answer {
+                of_call.record("code", error.code() as i32);
+            }
+            answer
+        };
+        Self { call: Box::pin(call.instrument(span)) }
     }
 }
 
@@ -80,7 +88,7 @@ enum Attempt {
 /// So often a call is sent to another server since the one before did not take it.
 const MOST_NEVER_TAKEN: u32 = 5;
 
-async fn call(inner: Arc<Inner>, request: Request<Body>) -> Answer {
+async fn call(inner: Arc<Inner>, request: Request<Body>, span: &Span) -> Answer {
     let now = Instant::now();
     let deadline =
         grpc_timeout(request.headers()).map(|allowed| Deadline { at: later(now, allowed), allowed });
@@ -92,7 +100,6 @@ async fn call(inner: Arc<Inner>, request: Request<Body>) -> Answer {
     let (mut tried, mut attempt, mut never_taken) = (Vec::new(), 1, 0);
     loop {
         let candidate = candidate(&inner, Wanted { key, tried: &tried }, patience).await?;
-        let span = Span::current();
         span.record("peer", field::display(candidate.peer.endpoint())).record("attempt", attempt);
         let again = match send(&candidate, request, deadline).await {
             Attempt::NeverSent(back) => {
@@ -101,7 +108,6 @@ async fn call(inner: Arc<Inner>, request: Request<Body>) -> Answer {
             }
             Attempt::NeverTaken(error) => {
                 let Some(replay) = replay.as_ref().filter(|_| never_taken < MOST_NEVER_TAKEN) else {
-                    span.record("code", error.code() as i32);
                     return Err(error);
                 };
                 never_taken += 1;
@@ -119,19 +125,15 @@ async fn call(inner: Arc<Inner>, request: Request<Body>) -> Answer {
                         again
                     }
                     None => {
-                        return Ok(
-                            response.map(|body| ResponseBody::new(body, in_flight, code, deadline, span))
-                        );
+                        return Ok(response
+                            .map(|body| ResponseBody::new(body, in_flight, code, deadline, span.clone())));
                     }
                 }
             }
             Attempt::Failed(error) => {
                 match repeat(&inner, replay.as_ref(), attempt, error.code(), None, deadline) {
                     Some(again) => again,
-                    None => {
-                        span.record("code", error.code() as i32);
-                        return Err(error);
-                    }
+                    None => return Err(error),
                 }
             }
         };
