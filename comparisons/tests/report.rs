@@ -8,6 +8,7 @@
 mod made_up;
 
 use comparisons::picture::{Bar, Drawing, Interval, Lane, Line, Picture};
+use comparisons::record::Record;
 use comparisons::report::{Report, comparisons_section, html, pictures, readme_section};
 
 use made_up::{Drawn, environment, experiments, records};
@@ -103,6 +104,20 @@ fn what_could_not_be_run_is_said_on_the_first_screen() {
     assert!(first_section.contains("steps could not be run here: no loop device"), "{first_section}");
     assert!(first_section.contains("steps broke off"));
     assert!(first_section.contains("runs were thrown away"));
+}
+
+/// A report on one experiment with these records, of one arm.
+fn of_records(records: impl IntoIterator<Item = Record>) -> Report {
+    let records = records.into_iter().map(|record| Record { experiment: "1a".to_owned(), ..record });
+    Report::new(records.collect(), environment()).with_experiments(experiments())
+}
+
+#[test]
+fn what_is_only_a_distribution_is_not_counted_as_a_run() {
+    let counts = Record::new("redis", 0).with("lost", 0.0);
+    let distribution = Record::new("redis", 0).with_series("ecdf", [[1.0, 1.0]]);
+    let page = html(&of_records([counts, distribution, Record::new("redis", 1).invalid("slipped")]));
+    assert!(page.contains("1 of 2 runs were thrown away"), "{page}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::claims::Claim;
 use crate::experiment::{About, Experiment};
 use crate::finding::{Finding, Verdict, claim_verdict};
 use crate::picture::Picture;
-use crate::record::{Outcome, Records};
+use crate::record::{Outcome, Record, Records};
 
 /// An experiment with what its records say.
 pub(super) struct Judged<'a> {
@@ -243,7 +243,9 @@ pub(super) fn missing(report: &Report, claims: &[Claimed<'_>]) -> Vec<String> {
             Outcome::Invalid { why } => Some(why.split(':').next().unwrap_or(why)),
             _ => None,
         });
-        let runs = format::count(report.records.len() as f64);
+        // Neither what holds only a distribution over several runs, nor what only says why a step was not done.
+        let is_run = |record: &&Record| record.is_run() && !record.is_broken_off();
+        let runs = format::count(report.records.iter().filter(is_run).count() as f64);
         lines.push(format!(
             "{} of {runs} runs were thrown away by the rules, and are in no figure: {why}.",
             format::count(invalid as f64)
