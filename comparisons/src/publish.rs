@@ -23,7 +23,7 @@ pub struct Document {
 }
 
 fn report_of(results: &Results) -> Report {
-    let mut report = Report::new(results.records.clone(), rows(&results.environments));
+    let mut report = Report::new(results.records.clone(), rows(results));
     report.rules = results.rules();
     report
 }
@@ -158,9 +158,15 @@ mod tests {
             commit: text("abc"),
             ..Environment::default()
         };
-        let done =
-            Done { experiment: text("1a"), step: text("a"), seconds: 1.0, complete: true, rule: text("") };
-        let fit = Results { environments: vec![environment.clone()], records: Vec::new(), done: vec![done] };
+        let done = Done {
+            experiment: text("1a"),
+            step: text("a"),
+            seconds: 1.0,
+            complete: true,
+            rule: text(""),
+            go: None,
+        };
+        let fit = Results { environments: vec![environment.clone()], done: vec![done], ..Results::default() };
         let unfit = |results: &Results| unfit(results, ["1a"].into_iter());
         assert_eq!(unfit(&fit), None);
         assert!(unfit(&Results::default()).is_some());

@@ -21,11 +21,14 @@ use crate::lab::{Lab, Scale};
 use crate::progress::{Progress, minutes};
 use crate::publish::write_report;
 use crate::record::{Outcome, Record};
-use crate::results::{Done, Line, Results, append};
+use crate::results::{Again, Done, Line, Results, ResultsError, append};
 use crate::theirs::Theirs;
 
 /// A step may take so many times what is expected, and a minute, before it is taken for stuck.
 const STUCK: f64 = 4.0;
+
+/// The file of records within the folder.
+const RECORDS: &str = "results.jsonl";
 
 /// How it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +51,7 @@ pub async fn claims(options: &cli::Claims) -> Result<Ended, Failure> {
     let selected = select(&options.only)?;
     let out = options.out();
     fs::create_dir_all(&out).map_err(|error| format!("--out {}: {error}", out.display()))?;
-    let file = out.join("results.jsonl");
+    let file = out.join(RECORDS);
     let results = Results::read(&file)?;
     let lab = Arc::new(lab(options)?);
     let environment = Environment::read(&lab).await.map_err(|trouble| trouble.to_string())?;
@@ -60,13 +63,15 @@ pub async fn claims(options: &cli::Claims) -> Result<Ended, Failure> {
     let mut progress = Progress::new(plan.iter().map(|(_, step)| step.seconds));
     announce(&progress, &lab, &environment, &plan, &out);
     let interrupted = interruptions(lab.theirs.clone());
-    let ran = take_steps(plan, &lab, &environment, &file, &mut progress, interrupted).await;
+    let file =
+        File { path: &file, environment: Some(&environment), again: again(&plan, &results, &environment) };
+    let ran = take_steps(plan, &lab, file, &mut progress, interrupted).await;
     progress.finish();
     let cleaned = match &lab.theirs {
         Some(theirs) => theirs.clean_up().await,
         None => Ok(()),
     };
-    let results = Results::read(&file)?;
+    let results = Results::read(&out.join(RECORDS))?;
     write_report(&results, &out)?;
     let ended = match ran? {
         Ended::Complete if results.has_failed(|id| selected.iter().any(|one| one.about().id == id)) => {
@@ -83,13 +88,11 @@ pub async fn claims(options: &cli::Claims) -> Result<Ended, Failure> {
 async fn take_steps(
     plan: Plan,
     lab: &Arc<Lab>,
-    environment: &Environment,
-    file: &Path,
+    mut file: File<'_>,
     progress: &mut Progress,
     interrupted: impl Future<Output = ()>,
 ) -> Result<Ended, Failure> {
     let mut interrupted = std::pin::pin!(interrupted);
-    let mut environment = Some(Line::Environment(environment.clone()));
     for (experiment, step) in plan {
         let about = experiment.about();
         progress.begin(about.id, about.title, &step.name);
@@ -112,14 +115,46 @@ async fn take_steps(
             seconds: took,
             complete,
             rule: about.rule.to_owned(),
+            go: None,
         };
-        let records = records.into_iter().map(Line::Record);
-        let lines: Vec<Line> =
-            environment.take().into_iter().chain(records).chain([Line::Step(done)]).collect();
-        append(file, &lines)?;
+        file.add(records, done)?;
         progress.done(step.seconds, took);
     }
     Ok(Ended::Complete)
+}
+
+/// The file of records, to which steps are added, and what is still to be said before them.
+struct File<'a> {
+    path: &'a Path,
+    environment: Option<&'a Environment>,
+    again: Vec<Again>,
+}
+
+impl File<'_> {
+    /// The first step tells the environment, and the first of an experiment that is measured again what that had said before.
+    fn add(&mut self, records: Vec<Record>, done: Done) -> Result<(), ResultsError> {
+        let environment = self.environment.take().cloned().map(Line::Environment);
+        let again: Vec<Again> =
+            self.again.extract_if(.., |again| again.experiment == done.experiment).collect();
+        let again = again.into_iter().map(Line::Again);
+        let records = records.into_iter().map(Line::Record);
+        let lines: Vec<Line> =
+            environment.into_iter().chain(again).chain(records).chain([Line::Step(done)]).collect();
+        append(self.path, &lines)
+    }
+}
+
+/// What the experiments have said of which steps in `plan` take the place of others.
+fn again(plan: &Plan, there: &Results, here: &Environment) -> Vec<Again> {
+    let mut again: Vec<Again> = Vec::new();
+    for (experiment, step) in plan {
+        let id = experiment.about().id;
+        let replaces = there.done.iter().any(|done| done.experiment == id && done.step == step.name);
+        if replaces && again.iter().all(|other| other.experiment != id) {
+            again.extend(there.before_again(experiment.as_ref(), here));
+        }
+    }
+    again
 }
 
 /// Records of different servers, machines or programs are not put into one file, unless those that are selected are measured `again`: then

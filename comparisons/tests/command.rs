@@ -59,6 +59,15 @@ async fn what_is_done_is_not_done_again_and_the_report_is_made_of_it() {
     let again = Results::read(&file).unwrap();
     assert_eq!(again.done.len(), results.done.len());
 
+    assert!(again.again.is_empty(), "nothing was replaced");
+
+    let (code, printed) = run(claims(out.path(), &["--only", "1c", "--again"])).await;
+    assert_eq!(code, 0, "{printed}");
+    let again = Results::read(&file).unwrap().again;
+    let runs = results.records.iter().filter(|record| record.is_run()).count();
+    assert!(again.len() == 1 && again[0].experiment == "1c" && again[0].runs == runs, "{again:?}");
+    assert!(fs::read_to_string(out.path().join("report.html")).unwrap().contains("measured again"));
+
     let (code, printed) = run(claims(out.path(), &["--only", "1c", "--seed", "2"])).await;
     assert!(code == 2 && printed.contains("seed 1 there, 2 here"), "{printed}");
 }
