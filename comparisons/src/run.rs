@@ -48,7 +48,12 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// # Errors
 /// What is wrong with the options, or with the folder for the results. What goes wrong in a step is recorded instead.
 pub async fn claims(options: &cli::Claims) -> Result<Ended, Failure> {
-    let selected = select(&options.only)?;
+    let (selected, harmful) = on_these_servers(select(&options.only)?, options);
+    let not_run = (!harmful.is_empty())
+        .then(|| format!("not run on servers of yours: {}. {WHY_NOT}", harmful.join(", ")));
+    if let (true, Some(not_run)) = (selected.is_empty(), &not_run) {
+        return Err(format!("nothing is left to run; {not_run}").into());
+    }
     let out = options.out();
     fs::create_dir_all(&out).map_err(|error| format!("--out {}: {error}", out.display()))?;
     let file = out.join(RECORDS);
@@ -62,6 +67,9 @@ pub async fn claims(options: &cli::Claims) -> Result<Ended, Failure> {
     let plan = plan(&selected, &lab, done);
     let mut progress = Progress::new(plan.iter().map(|(_, step)| step.seconds));
     announce(&progress, &lab, &environment, &plan, &out);
+    if let Some(not_run) = not_run {
+        progress.say(&not_run);
+    }
     let interrupted = interruptions(lab.theirs.clone());
     let file =
         File { path: &file, environment: Some(&environment), again: again(&plan, &results, &environment) };
@@ -187,6 +195,21 @@ fn select(only: &[String]) -> Result<Vec<Arc<dyn Experiment>>, Failure> {
     Ok(all.into_iter().filter(|experiment| is_selected(experiment.about().id)).collect())
 }
 
+const WHY_NOT: &str = "They make faults or a heavy load, which would harm whoever else uses these servers; without --etcd and --redis they \
+                       start servers of their own";
+
+/// Those that may be run on the servers that `options` name, and the names of those that may not: on servers of the reader, only what does no
+/// harm is run.
+fn on_these_servers(
+    selected: Vec<Arc<dyn Experiment>>,
+    options: &cli::Claims,
+) -> (Vec<Arc<dyn Experiment>>, Vec<String>) {
+    let may_run = |one: &Arc<dyn Experiment>| options.etcd.is_none() || one.about().harmless;
+    let (may, may_not): (Vec<_>, Vec<_>) = selected.into_iter().partition(may_run);
+    let named = may_not.iter().map(|one| format!("{} ({})", one.about().id, one.about().title));
+    (may, named.collect())
+}
+
 fn lab(options: &cli::Claims) -> Result<Lab, Failure> {
     let scale = if options.quick { Scale::Quick } else { Scale::Full };
     let etcd = options.etcd_program.clone().or_else(|| etcd_3_5().ok()).unwrap_or("etcd".into());
@@ -202,12 +225,10 @@ fn lab(options: &cli::Claims) -> Result<Lab, Failure> {
 
 type Plan = Vec<(Arc<dyn Experiment>, Step)>;
 
-/// What is still to be done, with what could not be done before. On servers of the reader, only what does no harm.
+/// What is still to be done, with what could not be done before.
 fn plan(selected: &[Arc<dyn Experiment>], lab: &Lab, done: &Results) -> Plan {
-    let may_run = |experiment: &&Arc<dyn Experiment>| lab.theirs.is_none() || experiment.about().harmless;
     let steps = selected
         .iter()
-        .filter(may_run)
         .flat_map(|experiment| experiment.steps(lab).into_iter().map(|step| (Arc::clone(experiment), step)));
     steps.filter(|(experiment, step)| !done.has(experiment.about().id, &step.name)).collect()
 }

@@ -169,6 +169,17 @@ impl Theirs {
 }
 
 #[tokio::test]
+async fn what_does_harm_is_told_as_not_run_on_servers_of_the_reader() {
+    let out = tempfile::tempdir().unwrap();
+    let theirs = Theirs::start().await;
+    let (code, printed) = run(theirs.claims(out.path(), "4a")).await;
+    assert!(code == 2 && printed.contains("4a (") && printed.contains("faults"), "{printed}");
+    assert!(!out.path().join("report.html").exists());
+    let (code, printed) = run(theirs.claims(out.path(), "1b,4a")).await;
+    assert!(code == 0 && printed.contains("not run on servers of yours: 4a ("), "{printed}");
+}
+
+#[tokio::test]
 async fn on_servers_of_the_reader_nothing_is_left() {
     let out = tempfile::tempdir().unwrap();
     let theirs = Theirs::start().await;
