@@ -111,8 +111,8 @@ fn section(text: &mut String, judged: &Judged<'_>) {
     let uncounted = uncounted(&judged.records);
     if !uncounted.is_empty() {
         text.push('\n');
-        for note in uncounted {
-            let _ = writeln!(text, "- {}", escaped(&note.line()));
+        for line in uncounted {
+            let _ = writeln!(text, "- {}", escaped(&line));
         }
     }
     for (file, picture) in judged.files() {
