@@ -121,6 +121,31 @@ fn what_is_only_a_distribution_is_not_counted_as_a_run() {
 }
 
 #[test]
+fn runs_that_do_not_count_are_told_by_kind_with_the_range_of_their_numbers() {
+    let slipped =
+        |arm: &str, by: u32| Record::new(arm, by).invalid(format!("sends slipped: by {by} µs, 200 at most"));
+    let records = [slipped("redis", 847), slipped("redis", 1_498), slipped("memory", 202)];
+    let records = || records.clone().into_iter().chain([Record::new("redis", 0)]);
+    let expected =
+        "3 runs do not count: sends slipped: by 202 to 1,498 µs, 200 at most (redis: 2; memory: 1)";
+    for text in [html(&of_records(records())), comparisons_section(&of_records(records()))] {
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
+fn what_a_reader_acts_on_is_told_with_its_whole_caveat() {
+    let record = |id: &str| Record { experiment: id.to_owned(), ..Record::new("redis", 0) };
+    let both = vec![record("4b"), record("5a")];
+    let page = html(&Report::new(both, environment()).with_experiments(experiments()));
+    let first_screen = &page[..page.find("id=\"words\"").unwrap()];
+    for id in ["4b", "5a"] {
+        let caveat = format!("Streams exist for that. <a href=\"#{id}\"");
+        assert!(first_screen.contains(&caveat), "{id}: {first_screen}");
+    }
+}
+
+#[test]
 fn figures_of_arms_are_made_one_by_their_column() {
     let markdown = comparisons_section(&report());
     assert!(markdown.contains("| redis-naive hash | 56,153 | 21.7 s | 5 of 6 |"), "{markdown}");

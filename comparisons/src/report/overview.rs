@@ -157,10 +157,11 @@ pub(super) fn answer(claims: &[Claimed<'_>]) -> Vec<String> {
         ];
     }
     let mut sentences = vec![format!("Of the five reasons usually given, {}.", listed(&parts))];
-    let found = |verdict: Verdict| -> Vec<String> {
+    let found = |verdict: Verdict| -> Vec<&Judged<'_>> {
         let all = claims.iter().flat_map(|claim| &claim.experiments);
-        all.filter(|one| one.finding.verdict == verdict).map(named).collect()
+        all.filter(|one| one.finding.verdict == verdict).collect()
     };
+    let few = |found: Vec<&Judged<'_>>| few(found, |one| named(one), |one| one.about().id.to_owned());
     let (own, naive) = (found(Verdict::Confirmed), found(Verdict::Depends));
     sentences.push(if own.is_empty() {
         "No drawback was found that is Redis's own, one that our Redis backend has too and etcd has not."
@@ -168,13 +169,13 @@ pub(super) fn answer(claims: &[Claimed<'_>]) -> Vec<String> {
     } else {
         format!(
             "Take etcd where this matters, for it is Redis's own and our Redis backend has it too: {}.",
-            few(&own)
+            few(own)
         )
     });
     if !naive.is_empty() {
         sentences.push(format!(
             "What belongs to the way people usually use Redis, or to how one asks, is no reason against it: {}.",
-            few(&naive)
+            few(naive)
         ));
     }
     sentences
@@ -191,11 +192,32 @@ pub(super) fn against_etcd(claims: &[Claimed<'_>]) -> Vec<(&'static str, String)
     all.filter_map(|one| Some((one.about().id, one.experiment.against_etcd(&one.records)?))).collect()
 }
 
-/// What a fair-minded maintainer would add: one sentence for each experiment whose figure is told first.
+/// What a fair-minded maintainer would add: for each experiment whose figure is told first, and for each that is a reason to take etcd, since
+/// there a reader acts on it. Whole, since half of it may say something else.
 pub(super) fn caveats(claims: &[Claimed<'_>]) -> Vec<(&'static str, &'static str)> {
-    let told = claims.iter().flat_map(Claimed::deciding);
-    let caveats = told.map(|one| (one.about().id, first_sentence(one.about().caveat)));
-    caveats.filter(|(_, caveat)| !caveat.is_empty()).collect()
+    caveats_of(claims, |one| one.finding.verdict == Verdict::Confirmed)
+}
+
+/// Those of the experiments whose figures are told first, and of those that `also` takes.
+pub(super) fn caveats_of(
+    claims: &[Claimed<'_>],
+    also: impl Fn(&Judged<'_>) -> bool,
+) -> Vec<(&'static str, &'static str)> {
+    let told = claims.iter().flat_map(|claim| {
+        let first: Vec<&str> = claim.deciding().into_iter().map(|one| one.about().id).collect();
+        claim
+            .experiments
+            .iter()
+            .filter(move |one| first.contains(&one.about().id))
+            .chain(claim.experiments.iter().filter(|one| also(one)))
+            .map(|one| one.about())
+            .collect::<Vec<_>>()
+    });
+    let mut caveats: Vec<_> = told.map(|about| (about.id, about.caveat)).collect();
+    caveats.retain(|(_, caveat)| !caveat.is_empty());
+    caveats.sort_unstable();
+    caveats.dedup();
+    caveats
 }
 
 /// What is missing, a line each: steps that could not be run or broke off, runs that do not count, experiments without records.
@@ -215,8 +237,7 @@ pub(super) fn missing(report: &Report, claims: &[Claimed<'_>]) -> Vec<String> {
                 None => reasons.push((why, vec![id])),
             }
         }
-        let written = reasons.into_iter().map(|(why, ids)| format!("{why} ({})", ids.join(", ")));
-        few(&written.collect::<Vec<_>>())
+        few(reasons, |(why, ids)| format!("{why} ({})", ids.join(", ")), |(_, ids)| ids.join(", "))
     };
     let all = format::count(steps(&|_| true).len() as f64);
     let mut lines = Vec::new();
@@ -289,15 +310,15 @@ pub(super) fn first_sentence(text: &str) -> &str {
     ends.next().map_or(text, |at| &text[..=at])
 }
 
-/// The first four, and how many more there are.
-fn few(items: &[impl AsRef<str>]) -> String {
+/// The first four in full, and the others by their ids: nothing that a reader looks for is left out.
+fn few<T>(items: Vec<T>, full: impl Fn(&T) -> String, id: impl Fn(&T) -> String) -> String {
     const SHOWN: usize = 4;
-    let shown: Vec<&str> = items.iter().take(SHOWN).map(AsRef::as_ref).collect();
-    let shown = shown.join("; ");
-    match items.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown}; and {more} more"),
+    let (shown, others) = items.split_at(items.len().min(SHOWN));
+    let shown = shown.iter().map(full).collect::<Vec<_>>().join("; ");
+    if others.is_empty() {
+        return shown;
     }
+    format!("{shown}; and {}", others.iter().map(id).collect::<Vec<_>>().join(", "))
 }
 
 fn listed(items: &[String]) -> String {
@@ -327,9 +348,10 @@ mod tests {
     }
 
     #[test]
-    fn long_lists_are_cut_and_say_so() {
-        assert_eq!(few(&["a", "b"]), "a; b");
-        assert_eq!(few(&["a", "b", "c", "d", "e", "f"]), "a; b; c; d; and 2 more");
+    fn long_lists_name_the_last_ones_by_their_ids() {
+        let few = |items: &[&str]| few(items.to_vec(), |one| format!("“{one}”"), |one| (*one).to_owned());
+        assert_eq!(few(&["a", "b"]), "“a”; “b”");
+        assert_eq!(few(&["a", "b", "c", "d", "e", "f"]), "“a”; “b”; “c”; “d”; and e, f");
         assert_eq!(listed(&["a".to_owned(), "b".to_owned(), "c".to_owned()]), "a, b and c");
         assert_eq!([1, 5, 6].map(number_word), ["one", "all five", "6"]);
     }
