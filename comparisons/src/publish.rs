@@ -23,7 +23,8 @@ pub struct Document {
     pub text: String,
 }
 
-fn report_of(results: &Results) -> Report {
+/// What the report is made of.
+pub(crate) fn report_of(results: &Results) -> Report {
     let mut report = Report::new(results.records.clone(), rows(results));
     report.rules = results.rules();
     report

@@ -16,11 +16,11 @@ use crate::claims::{Claim, experiments};
 use crate::cli;
 use crate::environment::Environment;
 use crate::experiment::{Experiment, Step, Trouble};
-use crate::finding::claim_verdict;
 use crate::lab::{Lab, Scale};
 use crate::progress::{Progress, minutes};
-use crate::publish::write_report;
+use crate::publish::{report_of, write_report};
 use crate::record::{Outcome, Record};
+use crate::report::summary;
 use crate::results::{Again, Done, Line, Results, ResultsError, append};
 use crate::theirs::Theirs;
 
@@ -366,37 +366,13 @@ fn tell_trouble(progress: &Progress, records: &[Record]) {
 
 #[expect(clippy::print_stdout, reason = "this is what the command is asked for")]
 fn summarize(results: &Results, out: &Path, ended: Ended) {
-    print!("{}", summary(results));
+    print!("{}", summary(&report_of(results)));
     match ended {
         Ended::Interrupted => println!("Interrupted: the same command goes on from here."),
         Ended::Failed => println!("Something broke, as the report says: the same command tries that again."),
         Ended::Complete => {}
     }
     println!("The report: {}", out.join("report.html").display());
-}
-
-/// The verdicts, for a terminal.
-fn summary(results: &Results) -> String {
-    let mut text = String::new();
-    for claim in Claim::ALL {
-        let findings: Vec<_> = claim
-            .experiments()
-            .map(|experiment| (experiment.about(), experiment.judge(&results.of(experiment.about().id))))
-            .collect();
-        let verdict = claim_verdict(findings.iter().map(|(_, finding)| finding.verdict));
-        let _ = writeln!(text, "\nClaim {}, {}: {}", claim.number(), claim.title(), verdict.word());
-        for (about, finding) in findings {
-            let _ = writeln!(
-                text,
-                "  {} {}: {}: {}",
-                about.id,
-                about.title,
-                finding.verdict.word(),
-                finding.figure
-            );
-        }
-    }
-    text
 }
 
 /// Lists the experiments.

@@ -9,7 +9,7 @@ mod made_up;
 
 use comparisons::picture::{Bar, Drawing, Interval, Lane, Line, Picture};
 use comparisons::record::Record;
-use comparisons::report::{Report, comparisons_section, html, pictures, readme_section};
+use comparisons::report::{Report, comparisons_section, html, pictures, readme_section, summary};
 
 use made_up::{Drawn, environment, experiments, records};
 
@@ -131,6 +131,20 @@ fn runs_that_do_not_count_are_told_by_kind_with_the_range_of_their_numbers() {
     for text in [html(&of_records(records())), comparisons_section(&of_records(records()))] {
         assert!(text.contains(expected), "{text}");
     }
+}
+
+#[test]
+fn of_a_part_it_is_said_that_it_is_one_and_in_the_same_words_everywhere() {
+    let some =
+        || Report::new(vec![Record { experiment: "1a".to_owned(), ..Record::new("redis", 0) }], Vec::new());
+    let some = || some().with_experiments(experiments());
+    let printed = summary(&some());
+    assert!(printed.contains("Versioning: depends, without 1b"), "{printed}");
+    assert!(html(&some()).contains("depends, without 1b"));
+    assert!(!printed.contains("Pub/sub") && printed.contains("7 experiments were not run"), "{printed}");
+    let page = html(&some());
+    assert!(page.contains("only about what was run: 1 of 8 experiments"));
+    assert!(page.contains("In what was run, no drawback was found"));
 }
 
 #[test]

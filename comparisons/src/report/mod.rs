@@ -62,6 +62,12 @@ impl fmt::Debug for Report {
     }
 }
 
+/// The verdicts of what was run, for a terminal.
+#[must_use]
+pub fn summary(report: &Report) -> String {
+    overview::summary(&overview::claims(report))
+}
+
 /// All pictures as SVG documents, each with the name of its file: `3a-1.svg` is the first of experiment `3a`.
 #[must_use]
 pub fn pictures(report: &Report) -> Vec<(String, String)> {

@@ -135,6 +135,29 @@ pub(super) fn claims(report: &Report) -> Vec<Claimed<'_>> {
     Claim::ALL.into_iter().map(of).collect()
 }
 
+/// The verdicts, for a terminal: of what was run, in the words of the report.
+pub(super) fn summary(claims: &[Claimed<'_>]) -> String {
+    let mut text = String::new();
+    let mut silent = 0;
+    for claim in claims {
+        let (of_it, none): (Vec<_>, Vec<_>) =
+            claim.experiments.iter().partition(|one| one.records.all().next().is_some());
+        silent += none.len();
+        if of_it.is_empty() {
+            continue;
+        }
+        text += &format!("\nClaim {}, {}: {}\n", claim.claim.number(), claim.claim.title(), claim.word());
+        for one in of_it {
+            let about = one.about();
+            text += &format!("  {} {}: {}: {}\n", about.id, about.title, one.word(), one.finding.figure);
+        }
+    }
+    if silent > 0 {
+        text += &format!("\n{silent} experiments were not run, and nothing is said about them.\n");
+    }
+    text
+}
+
 /// The answer to "why not Redis?", in two or three sentences.
 pub(super) fn answer(claims: &[Claimed<'_>]) -> Vec<String> {
     let titled = |verdict: Verdict| -> Vec<&'static str> {
@@ -156,7 +179,14 @@ pub(super) fn answer(claims: &[Claimed<'_>]) -> Vec<String> {
             "This cannot be answered from these records: no experiment has decided anything.".to_owned(),
         ];
     }
-    let mut sentences = vec![format!("Of the five reasons usually given, {}.", listed(&parts))];
+    let all = || claims.iter().flat_map(|claim| &claim.experiments);
+    let not_run = all().filter(|one| one.not_run.is_some()).count();
+    let mut sentences = Vec::new();
+    if not_run > 0 {
+        let all = all().count();
+        sentences.push(format!("This is only about what was run: {} of {all} experiments.", all - not_run));
+    }
+    sentences.push(format!("Of the five reasons usually given, {}.", listed(&parts)));
     let found = |verdict: Verdict| -> Vec<&Judged<'_>> {
         let all = claims.iter().flat_map(|claim| &claim.experiments);
         all.filter(|one| one.finding.verdict == verdict).collect()
@@ -164,8 +194,8 @@ pub(super) fn answer(claims: &[Claimed<'_>]) -> Vec<String> {
     let few = |found: Vec<&Judged<'_>>| few(found, |one| named(one), |one| one.about().id.to_owned());
     let (own, naive) = (found(Verdict::Confirmed), found(Verdict::Depends));
     sentences.push(if own.is_empty() {
-        "No drawback was found that is Redis's own, one that our Redis backend has too and etcd has not."
-            .to_owned()
+        let found = if not_run > 0 { "In what was run, no" } else { "No" };
+        format!("{found} drawback was found that is Redis's own, one that our Redis backend has too and etcd has not.")
     } else {
         format!(
             "Take etcd where this matters, for it is Redis's own and our Redis backend has it too: {}.",
