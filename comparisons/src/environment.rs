@@ -1,5 +1,6 @@
 //! On what records were made.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -138,6 +139,27 @@ pub fn rows(results: &Results) -> Vec<(String, String)> {
     let rows = rows.map(|(name, value)| (name.to_owned(), value));
     let again = results.again.iter().map(|again| ("measured again".to_owned(), told_again(again)));
     rows.chain(if is_one { Vec::new() } else { goes(results) }).chain(again).collect()
+}
+
+/// In a sentence: what it was made on; empty if that is not known.
+#[must_use]
+pub fn in_a_sentence(results: &Results) -> String {
+    let Some(last) = results.environments.last() else { return String::new() };
+    let by: BTreeSet<String> =
+        results.environments.iter().map(|one| format!("{} by commit {}", one.date, one.commit)).collect();
+    let place = match &last.theirs {
+        Some(theirs) => format!("on servers of the reader ({theirs})"),
+        None => "all servers and clients on one machine, where the network costs nothing".to_owned(),
+    };
+    let parts = [
+        format!("etcd {} and Redis {}", last.etcd, last.redis),
+        place,
+        format!("{}, {} cores", last.processor, last.cores),
+        if last.file_system.is_empty() { String::new() } else { format!("disk with {}", last.file_system) },
+        by.into_iter().collect::<Vec<_>>().join(", "),
+    ];
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    format!("Run with {}.", parts.join("; "))
 }
 
 /// One for each go.

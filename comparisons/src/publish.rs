@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::claims::experiments;
-use crate::environment::{Environment, rows};
+use crate::environment::{Environment, in_a_sentence, rows};
 use crate::lab::{Lab, Scale};
 use crate::report::{self, Report};
 use crate::results::Results;
@@ -27,6 +27,7 @@ pub struct Document {
 pub(crate) fn report_of(results: &Results) -> Report {
     let mut report = Report::new(results.records.clone(), rows(results));
     report.rules = results.rules();
+    report.made_on = in_a_sentence(results);
     report
 }
 

@@ -148,6 +148,17 @@ fn of_a_part_it_is_said_that_it_is_one_and_in_the_same_words_everywhere() {
 }
 
 #[test]
+fn documents_say_on_what_it_was_run_and_what_is_to_be_said_with_it() {
+    let mut report = report();
+    report.made_on = "Run with etcd 3.4.23 on one machine.".to_owned();
+    for text in [readme_section(&report), comparisons_section(&report)] {
+        assert!(text.contains("Run with etcd 3.4.23 on one machine."), "{text}");
+        assert!(text.contains("Streams exist for that. (4b)"), "{text}");
+    }
+    assert!(readme_section(&report).contains("](comparisons/README.md#"));
+}
+
+#[test]
 fn what_a_reader_acts_on_is_told_with_its_whole_caveat() {
     let record = |id: &str| Record { experiment: id.to_owned(), ..Record::new("redis", 0) };
     let both = vec![record("4b"), record("5a")];
