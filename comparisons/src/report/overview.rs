@@ -163,11 +163,16 @@ pub(super) fn answer(claims: &[Claimed<'_>]) -> Vec<String> {
     let titled = |verdict: Verdict| -> Vec<&'static str> {
         claims.iter().filter(|claim| claim.verdict == verdict).map(|claim| claim.claim.title()).collect()
     };
+    let all = || claims.iter().flat_map(|claim| &claim.experiments);
+    let not_run = all().filter(|one| one.not_run.is_some()).count();
     let verdicts = [
         (Verdict::Confirmed, "held"),
         (Verdict::Depends, "held only for some ways of using Redis, or of asking"),
         (Verdict::Refuted, "did not hold"),
-        (Verdict::Undecided, "could not be decided here"),
+        (
+            Verdict::Undecided,
+            if not_run > 0 { "could not be decided by it" } else { "could not be decided here" },
+        ),
     ];
     let parts = verdicts.into_iter().filter_map(|(verdict, what)| {
         let titles = titled(verdict);
@@ -179,8 +184,6 @@ pub(super) fn answer(claims: &[Claimed<'_>]) -> Vec<String> {
             "This cannot be answered from these records: no experiment has decided anything.".to_owned(),
         ];
     }
-    let all = || claims.iter().flat_map(|claim| &claim.experiments);
-    let not_run = all().filter(|one| one.not_run.is_some()).count();
     let mut sentences = Vec::new();
     if not_run > 0 {
         let all = all().count();
@@ -191,7 +194,7 @@ pub(super) fn answer(claims: &[Claimed<'_>]) -> Vec<String> {
         let all = claims.iter().flat_map(|claim| &claim.experiments);
         all.filter(|one| one.finding.verdict == verdict).collect()
     };
-    let few = |found: Vec<&Judged<'_>>| few(found, |one| named(one), |one| one.about().id.to_owned());
+    let few = |found: Vec<&Judged<'_>>| few(&found, |one| named(one), |one| one.about().id.to_owned());
     let (own, naive) = (found(Verdict::Confirmed), found(Verdict::Depends));
     sentences.push(if own.is_empty() {
         let found = if not_run > 0 { "In what was run, no" } else { "No" };
@@ -267,7 +270,7 @@ pub(super) fn missing(report: &Report, claims: &[Claimed<'_>]) -> Vec<String> {
                 None => reasons.push((why, vec![id])),
             }
         }
-        few(reasons, |(why, ids)| format!("{why} ({})", ids.join(", ")), |(_, ids)| ids.join(", "))
+        few(&reasons, |(why, ids)| format!("{why} ({})", ids.join(", ")), |(_, ids)| ids.join(", "))
     };
     let all = format::count(steps(&|_| true).len() as f64);
     let mut lines = Vec::new();
@@ -341,7 +344,7 @@ pub(super) fn first_sentence(text: &str) -> &str {
 }
 
 /// The first four in full, and the others by their ids: nothing that a reader looks for is left out.
-fn few<T>(items: Vec<T>, full: impl Fn(&T) -> String, id: impl Fn(&T) -> String) -> String {
+fn few<T>(items: &[T], full: impl Fn(&T) -> String, id: impl Fn(&T) -> String) -> String {
     const SHOWN: usize = 4;
     let (shown, others) = items.split_at(items.len().min(SHOWN));
     let shown = shown.iter().map(full).collect::<Vec<_>>().join("; ");
@@ -379,7 +382,7 @@ mod tests {
 
     #[test]
     fn long_lists_name_the_last_ones_by_their_ids() {
-        let few = |items: &[&str]| few(items.to_vec(), |one| format!("“{one}”"), |one| (*one).to_owned());
+        let few = |items: &[&str]| few(items, |one| format!("“{one}”"), |one| (*one).to_owned());
         assert_eq!(few(&["a", "b"]), "“a”; “b”");
         assert_eq!(few(&["a", "b", "c", "d", "e", "f"]), "“a”; “b”; “c”; “d”; and e, f");
         assert_eq!(listed(&["a".to_owned(), "b".to_owned(), "c".to_owned()]), "a, b and c");
