@@ -1,5 +1,6 @@
 //! On what records were made.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,8 @@ use tokio::time::Instant;
 
 use crate::experiment::Trouble;
 use crate::lab::{Lab, Scale};
+use crate::report::format::runs;
+use crate::results::{Again, Results};
 
 /// On what, and with what, records were made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -101,24 +104,25 @@ impl Environment {
     }
 }
 
-/// For a table, of results that were gathered one after the other: what may differ between them is told of all.
+/// For a table: what it was made on. What may differ between goes is told of each, with the experiments that it holds, and so is what was
+/// measured again.
 #[must_use]
-pub fn rows(of_all: &[Environment]) -> Vec<(String, String)> {
-    let Some(last) = of_all.last() else { return Vec::new() };
+pub fn rows(results: &Results) -> Vec<(String, String)> {
+    let Some(last) = results.environments.last() else { return Vec::new() };
     let all = |of_one: fn(&Environment) -> String| {
         let mut values = Vec::new();
-        for value in of_all.iter().map(of_one) {
+        for value in results.environments.iter().map(of_one) {
             if !values.contains(&value) {
                 values.push(value);
             }
         }
         values.join(", ")
     };
-    let disk = format!("{}, 4 KiB written and synced in {:.0} µs (median)", last.file_system, last.fsync_us);
-    let disk = if last.file_system.is_empty() { String::new() } else { disk };
+    let is_one = results.environments.len() == 1;
+    let only = |of_one: fn(&Environment) -> String| if is_one { of_one(last) } else { String::new() };
     let rows = [
-        ("date", all(|one| one.date.clone())),
-        ("commit", all(|one| one.commit.clone())),
+        ("date", only(|one| one.date.clone())),
+        ("commit", only(|one| one.commit.clone())),
         ("build", all(|one| one.build.clone())),
         ("scale", last.scale.clone()),
         ("seed", last.seed.to_string()),
@@ -128,11 +132,86 @@ pub fn rows(of_all: &[Environment]) -> Vec<(String, String)> {
         ("system", all(|one| one.system.clone())),
         ("processor", format!("{}, {} cores", last.processor, last.cores)),
         ("memory", format!("{:.0} GiB", last.memory_gib)),
-        ("disk", disk),
-        ("load at the start", all(|one| format!("{:.2}", one.load))),
+        ("disk", if is_one { disk(last) } else { last.file_system.clone() }),
+        ("load at the start", only(|one| format!("{:.2}", one.load))),
     ];
     let rows = rows.into_iter().filter(|(_, value)| !value.is_empty());
-    rows.map(|(name, value)| (name.to_owned(), value)).collect()
+    let rows = rows.map(|(name, value)| (name.to_owned(), value));
+    let again = results.again.iter().map(|again| ("measured again".to_owned(), told_again(again)));
+    rows.chain(if is_one { Vec::new() } else { goes(results) }).chain(again).collect()
+}
+
+/// In a sentence: what it was made on; empty if that is not known.
+#[must_use]
+pub fn in_a_sentence(results: &Results) -> String {
+    let Some(last) = results.environments.last() else { return String::new() };
+    let by: BTreeSet<String> =
+        results.environments.iter().map(|one| format!("{} by commit {}", one.date, one.commit)).collect();
+    let place = match &last.theirs {
+        Some(theirs) => format!("on servers of the reader ({theirs})"),
+        None => "all servers and clients on one machine, where the network costs nothing".to_owned(),
+    };
+    let parts = [
+        format!("etcd {} and Redis {}", last.etcd, last.redis),
+        place,
+        format!("{}, {} cores", last.processor, last.cores),
+        if last.file_system.is_empty() { String::new() } else { format!("disk with {}", last.file_system) },
+        by.into_iter().collect::<Vec<_>>().join(", "),
+    ];
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    format!("Run with {}.", parts.join("; "))
+}
+
+/// One for each go.
+fn goes(results: &Results) -> Vec<(String, String)> {
+    let is_kept = results.done.iter().all(|done| done.go.is_some());
+    let row = |(go, one): (usize, &Environment)| {
+        let ids: Vec<&str> = results.done_in(go).into_iter().collect();
+        let holds = match (ids.is_empty(), is_kept) {
+            (false, _) => format!("holds {}", ids.join(", ")),
+            (true, true) => "holds nothing any more: all of it was measured again".to_owned(),
+            (true, false) => "which experiments it holds was not kept".to_owned(),
+        };
+        let parts = [
+            one.date.clone(),
+            format!("commit {}", one.commit),
+            disk(one),
+            format!("load {:.2}", one.load),
+            holds,
+        ];
+        let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        (format!("go {} of {}", go + 1, results.environments.len()), parts.join("; "))
+    };
+    results.environments.iter().enumerate().map(row).collect()
+}
+
+fn disk(one: &Environment) -> String {
+    if one.file_system.is_empty() {
+        return String::new();
+    }
+    format!("{}, 4 KiB written and synced in {:.0} µs (median)", one.file_system, one.fsync_us)
+}
+
+fn told_again(again: &Again) -> String {
+    let before = match again.commits_before.as_slice() {
+        [] => String::new(),
+        commits => format!(", measured by commit {}", commits.join(", ")),
+    };
+    let broken_off = match again.broken_off {
+        0 => String::new(),
+        some => format!(", {some} of them broken off or not run"),
+    };
+    format!(
+        "{}, on {}, by commit {}; before{before}: {} in {} {}{broken_off}; {}: {}",
+        again.experiment,
+        again.date,
+        again.commit,
+        runs(again.runs),
+        again.steps,
+        if again.steps == 1 { "step" } else { "steps" },
+        again.verdict,
+        again.figure,
+    )
 }
 
 async fn printed(program: &str, args: &[&str]) -> Option<String> {
@@ -215,7 +294,8 @@ fn fsync_us(folder: &Path) -> Result<f64, Trouble> {
 
 #[cfg(test)]
 mod tests {
-    use super::Environment;
+    use super::{Environment, rows};
+    use crate::results::{Again, Done, Results};
 
     #[test]
     fn records_of_different_servers_or_seeds_do_not_mix() {
@@ -227,5 +307,66 @@ mod tests {
         assert!(one.differs(&etcd).is_some_and(|why| why.contains("3.4 there, 3.5 here")));
         let later = Environment { date: "tomorrow".to_owned(), load: 3.0, ..one.clone() };
         assert_eq!(one.differs(&later), None);
+    }
+
+    fn go(commit: &str, fsync_us: f64) -> Environment {
+        let commit = commit.to_owned();
+        Environment { commit, fsync_us, file_system: "ext4".to_owned(), ..Environment::default() }
+    }
+
+    fn done(experiment: &str, go: Option<usize>) -> Done {
+        let (experiment, step) = (experiment.to_owned(), "a".to_owned());
+        Done { experiment, step, seconds: 1.0, complete: true, rule: String::new(), go }
+    }
+
+    fn texts(results: &Results) -> Vec<String> {
+        rows(results).into_iter().map(|(name, value)| format!("{name}: {value}")).collect()
+    }
+
+    #[test]
+    fn each_go_tells_its_commit_its_disk_and_what_it_holds() {
+        let environments = vec![go("abc", 151.0), go("def", 2_946.0)];
+        let done_by_both = vec![done("1a", Some(0)), done("3a", Some(1)), done("3b", Some(1))];
+        let both = Results { environments, done: done_by_both, ..Results::default() };
+        let told = texts(&both);
+        let first = told.iter().find(|row| row.starts_with("go 1 of 2")).unwrap();
+        assert!(first.contains("abc") && first.contains("151 µs") && first.ends_with("holds 1a"), "{first}");
+        let second = told.iter().find(|row| row.starts_with("go 2 of 2")).unwrap();
+        assert!(second.contains("2946 µs") && second.ends_with("holds 3a, 3b"), "{second}");
+        let old = Results { done: vec![done("1a", None)], ..both };
+        assert!(texts(&old).iter().any(|row| row.ends_with("was not kept")));
+    }
+
+    #[test]
+    fn one_go_is_told_in_the_rows_of_all() {
+        let one = Results {
+            environments: vec![go("abc", 151.0)],
+            done: vec![done("1a", Some(0))],
+            ..Results::default()
+        };
+        let told = texts(&one);
+        assert!(told.contains(&"commit: abc".to_owned()) && !told.iter().any(|row| row.starts_with("go ")));
+        assert!(told.iter().any(|row| row.starts_with("disk: ext4") && row.contains("151 µs")), "{told:?}");
+    }
+
+    #[test]
+    fn what_was_measured_again_is_told_with_what_it_had_said() {
+        let again = Again {
+            experiment: "3a".to_owned(),
+            date: "2026-11-28".to_owned(),
+            commit: "def".to_owned(),
+            commits_before: vec!["abc".to_owned()],
+            steps: 2,
+            broken_off: 0,
+            runs: 40,
+            verdict: "undecided".to_owned(),
+            figure: "0.96 (0.80 to 1.20)".to_owned(),
+        };
+        let results =
+            Results { environments: vec![go("def", 1.0)], again: vec![again], ..Results::default() };
+        let told = texts(&results).pop().unwrap();
+        let expected = "measured again: 3a, on 2026-11-28, by commit def; before, measured by commit abc: 40 runs in 2 steps; \
+                        undecided: 0.96 (0.80 to 1.20)";
+        assert_eq!(told, expected);
     }
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::claims::experiments;
-use crate::environment::{Environment, rows};
+use crate::environment::{Environment, in_a_sentence, rows};
+use crate::lab::{Lab, Scale};
 use crate::report::{self, Report};
 use crate::results::Results;
 
@@ -22,9 +23,11 @@ pub struct Document {
     pub text: String,
 }
 
-fn report_of(results: &Results) -> Report {
-    let mut report = Report::new(results.records.clone(), rows(&results.environments));
+/// What the report is made of.
+pub(crate) fn report_of(results: &Results) -> Report {
+    let mut report = Report::new(results.records.clone(), rows(results));
     report.rules = results.rules();
+    report.made_on = in_a_sentence(results);
     report
 }
 
@@ -88,9 +91,8 @@ pub fn publish(file: Option<&Path>) -> Result<(), Failure> {
 /// Why a run is not fit to be cited; none if it is a full one, of all experiments, of an optimized build of a commit, and nothing broke in it.
 #[must_use]
 pub fn unfit<'a>(results: &Results, mut experiments: impl Iterator<Item = &'a str>) -> Option<String> {
-    let missing = experiments.find(|id| !results.done.iter().any(|done| done.experiment == *id));
-    if let Some(missing) = missing {
-        return Some(format!("{missing} is missing"));
+    if let Some(why) = experiments.find_map(|id| unfinished(results, id)) {
+        return Some(why);
     }
     let of = |what: fn(&Environment) -> bool| results.environments.iter().any(what);
     if results.environments.is_empty() {
@@ -106,6 +108,22 @@ pub fn unfit<'a>(results: &Results, mut experiments: impl Iterator<Item = &'a st
     }
     let broken = results.records.iter().find(|record| record.is_broken_off());
     broken.map(|record| format!("{} {} broke off or was not run", record.experiment, record.step))
+}
+
+/// Which steps of a full run of an experiment are not there, or not all of them.
+fn unfinished(results: &Results, id: &str) -> Option<String> {
+    let seed = results.environments.last().map_or(1, |environment| environment.seed);
+    let full = Lab::new(Scale::Full, seed, PathBuf::new(), PathBuf::new(), PathBuf::new());
+    let all = experiments();
+    let steps = all.iter().find(|experiment| experiment.about().id == id)?.steps(&full);
+    if !results.done.iter().any(|done| done.experiment == id) {
+        return Some(format!("{id} is missing"));
+    }
+    let missing = steps.iter().map(|step| step.name.as_str()).filter(|step| !results.has(id, step));
+    let missing: Vec<&str> = missing.collect();
+    (!missing.is_empty()).then(|| {
+        format!("of {id} these steps are missing, broke off or were not run: {}", missing.join("; "))
+    })
 }
 
 /// Where the recorded run lies.
@@ -136,8 +154,12 @@ pub fn documents(results: &Results) -> Result<Vec<Document>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::{is_ours, unfit};
+    use crate::claims::experiments;
     use crate::environment::Environment;
+    use crate::lab::{Lab, Scale};
     use crate::record::{Outcome, Record};
     use crate::results::{Done, Results};
 
@@ -158,12 +180,27 @@ mod tests {
             commit: text("abc"),
             ..Environment::default()
         };
-        let done =
-            Done { experiment: text("1a"), step: text("a"), seconds: 1.0, complete: true, rule: text("") };
-        let fit = Results { environments: vec![environment.clone()], records: Vec::new(), done: vec![done] };
+        let done = |step: crate::experiment::Step| Done {
+            experiment: text("1a"),
+            step: step.name,
+            seconds: 1.0,
+            complete: true,
+            rule: text(""),
+            go: None,
+        };
+        let full = Lab::new(Scale::Full, 1, PathBuf::new(), PathBuf::new(), PathBuf::new());
+        let steps = experiments().into_iter().find(|one| one.about().id == "1a").unwrap().steps(&full);
+        let done: Vec<Done> = steps.into_iter().map(done).collect();
+        let fit = Results { environments: vec![environment.clone()], done, ..Results::default() };
         let unfit = |results: &Results| unfit(results, ["1a"].into_iter());
         assert_eq!(unfit(&fit), None);
         assert!(unfit(&Results::default()).is_some());
+        let mut without = fit.clone();
+        let last = without.done.pop().unwrap();
+        assert!(unfit(&without).is_some_and(|why| why.contains(&last.step)));
+        let mut broken_off = fit.clone();
+        broken_off.done[0].complete = false;
+        assert!(unfit(&broken_off).is_some_and(|why| why.contains(&fit.done[0].step)));
         let with = |change: fn(&mut Environment)| {
             let mut other = fit.clone();
             other.environments.iter_mut().for_each(change);

@@ -1,6 +1,6 @@
 //! The file of records: `results.jsonl`, one JSON object a line, to which each finished step is added as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::environment::Environment;
+use crate::experiment::Experiment;
 use crate::record::{Outcome, Record, Records};
 
 /// One line.
@@ -17,6 +18,8 @@ use crate::record::{Outcome, Record, Records};
 pub enum Line {
     /// Where and with what the records that follow were made.
     Environment(Environment),
+    /// An experiment was measured again from here on: what it had said before.
+    Again(Again),
     /// A run.
     Record(Record),
     /// The step to which the records before it belong is done. Records without such a line are of a step that was broken off.
@@ -38,6 +41,34 @@ pub struct Done {
     /// The rule that decides, as it was worded then.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub rule: String,
+    /// In which of the [environments](Results::environments) it was done, from 0. A line without it was done in the last one before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub go: Option<usize>,
+}
+
+/// That the records of an experiment took the place of others, and what those had said: so that nobody can measure until it suits and keep
+/// silent about it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Again {
+    /// The experiment.
+    pub experiment: String,
+    /// The day, in UTC.
+    pub date: String,
+    /// The commit of the program that measured it again.
+    pub commit: String,
+    /// The commits of those that had measured it before; none if that is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commits_before: Vec<String>,
+    /// How many steps of it were done before.
+    pub steps: usize,
+    /// How many of these had broken off, or could not be run.
+    pub broken_off: usize,
+    /// How many runs they held, also those that did not count.
+    pub runs: usize,
+    /// The verdict before, by the rule as the program that measured again had it.
+    pub verdict: String,
+    /// The figure that decided it.
+    pub figure: String,
 }
 
 fn yes() -> bool {
@@ -53,6 +84,8 @@ pub struct Results {
     pub records: Vec<Record>,
     /// The steps.
     pub done: Vec<Done>,
+    /// Which experiments were measured again, in order.
+    pub again: Vec<Again>,
 }
 
 /// Why a file of records cannot be used.
@@ -110,6 +143,9 @@ impl Results {
     fn parse(text: &str) -> Result<Self, (usize, serde_json::Error)> {
         let mut results = Self::default();
         let mut of_step = Vec::new();
+        // None where several environments stand together: which of them the steps after them belong to was once not kept.
+        let mut go = None;
+        let mut is_alone = true;
         for (number, line) in text.split_inclusive('\n').enumerate() {
             let parsed = match serde_json::from_str(line) {
                 Ok(parsed) => parsed,
@@ -117,9 +153,16 @@ impl Results {
                 Err(why) => return Err((number + 1, why)),
             };
             match parsed {
-                Line::Environment(environment) => results.environments.push(environment),
+                Line::Environment(environment) => {
+                    go = is_alone.then_some(results.environments.len());
+                    is_alone = false;
+                    results.environments.push(environment);
+                }
+                Line::Again(again) => results.again.push(again),
                 Line::Record(record) => of_step.push(record),
-                Line::Step(done) => {
+                Line::Step(mut done) => {
+                    is_alone = true;
+                    done.go = done.go.or(go);
                     let belongs =
                         |record: &Record| record.experiment == done.experiment && record.step == done.step;
                     // In the place of an earlier time.
@@ -139,6 +182,35 @@ impl Results {
     #[must_use]
     pub fn of(&self, experiment: &str) -> Records {
         self.records.iter().filter(|record| record.experiment == experiment).cloned().collect()
+    }
+
+    /// What an experiment says that is measured again now, before it is; none if nothing of it is there.
+    #[must_use]
+    pub fn before_again(&self, experiment: &dyn Experiment, here: &Environment) -> Option<Again> {
+        let id = experiment.about().id;
+        let done: Vec<&Done> = self.done.iter().filter(|done| done.experiment == id).collect();
+        let records = self.of(id);
+        let finding = experiment.judge(&records);
+        let goes: BTreeSet<usize> = done.iter().filter_map(|done| done.go).collect();
+        let commits = goes.iter().filter_map(|go| Some(self.environments.get(*go)?.commit.clone()));
+        (!done.is_empty()).then(|| Again {
+            experiment: id.to_owned(),
+            date: here.date.clone(),
+            commit: here.commit.clone(),
+            commits_before: commits.collect(),
+            steps: done.len(),
+            broken_off: done.iter().filter(|done| !done.complete).count(),
+            runs: records.all().filter(|record| record.is_run() && !record.is_broken_off()).count(),
+            verdict: finding.verdict.word().to_owned(),
+            figure: finding.figure,
+        })
+    }
+
+    /// The experiments that have steps done in an environment, in order; none if which belong to it was not kept.
+    #[must_use]
+    pub fn done_in(&self, go: usize) -> BTreeSet<&str> {
+        let done = self.done.iter().filter(|done| done.go == Some(go));
+        done.map(|done| done.experiment.as_str()).collect()
     }
 
     /// The rules of the experiments as they were worded when they were run.
@@ -163,12 +235,13 @@ impl Results {
 
     fn lines(&self) -> Vec<Line> {
         let environments = self.environments.iter().cloned().map(Line::Environment);
+        let again = self.again.iter().cloned().map(Line::Again);
         let steps = self.done.iter().flat_map(|done| {
             let belongs = |record: &&Record| record.experiment == done.experiment && record.step == done.step;
             let records = self.records.iter().filter(belongs).cloned().map(Line::Record);
             records.chain([Line::Step(done.clone())])
         });
-        environments.chain(steps).collect()
+        environments.chain(again).chain(steps).collect()
     }
 
     /// Writes all to `file`, in the place of what is there.
@@ -209,7 +282,10 @@ pub fn append(file: &Path, lines: &[Line]) -> Result<(), ResultsError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::{Done, Line, Results, append};
+    use crate::environment::Environment;
     use crate::record::{Outcome, Record};
 
     fn record(step: &str, run: u32) -> Record {
@@ -223,6 +299,7 @@ mod tests {
             seconds: 1.0,
             complete: true,
             rule: String::new(),
+            go: None,
         })
     }
 
@@ -249,6 +326,7 @@ mod tests {
             seconds: 1.0,
             complete: false,
             rule: String::new(),
+            go: None,
         });
         let lines = [Line::Record(broken), first, Line::Record(record("b", 0)), step("b")];
         let folder = tempfile::tempdir().unwrap();
@@ -275,5 +353,37 @@ mod tests {
         let error = Results::read(&file).unwrap_err().to_string();
         assert!(error.contains("line 2"), "{error}");
         assert_eq!(Results::read(&folder.path().join("none")).unwrap(), Results::default());
+    }
+
+    fn go(commit: &str) -> Line {
+        Line::Environment(Environment { commit: commit.to_owned(), ..Environment::default() })
+    }
+
+    #[test]
+    fn steps_belong_to_the_environment_before_them_and_still_do_when_they_are_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("results.jsonl");
+        append(&file, &[go("abc"), step("a"), step("b"), go("def"), step("b"), step("c")]).unwrap();
+        for _ in 0..2 {
+            let results = Results::read(&file).unwrap();
+            let goes = results.done.iter().map(|done| (done.step.as_str(), done.go));
+            assert_eq!(goes.collect::<Vec<_>>(), [("a", Some(0)), ("b", Some(1)), ("c", Some(1))]);
+            results.write(&file).unwrap();
+        }
+        append(&file, &[go("ghi"), step("c")]).unwrap();
+        let last = Results::read(&file).unwrap().done.pop().unwrap();
+        assert_eq!((last.step.as_str(), last.go), ("c", Some(2)));
+    }
+
+    #[test]
+    fn files_that_did_not_keep_which_environment_was_whose_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("results.jsonl");
+        append(&file, &[go("abc"), go("def"), step("a")]).unwrap();
+        assert!(!fs::read_to_string(&file).unwrap().contains("\"go\""));
+        let results = Results::read(&file).unwrap();
+        assert!(results.done.iter().all(|done| done.go.is_none()) && results.again.is_empty());
+        results.write(&file).unwrap();
+        assert_eq!(Results::read(&file).unwrap(), results);
     }
 }

@@ -16,16 +16,19 @@ use crate::claims::{Claim, experiments};
 use crate::cli;
 use crate::environment::Environment;
 use crate::experiment::{Experiment, Step, Trouble};
-use crate::finding::claim_verdict;
 use crate::lab::{Lab, Scale};
 use crate::progress::{Progress, minutes};
-use crate::publish::write_report;
+use crate::publish::{report_of, write_report};
 use crate::record::{Outcome, Record};
-use crate::results::{Done, Line, Results, append};
+use crate::report::summary;
+use crate::results::{Again, Done, Line, Results, ResultsError, append};
 use crate::theirs::Theirs;
 
 /// A step may take so many times what is expected, and a minute, before it is taken for stuck.
 const STUCK: f64 = 4.0;
+
+/// The file of records within the folder.
+const RECORDS: &str = "results.jsonl";
 
 /// How it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +48,15 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// # Errors
 /// What is wrong with the options, or with the folder for the results. What goes wrong in a step is recorded instead.
 pub async fn claims(options: &cli::Claims) -> Result<Ended, Failure> {
-    let selected = select(&options.only)?;
+    let (selected, harmful) = on_these_servers(select(&options.only)?, options);
+    let not_run = (!harmful.is_empty())
+        .then(|| format!("not run on servers of yours: {}. {WHY_NOT}", harmful.join(", ")));
+    if let (true, Some(not_run)) = (selected.is_empty(), &not_run) {
+        return Err(format!("nothing is left to run; {not_run}").into());
+    }
     let out = options.out();
     fs::create_dir_all(&out).map_err(|error| format!("--out {}: {error}", out.display()))?;
-    let file = out.join("results.jsonl");
+    let file = out.join(RECORDS);
     let results = Results::read(&file)?;
     let lab = Arc::new(lab(options)?);
     let environment = Environment::read(&lab).await.map_err(|trouble| trouble.to_string())?;
@@ -59,14 +67,19 @@ pub async fn claims(options: &cli::Claims) -> Result<Ended, Failure> {
     let plan = plan(&selected, &lab, done);
     let mut progress = Progress::new(plan.iter().map(|(_, step)| step.seconds));
     announce(&progress, &lab, &environment, &plan, &out);
+    if let Some(not_run) = not_run {
+        progress.say(&not_run);
+    }
     let interrupted = interruptions(lab.theirs.clone());
-    let ran = take_steps(plan, &lab, &environment, &file, &mut progress, interrupted).await;
+    let file =
+        File { path: &file, environment: Some(&environment), again: again(&plan, &results, &environment) };
+    let ran = take_steps(plan, &lab, file, &mut progress, interrupted).await;
     progress.finish();
     let cleaned = match &lab.theirs {
         Some(theirs) => theirs.clean_up().await,
         None => Ok(()),
     };
-    let results = Results::read(&file)?;
+    let results = Results::read(&out.join(RECORDS))?;
     write_report(&results, &out)?;
     let ended = match ran? {
         Ended::Complete if results.has_failed(|id| selected.iter().any(|one| one.about().id == id)) => {
@@ -83,13 +96,11 @@ pub async fn claims(options: &cli::Claims) -> Result<Ended, Failure> {
 async fn take_steps(
     plan: Plan,
     lab: &Arc<Lab>,
-    environment: &Environment,
-    file: &Path,
+    mut file: File<'_>,
     progress: &mut Progress,
     interrupted: impl Future<Output = ()>,
 ) -> Result<Ended, Failure> {
     let mut interrupted = std::pin::pin!(interrupted);
-    let mut environment = Some(Line::Environment(environment.clone()));
     for (experiment, step) in plan {
         let about = experiment.about();
         progress.begin(about.id, about.title, &step.name);
@@ -112,14 +123,46 @@ async fn take_steps(
             seconds: took,
             complete,
             rule: about.rule.to_owned(),
+            go: None,
         };
-        let records = records.into_iter().map(Line::Record);
-        let lines: Vec<Line> =
-            environment.take().into_iter().chain(records).chain([Line::Step(done)]).collect();
-        append(file, &lines)?;
+        file.add(records, done)?;
         progress.done(step.seconds, took);
     }
     Ok(Ended::Complete)
+}
+
+/// The file of records, to which steps are added, and what is still to be said before them.
+struct File<'a> {
+    path: &'a Path,
+    environment: Option<&'a Environment>,
+    again: Vec<Again>,
+}
+
+impl File<'_> {
+    /// The first step tells the environment, and the first of an experiment that is measured again what that had said before.
+    fn add(&mut self, records: Vec<Record>, done: Done) -> Result<(), ResultsError> {
+        let environment = self.environment.take().cloned().map(Line::Environment);
+        let again: Vec<Again> =
+            self.again.extract_if(.., |again| again.experiment == done.experiment).collect();
+        let again = again.into_iter().map(Line::Again);
+        let records = records.into_iter().map(Line::Record);
+        let lines: Vec<Line> =
+            environment.into_iter().chain(again).chain(records).chain([Line::Step(done)]).collect();
+        append(self.path, &lines)
+    }
+}
+
+/// What the experiments have said of which steps in `plan` take the place of others.
+fn again(plan: &Plan, there: &Results, here: &Environment) -> Vec<Again> {
+    let mut again: Vec<Again> = Vec::new();
+    for (experiment, step) in plan {
+        let id = experiment.about().id;
+        let replaces = there.done.iter().any(|done| done.experiment == id && done.step == step.name);
+        if replaces && again.iter().all(|other| other.experiment != id) {
+            again.extend(there.before_again(experiment.as_ref(), here));
+        }
+    }
+    again
 }
 
 /// Records of different servers, machines or programs are not put into one file, unless those that are selected are measured `again`: then
@@ -152,6 +195,21 @@ fn select(only: &[String]) -> Result<Vec<Arc<dyn Experiment>>, Failure> {
     Ok(all.into_iter().filter(|experiment| is_selected(experiment.about().id)).collect())
 }
 
+const WHY_NOT: &str = "They make faults or a heavy load, which would harm whoever else uses these servers; without --etcd and --redis they \
+                       start servers of their own";
+
+/// Those that may be run on the servers that `options` name, and the names of those that may not: on servers of the reader, only what does no
+/// harm is run.
+fn on_these_servers(
+    selected: Vec<Arc<dyn Experiment>>,
+    options: &cli::Claims,
+) -> (Vec<Arc<dyn Experiment>>, Vec<String>) {
+    let may_run = |one: &Arc<dyn Experiment>| options.etcd.is_none() || one.about().harmless;
+    let (may, may_not): (Vec<_>, Vec<_>) = selected.into_iter().partition(may_run);
+    let named = may_not.iter().map(|one| format!("{} ({})", one.about().id, one.about().title));
+    (may, named.collect())
+}
+
 fn lab(options: &cli::Claims) -> Result<Lab, Failure> {
     let scale = if options.quick { Scale::Quick } else { Scale::Full };
     let etcd = options.etcd_program.clone().or_else(|| etcd_3_5().ok()).unwrap_or("etcd".into());
@@ -167,12 +225,10 @@ fn lab(options: &cli::Claims) -> Result<Lab, Failure> {
 
 type Plan = Vec<(Arc<dyn Experiment>, Step)>;
 
-/// What is still to be done, with what could not be done before. On servers of the reader, only what does no harm.
+/// What is still to be done, with what could not be done before.
 fn plan(selected: &[Arc<dyn Experiment>], lab: &Lab, done: &Results) -> Plan {
-    let may_run = |experiment: &&Arc<dyn Experiment>| lab.theirs.is_none() || experiment.about().harmless;
     let steps = selected
         .iter()
-        .filter(may_run)
         .flat_map(|experiment| experiment.steps(lab).into_iter().map(|step| (Arc::clone(experiment), step)));
     steps.filter(|(experiment, step)| !done.has(experiment.about().id, &step.name)).collect()
 }
@@ -310,37 +366,13 @@ fn tell_trouble(progress: &Progress, records: &[Record]) {
 
 #[expect(clippy::print_stdout, reason = "this is what the command is asked for")]
 fn summarize(results: &Results, out: &Path, ended: Ended) {
-    print!("{}", summary(results));
+    print!("{}", summary(&report_of(results)));
     match ended {
         Ended::Interrupted => println!("Interrupted: the same command goes on from here."),
         Ended::Failed => println!("Something broke, as the report says: the same command tries that again."),
         Ended::Complete => {}
     }
     println!("The report: {}", out.join("report.html").display());
-}
-
-/// The verdicts, for a terminal.
-fn summary(results: &Results) -> String {
-    let mut text = String::new();
-    for claim in Claim::ALL {
-        let findings: Vec<_> = claim
-            .experiments()
-            .map(|experiment| (experiment.about(), experiment.judge(&results.of(experiment.about().id))))
-            .collect();
-        let verdict = claim_verdict(findings.iter().map(|(_, finding)| finding.verdict));
-        let _ = writeln!(text, "\nClaim {}, {}: {}", claim.number(), claim.title(), verdict.word());
-        for (about, finding) in findings {
-            let _ = writeln!(
-                text,
-                "  {} {}: {}: {}",
-                about.id,
-                about.title,
-                finding.verdict.word(),
-                finding.figure
-            );
-        }
-    }
-    text
 }
 
 /// Lists the experiments.

@@ -59,6 +59,15 @@ async fn what_is_done_is_not_done_again_and_the_report_is_made_of_it() {
     let again = Results::read(&file).unwrap();
     assert_eq!(again.done.len(), results.done.len());
 
+    assert!(again.again.is_empty(), "nothing was replaced");
+
+    let (code, printed) = run(claims(out.path(), &["--only", "1c", "--again"])).await;
+    assert_eq!(code, 0, "{printed}");
+    let again = Results::read(&file).unwrap().again;
+    let runs = results.records.iter().filter(|record| record.is_run()).count();
+    assert!(again.len() == 1 && again[0].experiment == "1c" && again[0].runs == runs, "{again:?}");
+    assert!(fs::read_to_string(out.path().join("report.html")).unwrap().contains("measured again"));
+
     let (code, printed) = run(claims(out.path(), &["--only", "1c", "--seed", "2"])).await;
     assert!(code == 2 && printed.contains("seed 1 there, 2 here"), "{printed}");
 }
@@ -157,6 +166,17 @@ impl Theirs {
         let etcd = self.etcd.ask("/v3/kv/range", all).await.unwrap()["count"].as_str().unwrap().to_owned();
         (etcd, self.redis.command(&["DBSIZE"]).await.unwrap())
     }
+}
+
+#[tokio::test]
+async fn what_does_harm_is_told_as_not_run_on_servers_of_the_reader() {
+    let out = tempfile::tempdir().unwrap();
+    let theirs = Theirs::start().await;
+    let (code, printed) = run(theirs.claims(out.path(), "4a")).await;
+    assert!(code == 2 && printed.contains("4a (") && printed.contains("faults"), "{printed}");
+    assert!(!out.path().join("report.html").exists());
+    let (code, printed) = run(theirs.claims(out.path(), "1b,4a")).await;
+    assert!(code == 0 && printed.contains("not run on servers of yours: 4a ("), "{printed}");
 }
 
 #[tokio::test]

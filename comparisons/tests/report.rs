@@ -8,7 +8,8 @@
 mod made_up;
 
 use comparisons::picture::{Bar, Drawing, Interval, Lane, Line, Picture};
-use comparisons::report::{Report, comparisons_section, html, pictures, readme_section};
+use comparisons::record::Record;
+use comparisons::report::{Report, comparisons_section, html, pictures, readme_section, summary};
 
 use made_up::{Drawn, environment, experiments, records};
 
@@ -103,6 +104,70 @@ fn what_could_not_be_run_is_said_on_the_first_screen() {
     assert!(first_section.contains("steps could not be run here: no loop device"), "{first_section}");
     assert!(first_section.contains("steps broke off"));
     assert!(first_section.contains("runs were thrown away"));
+}
+
+/// A report on one experiment with these records, of one arm.
+fn of_records(records: impl IntoIterator<Item = Record>) -> Report {
+    let records = records.into_iter().map(|record| Record { experiment: "1a".to_owned(), ..record });
+    Report::new(records.collect(), environment()).with_experiments(experiments())
+}
+
+#[test]
+fn what_is_only_a_distribution_is_not_counted_as_a_run() {
+    let counts = Record::new("redis", 0).with("lost", 0.0);
+    let distribution = Record::new("redis", 0).with_series("ecdf", [[1.0, 1.0]]);
+    let page = html(&of_records([counts, distribution, Record::new("redis", 1).invalid("slipped")]));
+    assert!(page.contains("1 of 2 runs were thrown away"), "{page}");
+}
+
+#[test]
+fn runs_that_do_not_count_are_told_by_kind_with_the_range_of_their_numbers() {
+    let slipped =
+        |arm: &str, by: u32| Record::new(arm, by).invalid(format!("sends slipped: by {by} µs, 200 at most"));
+    let records = [slipped("redis", 847), slipped("redis", 1_498), slipped("memory", 202)];
+    let records = || records.clone().into_iter().chain([Record::new("redis", 0)]);
+    let expected =
+        "3 runs do not count: sends slipped: by 202 to 1,498 µs, 200 at most (redis: 2; memory: 1)";
+    for text in [html(&of_records(records())), comparisons_section(&of_records(records()))] {
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
+fn of_a_part_it_is_said_that_it_is_one_and_in_the_same_words_everywhere() {
+    let some =
+        || Report::new(vec![Record { experiment: "1a".to_owned(), ..Record::new("redis", 0) }], Vec::new());
+    let some = || some().with_experiments(experiments());
+    let printed = summary(&some());
+    assert!(printed.contains("Versioning: depends, without 1b"), "{printed}");
+    assert!(html(&some()).contains("depends, without 1b"));
+    assert!(!printed.contains("Pub/sub") && printed.contains("7 experiments were not run"), "{printed}");
+    let page = html(&some());
+    assert!(page.contains("only about what was run: 1 of 8 experiments"));
+    assert!(page.contains("In what was run, no drawback was found"));
+}
+
+#[test]
+fn documents_say_on_what_it_was_run_and_what_is_to_be_said_with_it() {
+    let mut report = report();
+    report.made_on = "Run with etcd 3.4.23 on one machine.".to_owned();
+    for text in [readme_section(&report), comparisons_section(&report)] {
+        assert!(text.contains("Run with etcd 3.4.23 on one machine."), "{text}");
+        assert!(text.contains("Streams exist for that. (4b)"), "{text}");
+    }
+    assert!(readme_section(&report).contains("](comparisons/README.md#"));
+}
+
+#[test]
+fn what_a_reader_acts_on_is_told_with_its_whole_caveat() {
+    let record = |id: &str| Record { experiment: id.to_owned(), ..Record::new("redis", 0) };
+    let both = vec![record("4b"), record("5a")];
+    let page = html(&Report::new(both, environment()).with_experiments(experiments()));
+    let first_screen = &page[..page.find("id=\"words\"").unwrap()];
+    for id in ["4b", "5a"] {
+        let caveat = format!("Streams exist for that. <a href=\"#{id}\"");
+        assert!(first_screen.contains(&caveat), "{id}: {first_screen}");
+    }
 }
 
 #[test]

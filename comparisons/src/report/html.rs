@@ -250,7 +250,7 @@ fn runs_of(judged: &Judged<'_>) -> Markup {
             p { strong { "Runs that do not count" } }
         }
         @if !uncounted.is_empty() {
-            ul { @for note in &uncounted { li { (note.line()) } } }
+            ul { @for line in &uncounted { li { (line) } } }
         }
         @if !proofs.is_empty() {
             details {

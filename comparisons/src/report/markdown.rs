@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::mem::{Discriminant, discriminant};
 
 use super::Report;
-use super::overview::{Claimed, Judged, VERDICTS, against_etcd, answer, claims, missing, sentence};
+use super::overview::{
+    Claimed, Judged, VERDICTS, against_etcd, answer, caveats, caveats_of, claims, missing, sentence,
+};
 use super::table::{table, uncounted};
 use crate::picture::{Drawing, Picture};
 
@@ -16,6 +18,12 @@ const END: &str = "end";
 pub fn readme_section(report: &Report) -> String {
     let claims = claims(report);
     let mut text = head(report, &claims);
+    let caveats = caveats_of(&claims, |_| false);
+    if !caveats.is_empty() {
+        text.push_str("\nWhat a fair-minded maintainer would add to these figures (the others, and what speaks against etcd, are in the ");
+        text.push_str("[README of the comparisons](comparisons/README.md#what-was-found)):\n\n");
+        list(&mut text, caveats);
+    }
     for (file, picture) in chosen(&claims) {
         let _ = write!(text, "\n{}\n", image(picture, &format!("comparisons/results/{file}")));
     }
@@ -30,9 +38,12 @@ pub fn comparisons_section(report: &Report) -> String {
     let against = against_etcd(&claims);
     if !against.is_empty() {
         text.push_str("\nWhat speaks against etcd:\n\n");
-        for (id, sentence) in against {
-            let _ = writeln!(text, "- {} ({id})", escaped(&sentence));
-        }
+        list(&mut text, against);
+    }
+    let caveats = caveats(&claims);
+    if !caveats.is_empty() {
+        text.push_str("\nWhat a fair-minded maintainer would add:\n\n");
+        list(&mut text, caveats);
     }
     for claim in &claims {
         let (number, title) = (claim.claim.number(), claim.claim.title());
@@ -43,6 +54,12 @@ pub fn comparisons_section(report: &Report) -> String {
         }
     }
     text
+}
+
+fn list(text: &mut String, notes: impl IntoIterator<Item = (&'static str, impl AsRef<str>)>) {
+    for (id, note) in notes {
+        let _ = writeln!(text, "- {} ({id})", escaped(note.as_ref()));
+    }
 }
 
 /// A document with `text` between the lines `<!-- marker:begin -->` and `<!-- marker:end -->`; none if they are not there, each once and in this order.
@@ -78,6 +95,9 @@ fn head(report: &Report, claims: &[Claimed<'_>]) -> String {
     }
     let meanings = VERDICTS.map(|(word, meaning)| format!("{word}: {meaning}"));
     let _ = write!(text, "\n{}\n", meanings.join(" "));
+    if !report.made_on.is_empty() {
+        let _ = write!(text, "\n{}\n", escaped(&report.made_on));
+    }
     let missing = missing(report, claims);
     if !missing.is_empty() {
         let _ = write!(text, "\nMissing: {}\n", escaped(&missing.join(" ")));
@@ -111,8 +131,8 @@ fn section(text: &mut String, judged: &Judged<'_>) {
     let uncounted = uncounted(&judged.records);
     if !uncounted.is_empty() {
         text.push('\n');
-        for note in uncounted {
-            let _ = writeln!(text, "- {}", escaped(&note.line()));
+        for line in uncounted {
+            let _ = writeln!(text, "- {}", escaped(&line));
         }
     }
     for (file, picture) in judged.files() {

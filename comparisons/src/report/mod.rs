@@ -29,6 +29,8 @@ pub struct Report {
     pub records: Vec<Record>,
     /// What they were made on: names and values, in the order in which they are shown.
     pub environment: Vec<(String, String)>,
+    /// The same in one sentence, for documents; empty if it is not known.
+    pub made_on: String,
     /// The rules of experiments as they were worded when they were run, by id.
     pub rules: BTreeMap<String, String>,
     experiments: Vec<Box<dyn Experiment>>,
@@ -38,7 +40,8 @@ impl Report {
     /// One on the experiments of the five claims.
     #[must_use]
     pub fn new(records: Vec<Record>, environment: Vec<(String, String)>) -> Self {
-        Self { records, environment, rules: BTreeMap::new(), experiments: experiments() }
+        let (rules, made_on) = (BTreeMap::new(), String::new());
+        Self { records, environment, made_on, rules, experiments: experiments() }
     }
 
     /// One on other experiments.
@@ -60,6 +63,12 @@ impl fmt::Debug for Report {
         let ids: Vec<&str> = self.experiments.iter().map(|experiment| experiment.about().id).collect();
         f.debug_struct("Report").field("records", &self.records.len()).field("experiments", &ids).finish()
     }
+}
+
+/// The verdicts of what was run, for a terminal.
+#[must_use]
+pub fn summary(report: &Report) -> String {
+    overview::summary(&overview::claims(report))
 }
 
 /// All pictures as SVG documents, each with the name of its file: `3a-1.svg` is the first of experiment `3a`.

@@ -8,7 +8,7 @@ use crate::claims::Claim;
 use crate::experiment::{About, Experiment};
 use crate::finding::{Finding, Verdict, claim_verdict};
 use crate::picture::Picture;
-use crate::record::{Outcome, Records};
+use crate::record::{Outcome, Record, Records};
 
 /// An experiment with what its records say.
 pub(super) struct Judged<'a> {
@@ -135,16 +135,44 @@ pub(super) fn claims(report: &Report) -> Vec<Claimed<'_>> {
     Claim::ALL.into_iter().map(of).collect()
 }
 
+/// The verdicts, for a terminal: of what was run, in the words of the report.
+pub(super) fn summary(claims: &[Claimed<'_>]) -> String {
+    let mut text = String::new();
+    let mut silent = 0;
+    for claim in claims {
+        let (of_it, none): (Vec<_>, Vec<_>) =
+            claim.experiments.iter().partition(|one| one.records.all().next().is_some());
+        silent += none.len();
+        if of_it.is_empty() {
+            continue;
+        }
+        text += &format!("\nClaim {}, {}: {}\n", claim.claim.number(), claim.claim.title(), claim.word());
+        for one in of_it {
+            let about = one.about();
+            text += &format!("  {} {}: {}: {}\n", about.id, about.title, one.word(), one.finding.figure);
+        }
+    }
+    if silent > 0 {
+        text += &format!("\n{silent} experiments were not run, and nothing is said about them.\n");
+    }
+    text
+}
+
 /// The answer to "why not Redis?", in two or three sentences.
 pub(super) fn answer(claims: &[Claimed<'_>]) -> Vec<String> {
     let titled = |verdict: Verdict| -> Vec<&'static str> {
         claims.iter().filter(|claim| claim.verdict == verdict).map(|claim| claim.claim.title()).collect()
     };
+    let all = || claims.iter().flat_map(|claim| &claim.experiments);
+    let not_run = all().filter(|one| one.not_run.is_some()).count();
     let verdicts = [
         (Verdict::Confirmed, "held"),
         (Verdict::Depends, "held only for some ways of using Redis, or of asking"),
         (Verdict::Refuted, "did not hold"),
-        (Verdict::Undecided, "could not be decided here"),
+        (
+            Verdict::Undecided,
+            if not_run > 0 { "could not be decided by it" } else { "could not be decided here" },
+        ),
     ];
     let parts = verdicts.into_iter().filter_map(|(verdict, what)| {
         let titles = titled(verdict);
@@ -156,25 +184,31 @@ pub(super) fn answer(claims: &[Claimed<'_>]) -> Vec<String> {
             "This cannot be answered from these records: no experiment has decided anything.".to_owned(),
         ];
     }
-    let mut sentences = vec![format!("Of the five reasons usually given, {}.", listed(&parts))];
-    let found = |verdict: Verdict| -> Vec<String> {
+    let mut sentences = Vec::new();
+    if not_run > 0 {
+        let all = all().count();
+        sentences.push(format!("This is only about what was run: {} of {all} experiments.", all - not_run));
+    }
+    sentences.push(format!("Of the five reasons usually given, {}.", listed(&parts)));
+    let found = |verdict: Verdict| -> Vec<&Judged<'_>> {
         let all = claims.iter().flat_map(|claim| &claim.experiments);
-        all.filter(|one| one.finding.verdict == verdict).map(named).collect()
+        all.filter(|one| one.finding.verdict == verdict).collect()
     };
+    let few = |found: Vec<&Judged<'_>>| few(&found, |one| named(one), |one| one.about().id.to_owned());
     let (own, naive) = (found(Verdict::Confirmed), found(Verdict::Depends));
     sentences.push(if own.is_empty() {
-        "No drawback was found that is Redis's own, one that our Redis backend has too and etcd has not."
-            .to_owned()
+        let found = if not_run > 0 { "In what was run, no" } else { "No" };
+        format!("{found} drawback was found that is Redis's own, one that our Redis backend has too and etcd has not.")
     } else {
         format!(
             "Take etcd where this matters, for it is Redis's own and our Redis backend has it too: {}.",
-            few(&own)
+            few(own)
         )
     });
     if !naive.is_empty() {
         sentences.push(format!(
             "What belongs to the way people usually use Redis, or to how one asks, is no reason against it: {}.",
-            few(&naive)
+            few(naive)
         ));
     }
     sentences
@@ -191,11 +225,32 @@ pub(super) fn against_etcd(claims: &[Claimed<'_>]) -> Vec<(&'static str, String)
     all.filter_map(|one| Some((one.about().id, one.experiment.against_etcd(&one.records)?))).collect()
 }
 
-/// What a fair-minded maintainer would add: one sentence for each experiment whose figure is told first.
+/// What a fair-minded maintainer would add: for each experiment whose figure is told first, and for each that is a reason to take etcd, since
+/// there a reader acts on it. Whole, since half of it may say something else.
 pub(super) fn caveats(claims: &[Claimed<'_>]) -> Vec<(&'static str, &'static str)> {
-    let told = claims.iter().flat_map(Claimed::deciding);
-    let caveats = told.map(|one| (one.about().id, first_sentence(one.about().caveat)));
-    caveats.filter(|(_, caveat)| !caveat.is_empty()).collect()
+    caveats_of(claims, |one| one.finding.verdict == Verdict::Confirmed)
+}
+
+/// Those of the experiments whose figures are told first, and of those that `also` takes.
+pub(super) fn caveats_of(
+    claims: &[Claimed<'_>],
+    also: impl Fn(&Judged<'_>) -> bool,
+) -> Vec<(&'static str, &'static str)> {
+    let told = claims.iter().flat_map(|claim| {
+        let first: Vec<&str> = claim.deciding().into_iter().map(|one| one.about().id).collect();
+        claim
+            .experiments
+            .iter()
+            .filter(move |one| first.contains(&one.about().id))
+            .chain(claim.experiments.iter().filter(|one| also(one)))
+            .map(|one| one.about())
+            .collect::<Vec<_>>()
+    });
+    let mut caveats: Vec<_> = told.map(|about| (about.id, about.caveat)).collect();
+    caveats.retain(|(_, caveat)| !caveat.is_empty());
+    caveats.sort_unstable();
+    caveats.dedup();
+    caveats
 }
 
 /// What is missing, a line each: steps that could not be run or broke off, runs that do not count, experiments without records.
@@ -215,8 +270,7 @@ pub(super) fn missing(report: &Report, claims: &[Claimed<'_>]) -> Vec<String> {
                 None => reasons.push((why, vec![id])),
             }
         }
-        let written = reasons.into_iter().map(|(why, ids)| format!("{why} ({})", ids.join(", ")));
-        few(&written.collect::<Vec<_>>())
+        few(&reasons, |(why, ids)| format!("{why} ({})", ids.join(", ")), |(_, ids)| ids.join(", "))
     };
     let all = format::count(steps(&|_| true).len() as f64);
     let mut lines = Vec::new();
@@ -243,7 +297,9 @@ pub(super) fn missing(report: &Report, claims: &[Claimed<'_>]) -> Vec<String> {
             Outcome::Invalid { why } => Some(why.split(':').next().unwrap_or(why)),
             _ => None,
         });
-        let runs = format::count(report.records.len() as f64);
+        // Neither what holds only a distribution over several runs, nor what only says why a step was not done.
+        let is_run = |record: &&Record| record.is_run() && !record.is_broken_off();
+        let runs = format::count(report.records.iter().filter(is_run).count() as f64);
         lines.push(format!(
             "{} of {runs} runs were thrown away by the rules, and are in no figure: {why}.",
             format::count(invalid as f64)
@@ -287,15 +343,15 @@ pub(super) fn first_sentence(text: &str) -> &str {
     ends.next().map_or(text, |at| &text[..=at])
 }
 
-/// The first four, and how many more there are.
-fn few(items: &[impl AsRef<str>]) -> String {
+/// The first four in full, and the others by their ids: nothing that a reader looks for is left out.
+fn few<T>(items: &[T], full: impl Fn(&T) -> String, id: impl Fn(&T) -> String) -> String {
     const SHOWN: usize = 4;
-    let shown: Vec<&str> = items.iter().take(SHOWN).map(AsRef::as_ref).collect();
-    let shown = shown.join("; ");
-    match items.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown}; and {more} more"),
+    let (shown, others) = items.split_at(items.len().min(SHOWN));
+    let shown = shown.iter().map(full).collect::<Vec<_>>().join("; ");
+    if others.is_empty() {
+        return shown;
     }
+    format!("{shown}; and {}", others.iter().map(id).collect::<Vec<_>>().join(", "))
 }
 
 fn listed(items: &[String]) -> String {
@@ -325,9 +381,10 @@ mod tests {
     }
 
     #[test]
-    fn long_lists_are_cut_and_say_so() {
-        assert_eq!(few(&["a", "b"]), "a; b");
-        assert_eq!(few(&["a", "b", "c", "d", "e", "f"]), "a; b; c; d; and 2 more");
+    fn long_lists_name_the_last_ones_by_their_ids() {
+        let few = |items: &[&str]| few(items, |one| format!("“{one}”"), |one| (*one).to_owned());
+        assert_eq!(few(&["a", "b"]), "“a”; “b”");
+        assert_eq!(few(&["a", "b", "c", "d", "e", "f"]), "“a”; “b”; “c”; “d”; and e, f");
         assert_eq!(listed(&["a".to_owned(), "b".to_owned(), "c".to_owned()]), "a, b and c");
         assert_eq!([1, 5, 6].map(number_word), ["one", "all five", "6"]);
     }

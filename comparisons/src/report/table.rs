@@ -67,14 +67,88 @@ impl Note {
     }
 }
 
-/// The runs that do not count, with the reasons.
-pub(super) fn uncounted(records: &Records) -> Vec<Note> {
-    notes(records, |outcome| match outcome {
-        Outcome::Valid { .. } => None,
-        Outcome::Invalid { why } => Some(format!("does not count: {why}")),
+/// The runs that do not count, with the reasons: a line for each kind of reason, with the range of its numbers and how many runs of which arm.
+pub(super) fn uncounted(records: &Records) -> Vec<String> {
+    let broken_off = notes(records, |outcome| match outcome {
+        Outcome::Valid { .. } | Outcome::Invalid { .. } => None,
         Outcome::NotRun { why } => Some(format!("not run: {why}")),
         Outcome::Failed { why } => Some(format!("broke off: {why}")),
-    })
+    });
+    let mut kinds: Vec<Kind> = Vec::new();
+    for record in records.all() {
+        let Outcome::Invalid { why } = &record.outcome else { continue };
+        let (words, numbers) = apart(why);
+        match kinds.iter_mut().find(|kind| kind.words == words) {
+            Some(kind) => kind.add(&record.arm, &numbers),
+            None => kinds.push(Kind {
+                words,
+                ranges: numbers.into_iter().map(|number| [number; 2]).collect(),
+                arms: vec![(record.arm.clone(), 1)],
+            }),
+        }
+    }
+    broken_off.iter().map(Note::line).chain(kinds.iter().map(Kind::line)).collect()
+}
+
+/// Runs that do not count for reasons that differ only in their numbers.
+struct Kind {
+    /// What stands before, between and after the numbers.
+    words: Vec<String>,
+    ranges: Vec<[u64; 2]>,
+    arms: Vec<(String, usize)>,
+}
+
+impl Kind {
+    fn add(&mut self, arm: &str, numbers: &[u64]) {
+        for ([least, most], number) in self.ranges.iter_mut().zip(numbers) {
+            (*least, *most) = ((*least).min(*number), (*most).max(*number));
+        }
+        match self.arms.iter_mut().find(|(other, _)| other == arm) {
+            Some((_, runs)) => *runs += 1,
+            None => self.arms.push((arm.to_owned(), 1)),
+        }
+    }
+
+    fn line(&self) -> String {
+        let number = |number: u64| format::count(number as f64);
+        let ranges = self.ranges.iter().map(|[least, most]| match least == most {
+            true => number(*least),
+            false => format!("{} to {}", number(*least), number(*most)),
+        });
+        let ranges = ranges.chain([String::new()]);
+        let why: String =
+            self.words.iter().zip(ranges).map(|(words, range)| format!("{words}{range}")).collect();
+        if let [(arm, 1)] = self.arms.as_slice() {
+            return format!("{arm}: does not count: {why}");
+        }
+        let all = format::runs(self.arms.iter().map(|(_, runs)| runs).sum());
+        let arms: Vec<String> = self.arms.iter().map(|(arm, runs)| format!("{arm}: {runs}")).collect();
+        format!("{all} do not count: {why} ({})", arms.join("; "))
+    }
+}
+
+/// The whole numbers of a text, and what stands around them.
+fn apart(text: &str) -> (Vec<String>, Vec<u64>) {
+    let (mut words, mut numbers) = (vec![String::new()], Vec::new());
+    let mut rest = text;
+    while let Some(at) = rest.find(|letter: char| letter.is_ascii_digit()) {
+        let (before, from) = rest.split_at(at);
+        let ends = from.find(|letter: char| !letter.is_ascii_digit() && letter != ',').unwrap_or(from.len());
+        let digits = from[..ends].trim_end_matches(',');
+        if let (Some(last), Ok(number)) = (words.last_mut(), digits.replace(',', "").parse()) {
+            last.push_str(before);
+            numbers.push(number);
+            words.push(String::new());
+        } else if let Some(last) = words.last_mut() {
+            last.push_str(before);
+            last.push_str(digits);
+        }
+        rest = &from[digits.len()..];
+    }
+    if let Some(last) = words.last_mut() {
+        last.push_str(rest);
+    }
+    (words, numbers)
 }
 
 /// By what it is known that the faults bit.
