@@ -53,7 +53,7 @@ static ABOUT: About = About {
     falsifier: "Nothing lost on Redis in any run with the link cut, or something lost on etcd.",
     remedy: "registry-redis can wait for replicas (WAIT), which bounds what is lost to what the replica that takes over had not confirmed; 4c shows what can be lost in spite of it. A loss is told: every \
              watch compares epoch, revision and nonce with those of the server that it finds, and tells a Reset with its cause; the owners learn it from their next heartbeat and register again.",
-    caveat: "The time without writes is bounded from below by settings, which are all shorter here than the defaults (30 s of Sentinel, 15 s of Redis Cluster, 1 s of etcd); the second sentence names them. It is the time of this project's clients, whose requests \
+    caveat: "The time without writes is bounded from below by settings, which are all shorter here than the defaults (30 s of Sentinel, 15 s of Redis Cluster, 1 s of etcd). It is the time of this project's clients, whose requests \
              wait up to 5 s for a server that stands still: the servers may have been ready before. All \
              servers run on one machine, where a link that is not cut hardly ever lags, so without the cut the loss of a whole host is not shown.",
     left_out: "The registry in memory, since one process has nobody who could take over, and the naive registry with a key for each instance, whose writes a fail-over treats as those of the hash.",
