@@ -13,14 +13,15 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use registry_core::time::later;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tonic::body::Body;
 use tracing::{Instrument, Span, field};
 
-use super::connection::{Body, Unanswered};
+use super::connection::Unanswered;
 use super::error::{CallError, why_nobody};
 use super::lineup::{Candidate, Wanted};
 use super::outcome::{Outcome, early_status, status};
 use super::peer::InFlight;
-use super::replay::{Replay, keep};
+use super::replay::{Kept, Replay, keep};
 use super::retry::{KEEP, Retry};
 use super::{Inner, WaitForReady};
 
@@ -79,7 +80,7 @@ struct Deadline {
 enum Attempt {
     Answered(Response<Incoming>, InFlight),
     /// It was never sent, and here it is.
-    NeverSent(Request<Body>),
+    NeverSent(Request<Kept>),
     /// It was sent, and its server did not take it.
     NeverTaken(CallError),
     Failed(CallError),
@@ -98,12 +99,15 @@ async fn call(inner: Arc<Inner>, request: Request<Body>, span: &Span) -> Answer 
     inner.retry.iter().for_each(Retry::begun);
     let (mut request, replay) = keep(request, inner.retry.as_ref().map_or(KEEP, |retry| retry.keep)).await;
     let (mut tried, mut attempt, mut never_taken) = (Vec::new(), 1, 0);
+    // What was sent at once was sent when the call began; only what waited needs to look at the clock again.
+    let mut now = now;
     loop {
-        let candidate = candidate(&inner, Wanted { key, tried: &tried }, patience).await?;
+        let candidate = candidate(&inner, Wanted { key, tried: &tried }, patience, &mut now).await?;
         span.record("peer", field::display(candidate.peer.endpoint())).record("attempt", attempt);
-        let again = match send(&candidate, request, deadline).await {
+        let again = match send(&candidate, request, deadline, now).await {
             Attempt::NeverSent(back) => {
                 request = back;
+                now = Instant::now();
                 continue;
             }
             Attempt::NeverTaken(error) => {
@@ -113,6 +117,7 @@ async fn call(inner: Arc<Inner>, request: Request<Body>, span: &Span) -> Answer 
                 never_taken += 1;
                 tried.push(Arc::clone(&candidate.peer));
                 request = replay.again(attempt - 1);
+                now = Instant::now();
                 continue;
             }
             Attempt::Answered(response, mut in_flight) => {
@@ -141,12 +146,13 @@ async fn call(inner: Arc<Inner>, request: Request<Body>, span: &Span) -> Answer 
         request = again.request;
         tried.push(Arc::clone(&candidate.peer));
         attempt += 1;
+        now = Instant::now();
     }
 }
 
 /// A call that is sent again.
 struct Again {
-    request: Request<Body>,
+    request: Request<Kept>,
     at: Instant,
 }
 
@@ -166,8 +172,12 @@ fn repeat(
 }
 
 /// Sends the request to one endpoint.
-async fn send(candidate: &Candidate, request: Request<Body>, deadline: Option<Deadline>) -> Attempt {
-    let now = Instant::now();
+async fn send(
+    candidate: &Candidate,
+    request: Request<Kept>,
+    deadline: Option<Deadline>,
+    now: Instant,
+) -> Attempt {
     let mut in_flight = InFlight::new(Arc::clone(&candidate.peer), now);
     let answer = candidate.connection.send(request, now);
     let answer = match deadline {
@@ -229,21 +239,23 @@ impl Patience {
     }
 }
 
-/// Picks an endpoint; waits for one until patience ends.
+/// Picks an endpoint at `now`; waits for one until patience ends, and says then when it was picked.
 pub(super) async fn candidate(
     inner: &Inner,
     wanted: Wanted<'_>,
     patience: Patience,
+    now: &mut Instant,
 ) -> Result<Arc<Candidate>, CallError> {
     let pick = |now| inner.board.load().pick(&inner.picker, wanted, now);
-    if let Some(candidate) = pick(Instant::now()) {
+    if let Some(candidate) = pick(*now) {
         return Ok(candidate);
     }
     let until = patience.deadline.map_or(patience.until, |deadline| deadline.at.min(patience.until));
     let mut changed = inner.board.subscribe();
     loop {
         // Subscribed before looking, so that nothing is missed in between.
-        if let Some(candidate) = pick(Instant::now()) {
+        *now = Instant::now();
+        if let Some(candidate) = pick(*now) {
             return Ok(candidate);
         }
         if timeout_at(until, changed.changed()).await.is_err() {

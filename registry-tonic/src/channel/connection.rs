@@ -20,11 +20,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::connect::{Connect, Stream, scheme};
+use super::replay::Kept;
 use super::silence::Silence;
 use crate::text::chain;
-
-/// What requests carry.
-pub(crate) type Body = tonic::body::Body;
 
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("registry-tonic/", env!("CARGO_PKG_VERSION")));
@@ -32,7 +30,7 @@ const USER_AGENT: HeaderValue =
 /// The sending side; the connection closes once all its clones are gone and its calls have ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
-    sender: SendRequest<Body>,
+    sender: SendRequest<Kept>,
     authority: Authority,
     scheme: Scheme,
     silence: Arc<Silence>,
@@ -45,7 +43,7 @@ pub(crate) type Held = JoinHandle<hyper::Result<()>>;
 #[derive(Debug)]
 pub(crate) enum Unanswered {
     /// It was never sent, and here it is.
-    NeverSent(Box<Request<Body>>),
+    NeverSent(Box<Request<Kept>>),
     /// It was sent, and the server says that it has not looked at it.
     NeverTaken(hyper::Error),
     /// It may have been done.
@@ -99,7 +97,7 @@ impl Connection {
 
     pub(crate) async fn send(
         &self,
-        mut request: Request<Body>,
+        mut request: Request<Kept>,
         now: Instant,
     ) -> Result<Response<Incoming>, Unanswered> {
         self.address(&mut request);
@@ -119,7 +117,7 @@ impl Connection {
     }
 
     /// Directs the request to this endpoint, whoever it was meant for before.
-    fn address(&self, request: &mut Request<Body>) {
+    fn address(&self, request: &mut Request<Kept>) {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());

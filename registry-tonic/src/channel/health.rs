@@ -11,13 +11,15 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use registry_core::backoff::Backoff;
 use tokio::time::{Instant, sleep};
+use tonic::body::Body;
 use tonic::{Code, Status, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower_service::Service;
 
-use super::connection::{Body, Connection, Unanswered};
+use super::connection::{Connection, Unanswered};
+use super::replay::Kept;
 
 /// Follows what the server at the other end of a connection says of a service.
 #[derive(Debug)]
@@ -93,10 +95,12 @@ impl Service<Request<Body>> for Direct {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let connection = self.0.clone();
         Box::pin(async move {
-            connection.send(request, Instant::now()).await.map_err(|unanswered| match unanswered {
-                Unanswered::NeverSent(_) => Status::unavailable("the connection was closed"),
-                Unanswered::NeverTaken(error) | Unanswered::Failed(error) => {
-                    Status::unavailable(error.to_string())
+            connection.send(request.map(Kept::from), Instant::now()).await.map_err(|unanswered| {
+                match unanswered {
+                    Unanswered::NeverSent(_) => Status::unavailable("the connection was closed"),
+                    Unanswered::NeverTaken(error) | Unanswered::Failed(error) => {
+                        Status::unavailable(error.to_string())
+                    }
                 }
             })
         })

@@ -120,7 +120,8 @@ impl Channel {
     /// # Errors
     /// What a call would fail with.
     pub async fn ready(&self) -> Result<(), CallError> {
-        call::candidate(&self.inner, Wanted::default(), call::Patience::of(&self.inner)).await.map(drop)
+        let (wanted, patience) = (Wanted::default(), call::Patience::of(&self.inner));
+        call::candidate(&self.inner, wanted, patience, &mut Instant::now()).await.map(drop)
     }
 
     /// Waits, at most `within`, until the endpoints satisfy `wanted`, and gives them; `Err` with the last ones if they do not. Looks

@@ -9,22 +9,22 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, request::Parts};
 use http_body::{Body as _, Frame, SizeHint};
 use tonic::Status;
-
-use super::connection::Body;
+use tonic::body::Body;
 
 /// A request, with all of its body.
 #[derive(Debug)]
 pub(super) struct Replay {
     head: Parts,
-    data: VecDeque<Bytes>,
+    first: Option<Bytes>,
+    more: Vec<Bytes>,
 }
 
 impl Replay {
     /// The request, once more; `before` is how often it was tried by a server.
-    pub(super) fn again(&self, before: u32) -> Request<Body> {
-        let body =
-            Kept { kept: self.data.iter().cloned().map(|data| Ok(Frame::data(data))).collect(), rest: None };
-        let mut request = Request::from_parts(self.head.clone(), Body::new(body));
+    pub(super) fn again(&self, before: u32) -> Request<Kept> {
+        let more = self.more.iter().cloned().map(|data| Ok(Frame::data(data))).collect();
+        let body = Kept { first: self.first.clone(), more, rest: None };
+        let mut request = Request::from_parts(self.head.clone(), body);
         if before > 0 {
             request.headers_mut().insert("grpc-previous-rpc-attempts", HeaderValue::from(before));
         }
@@ -32,47 +32,60 @@ impl Replay {
     }
 }
 
-/// Keeps the request if its body is there at once and is at most `limit` bytes long, and gives it back to be sent either way.
-pub(super) async fn keep(request: Request<Body>, limit: usize) -> (Request<Body>, Option<Replay>) {
-    let (head, mut body) = request.into_parts();
-    let mut kept = VecDeque::new();
-    let whole = poll_fn(|cx| Poll::Ready(gather(&mut body, &mut kept, limit, cx))).await;
-    if !whole {
-        return (Request::from_parts(head, Body::new(Kept { kept, rest: Some(body) })), None);
-    }
-    let data = kept.iter().filter_map(|frame| frame.as_ref().ok()?.data_ref().cloned()).collect();
-    let request = Request::from_parts(head.clone(), Body::new(Kept { kept, rest: None }));
-    (request, Some(Replay { head, data }))
+/// Keeps the request if its body is there at once and is at most `limit` bytes long, and gives it to be sent either way.
+pub(super) async fn keep(request: Request<Body>, limit: usize) -> (Request<Kept>, Option<Replay>) {
+    let (head, body) = request.into_parts();
+    let mut kept = Kept::from(body);
+    let whole = poll_fn(|cx| Poll::Ready(kept.gather(limit, cx))).await;
+    let replay = whole.then(|| {
+        let data = |frame: &Result<Frame<Bytes>, Status>| frame.as_ref().ok()?.data_ref().cloned();
+        Replay {
+            head: head.clone(),
+            first: kept.first.clone(),
+            more: kept.more.iter().filter_map(data).collect(),
+        }
+    });
+    (Request::from_parts(head, kept), replay)
 }
 
-/// Takes what there is of a body; whether that is all of it, and nothing but data.
-fn gather(
-    body: &mut Body,
-    kept: &mut VecDeque<Result<Frame<Bytes>, Status>>,
-    limit: usize,
-    cx: &mut Context<'_>,
-) -> bool {
-    let mut size = 0_usize;
-    loop {
-        match Pin::new(&mut *body).poll_frame(cx) {
-            Poll::Ready(None) => return true,
-            Poll::Pending => return false,
-            Poll::Ready(Some(frame)) => {
-                let data = frame.as_ref().ok().and_then(|frame| frame.data_ref()).map(Bytes::len);
-                size = size.saturating_add(data.unwrap_or(0));
-                kept.push_back(frame);
-                if data.is_none() || size > limit {
-                    return false;
+/// A body of which something was taken already, and the rest of it. Almost always that is one frame, and all.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    first: Option<Bytes>,
+    more: VecDeque<Result<Frame<Bytes>, Status>>,
+    rest: Option<Body>,
+}
+
+impl From<Body> for Kept {
+    fn from(body: Body) -> Self {
+        Self { rest: Some(body), ..Self::default() }
+    }
+}
+
+impl Kept {
+    /// Takes what there is; whether that is all of it, and nothing but data.
+    fn gather(&mut self, limit: usize, cx: &mut Context<'_>) -> bool {
+        let mut size = 0_usize;
+        while let Some(rest) = &mut self.rest {
+            match Pin::new(rest).poll_frame(cx) {
+                Poll::Ready(None) => self.rest = None,
+                Poll::Pending => return false,
+                Poll::Ready(Some(frame)) => {
+                    let data = frame.as_ref().ok().and_then(|frame| frame.data_ref()).cloned();
+                    size = size.saturating_add(data.as_ref().map_or(0, Bytes::len));
+                    let is_data = data.is_some();
+                    match data {
+                        Some(data) if self.first.is_none() && self.more.is_empty() => self.first = Some(data),
+                        _ => self.more.push_back(frame),
+                    }
+                    if !is_data || size > limit {
+                        return false;
+                    }
                 }
             }
         }
+        true
     }
-}
-
-/// What was taken of a body, and the rest of it.
-struct Kept {
-    kept: VecDeque<Result<Frame<Bytes>, Status>>,
-    rest: Option<Body>,
 }
 
 impl http_body::Body for Kept {
@@ -83,7 +96,10 @@ impl http_body::Body for Kept {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if let Some(frame) = self.kept.pop_front() {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        if let Some(frame) = self.more.pop_front() {
             return Poll::Ready(Some(frame));
         }
         match &mut self.rest {
@@ -93,12 +109,13 @@ impl http_body::Body for Kept {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.kept.is_empty() && self.rest.as_ref().is_none_or(http_body::Body::is_end_stream)
+        let rest = self.rest.as_ref().is_none_or(http_body::Body::is_end_stream);
+        self.first.is_none() && self.more.is_empty() && rest
     }
 
     fn size_hint(&self) -> SizeHint {
-        let kept = self.kept.iter().filter_map(|frame| frame.as_ref().ok()?.data_ref());
-        let kept = kept.map(|data| data.len() as u64).sum();
+        let more = self.more.iter().filter_map(|frame| frame.as_ref().ok()?.data_ref());
+        let kept = self.first.iter().chain(more).map(|data| data.len() as u64).sum();
         match &self.rest {
             None => SizeHint::with_exact(kept),
             Some(_) => {
@@ -138,7 +155,7 @@ mod tests {
         Request::post("/user.User/Get").header("a", "b").body(body).unwrap()
     }
 
-    async fn read(request: Request<Body>, frames: usize) -> String {
+    async fn read(request: Request<Kept>, frames: usize) -> String {
         let mut body = request.into_body();
         let mut read = String::new();
         for _ in 0..frames {
