@@ -1,9 +1,10 @@
 //! Servers of the reader: what is done there lies under one prefix, and is removed in the end.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions, DeleteOptions};
+use etcd_client::{Client, ConnectOptions, DeleteOptions, GetOptions, KeyValue};
 use percent_encoding::percent_decode_str;
 use redis::aio::MultiplexedConnection;
 use redis::cmd;
@@ -156,6 +157,14 @@ impl Theirs {
     async fn clean_etcd(&self) -> Result<(), Trouble> {
         let mut etcd = self.etcd_client().await?;
         for begins in [self.prefix.clone(), format!("/{}", self.prefix)] {
+            // Their leases end with them, and not when their time is over.
+            let all = GetOptions::new().with_prefix().with_keys_only();
+            let found = etcd.get(begins.clone(), Some(all)).await?;
+            let leases: BTreeSet<i64> = found.kvs().iter().map(KeyValue::lease).collect();
+            for lease in leases.into_iter().filter(|lease| *lease != 0) {
+                // One that has ended by now is no trouble.
+                let _ = etcd.lease_revoke(lease).await;
+            }
             etcd.delete(begins, Some(DeleteOptions::new().with_prefix())).await?;
         }
         Ok(())
