@@ -21,6 +21,7 @@ use super::error::{CallError, why_nobody};
 use super::lineup::{Candidate, Wanted};
 use super::outcome::{Outcome, early_status, status};
 use super::peer::InFlight;
+use super::pick::unit;
 use super::replay::{Kept, Replay, keep};
 use super::retry::{KEEP, Retry};
 use super::{Inner, WaitForReady};
@@ -165,8 +166,7 @@ fn repeat(
     deadline: Option<Deadline>,
 ) -> Option<Again> {
     let (retry, replay) = (inner.retry.as_ref()?, replay?);
-    let jitter = (inner.picker.draw.next() >> 11) as f64 / (1_u64 << 53) as f64;
-    let at = later(Instant::now(), retry.after(attempt, code, headers, jitter)?);
+    let at = later(Instant::now(), retry.after(attempt, code, headers, unit(&inner.picker.draw))?);
     let in_time = deadline.is_none_or(|deadline| at < deadline.at);
     in_time.then(|| Again { request: replay.again(attempt), at })
 }

@@ -69,7 +69,7 @@ pub(crate) struct Shared {
 impl PeerHandle {
     /// Starts to connect. Answers are expected to take as long as `expected`.
     pub(crate) fn start(key: PeerKey, expected: Duration, shared: Shared, seed: u64) -> Self {
-        let tell_after = shared.keeping.ejection.map_or(u32::MAX, |ejection| ejection.after.max(1));
+        let tell_after = shared.keeping.ejection.map(|ejection| ejection.after.max(1));
         let peer = Arc::new(Peer::new(key, expected, tell_after));
         let again = Arc::new(Notify::new());
         let keeper = Keeper {

@@ -30,8 +30,8 @@ pub(crate) struct Peer {
     last_failure: Mutex<Option<(u32, Outcome)>>,
     /// How often it was taken out: what ends of an earlier time says nothing about now.
     generation: AtomicU32,
-    /// So many failures in a row are told.
-    tell_after: u32,
+    /// So many failures in a row are told; none: they never are.
+    tell_after: Option<u32>,
     link: Mutex<Link>,
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct Up {
 }
 
 impl Peer {
-    pub(crate) fn new(key: PeerKey, expected: Duration, tell_after: u32) -> Self {
+    pub(crate) fn new(key: PeerKey, expected: Duration, tell_after: Option<u32>) -> Self {
         Self {
             identity: hash(key.0.as_str().as_bytes()),
             key,
@@ -122,7 +122,7 @@ impl Peer {
     pub(crate) fn ejected(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);
         self.counts.ejections.fetch_add(1, Ordering::Relaxed);
-        self.streak.on_probation(self.tell_after);
+        self.tell_after.into_iter().for_each(|after| self.streak.on_probation(after));
         *lock(&self.last_failure) = None;
     }
 
@@ -138,7 +138,7 @@ impl Peer {
             return self.streak.succeeded();
         }
         let failures = self.streak.failed();
-        if failures >= self.tell_after {
+        if self.tell_after.is_some_and(|after| failures >= after) {
             *lock(&self.last_failure) = Some((failures, outcome));
             self.failing.notify_one();
         }
@@ -207,5 +207,40 @@ impl Drop for InFlight {
             }
             None => self.peer.load.finished(None, now),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    fn peer(tell_after: Option<u32>) -> Peer {
+        let key = ("a".parse().unwrap(), "h:1".parse().unwrap());
+        Peer::new(key, Duration::from_millis(1), tell_after)
+    }
+
+    /// A call that began now, or before the peer was taken out, has failed.
+    fn fails(peer: &Peer, before: bool) {
+        let generation = peer.generation.load(Ordering::SeqCst) - u32::from(before);
+        peer.ended(Outcome::Broken, generation);
+    }
+
+    #[tokio::test]
+    async fn who_was_taken_out_has_one_failure_left_and_calls_of_before_do_not_count() {
+        let peer = peer(Some(3));
+        peer.ejected();
+        fails(&peer, true);
+        assert_eq!(peer.fails().now_or_never(), None);
+        fails(&peer, false);
+        assert!(peer.fails().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn where_nobody_is_ejected_failures_are_not_told_even_after_it_was_silent() {
+        let peer = peer(None);
+        peer.ejected();
+        (0..10).for_each(|_| fails(&peer, false));
+        assert_eq!(peer.fails().now_or_never(), None);
     }
 }

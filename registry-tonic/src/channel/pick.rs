@@ -131,7 +131,7 @@ fn below(draw: &Draw, bound: u64) -> u64 {
 }
 
 /// From 0.0 to 1.0.
-fn unit(draw: &Draw) -> f64 {
+pub(crate) fn unit(draw: &Draw) -> f64 {
     (draw.next() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
