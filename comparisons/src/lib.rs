@@ -9,6 +9,7 @@
 //! 4. The rule of the experiment makes a [`Finding`](finding::Finding) of its records, and the findings of a claim make its verdict.
 //! 5. [`report`] makes tables, sentences and pictures of both. Nothing after the records measures anything, so a report can be made again.
 
+pub mod chaos;
 pub mod claims;
 pub mod cli;
 pub mod contestants;
