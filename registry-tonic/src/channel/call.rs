@@ -1,20 +1,20 @@
 //! One call: pick, send, and pick again for as long as the request was never sent.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use registry_core::time::later;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tonic::body::Body;
-use tracing::{Instrument, Span, field};
+use tracing::{Span, field};
 
 use super::connection::Unanswered;
 use super::error::{CallError, why_nobody};
@@ -36,23 +36,32 @@ pub struct ResponseFuture {
 
 impl ResponseFuture {
     pub(super) fn new(inner: Arc<Inner>, request: Request<Body>) -> Self {
+        let now = Instant::now();
+        let key = inner.picker.key(&request);
+        // Before there is a span, since one that is made whole costs less than one that is added to.
+        let first = inner.board.load().pick(&inner.picker, Wanted { key, tried: &[] }, now);
         let span = tracing::info_span!(
             "grpc.call",
             service = %inner.view.service(),
             method = request.uri().path(),
-            peer = field::Empty,
-            attempt = field::Empty,
+            peer = first.as_ref().map(|first| field::display(first.peer.endpoint())),
+            attempt = first.as_ref().map(|_| 1_u32),
             code = field::Empty,
         );
-        let of_call = span.clone();
         let call = async move {
-            let answer = call(inner, request, &of_call).await;
-            if let Err(error) = &answer {
-                of_call.record("code", error.code() as i32);
+            let answer = {
+                let mut call = pin!(call(&inner, request, key, first, now, &span));
+                poll_fn(|cx| span.in_scope(|| call.as_mut().poll(cx))).await
+            };
+            match answer {
+                Ok(response) => Ok(response.map(|body| body.within(span))),
+                Err(error) => {
+                    span.record("code", error.code() as i32);
+                    Err(error)
+                }
             }
-            answer
         };
-        Self { call: Box::pin(call.instrument(span)) }
+        Self { call: Box::pin(call) }
     }
 }
 
@@ -90,21 +99,33 @@ enum Attempt {
 /// So often a call is sent to another server since the one before did not take it.
 const MOST_NEVER_TAKEN: u32 = 5;
 
-async fn call(inner: Arc<Inner>, request: Request<Body>, span: &Span) -> Answer {
-    let now = Instant::now();
+/// `first` is who was picked at `now`, if there was anybody.
+async fn call(
+    inner: &Inner,
+    request: Request<Body>,
+    key: Option<u64>,
+    mut first: Option<Arc<Candidate>>,
+    now: Instant,
+    span: &Span,
+) -> Answer {
     let deadline =
         grpc_timeout(request.headers()).map(|allowed| Deadline { at: later(now, allowed), allowed });
     let wait = request.extensions().get::<WaitForReady>().map_or(inner.wait_for_ready, |wait| wait.0);
     let patience = Patience { until: later(now, wait), wait, deadline };
-    let key = inner.picker.key(&request);
     inner.retry.iter().for_each(Retry::begun);
     let (mut request, replay) = keep(request, inner.retry.as_ref().map_or(KEEP, |retry| retry.keep)).await;
     let (mut tried, mut attempt, mut never_taken) = (Vec::new(), 1, 0);
     // What was sent at once was sent when the call began; only what waited needs to look at the clock again.
     let mut now = now;
     loop {
-        let candidate = candidate(&inner, Wanted { key, tried: &tried }, patience, &mut now).await?;
-        span.record("peer", field::display(candidate.peer.endpoint())).record("attempt", attempt);
+        let candidate = match first.take() {
+            Some(first) => first,
+            None => {
+                let next = candidate(inner, Wanted { key, tried: &tried }, patience, &mut now).await?;
+                span.record("peer", field::display(next.peer.endpoint())).record("attempt", attempt);
+                next
+            }
+        };
         let again = match send(&candidate, request, deadline, now).await {
             Attempt::NeverSent(back) => {
                 request = back;
@@ -124,20 +145,18 @@ async fn call(inner: Arc<Inner>, request: Request<Body>, span: &Span) -> Answer 
             Attempt::Answered(response, mut in_flight) => {
                 let code = early_status(&response);
                 let headers = Some(response.headers());
-                match code.and_then(|code| repeat(&inner, replay.as_ref(), attempt, code, headers, deadline))
-                {
+                match code.and_then(|code| repeat(inner, replay.as_ref(), attempt, code, headers, deadline)) {
                     Some(again) => {
                         in_flight.ended(Outcome::Answered(code.unwrap_or(tonic::Code::Unknown)));
                         again
                     }
                     None => {
-                        return Ok(response
-                            .map(|body| ResponseBody::new(body, in_flight, code, deadline, span.clone())));
+                        return Ok(response.map(|body| ResponseBody::new(body, in_flight, code, deadline)));
                     }
                 }
             }
             Attempt::Failed(error) => {
-                match repeat(&inner, replay.as_ref(), attempt, error.code(), None, deadline) {
+                match repeat(inner, replay.as_ref(), attempt, error.code(), None, deadline) {
                     Some(again) => again,
                     None => return Err(error),
                 }
@@ -269,6 +288,8 @@ pub struct ResponseBody {
     body: Incoming,
     in_flight: Option<InFlight>,
     deadline: Option<(Pin<Box<Sleep>>, Duration)>,
+    /// The status, once it is known.
+    code: Option<tonic::Code>,
     span: Span,
 }
 
@@ -279,11 +300,11 @@ impl ResponseBody {
         in_flight: InFlight,
         code: Option<tonic::Code>,
         deadline: Option<Deadline>,
-        span: Span,
     ) -> Self {
         let ends = http_body::Body::is_end_stream(&body);
         let deadline = deadline.map(|deadline| (Box::pin(sleep_until(deadline.at)), deadline.allowed));
-        let mut this = Self { body, in_flight: Some(in_flight), deadline, span };
+        let span = Span::none();
+        let mut this = Self { body, in_flight: Some(in_flight), deadline, code, span };
         if let Some(code) = code {
             this.ended(Outcome::Answered(code), code);
         }
@@ -291,6 +312,15 @@ impl ResponseBody {
             this.in_flight = None;
         }
         this
+    }
+
+    /// Goes on in the span of its call.
+    fn within(mut self, span: Span) -> Self {
+        if let Some(code) = self.code {
+            span.record("code", code as i32);
+        }
+        self.span = span;
+        self
     }
 
     fn ended(&mut self, outcome: Outcome, code: tonic::Code) {
@@ -363,7 +393,8 @@ impl fmt::Debug for ResponseBody {
 
 /// How long the caller is willing to wait, from the header that gRPC has for it: at most eight digits and a unit.
 fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+    let text = headers.get(&GRPC_TIMEOUT)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;

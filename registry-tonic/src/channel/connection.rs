@@ -4,6 +4,7 @@
 //! the next call finds out, that nothing is heard on it any more, and that a request was never sent, together with the request.
 
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -118,11 +119,10 @@ impl Connection {
 
     /// Directs the request to this endpoint, whoever it was meant for before.
     fn address(&self, request: &mut Request<Kept>) {
-        let mut parts = http::uri::Parts::default();
+        let mut parts = mem::take(request.uri_mut()).into_parts();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
-        parts.path_and_query =
-            Some(request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
+        parts.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
         // With all three parts there, it is always a URI.
         if let Ok(uri) = Uri::from_parts(parts) {
             *request.uri_mut() = uri;

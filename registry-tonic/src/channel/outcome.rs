@@ -1,6 +1,6 @@
 //! What became of a call, as far as it says something about the endpoint.
 
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderName, Response};
 use tonic::Code;
 
 /// How a call ended on an endpoint.
@@ -52,7 +52,9 @@ pub(crate) fn early_status<B>(response: &Response<B>) -> Option<Code> {
 
 /// The status in the headers or trailers of an answer, if it is there.
 pub(crate) fn status(headers: &HeaderMap) -> Option<Code> {
-    headers.get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()))
+    // Made once, so that it is not parsed for each answer.
+    static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+    headers.get(&GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()))
 }
 
 #[cfg(test)]

@@ -6,25 +6,47 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, request::Parts};
+use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use tonic::Status;
 use tonic::body::Body;
 
-/// A request, with all of its body.
+/// A request, with all of its body. Without what is attached to it (`extensions`), which does not go over the wire.
 #[derive(Debug)]
 pub(super) struct Replay {
-    head: Parts,
+    method: Method,
+    uri: Uri,
+    version: Version,
+    // Not as a map, which costs more to copy, and is needed only when it is sent again.
+    headers: Box<[(HeaderName, HeaderValue)]>,
     first: Option<Bytes>,
     more: Vec<Bytes>,
 }
 
 impl Replay {
+    fn new(request: &Request<Kept>) -> Self {
+        let kept = request.body();
+        let data = |frame: &Result<Frame<Bytes>, Status>| frame.as_ref().ok()?.data_ref().cloned();
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: request.headers().iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            first: kept.first.clone(),
+            more: kept.more.iter().filter_map(data).collect(),
+        }
+    }
+
     /// The request, once more; `before` is how often it was tried by a server.
     pub(super) fn again(&self, before: u32) -> Request<Kept> {
         let more = self.more.iter().cloned().map(|data| Ok(Frame::data(data))).collect();
-        let body = Kept { first: self.first.clone(), more, rest: None };
-        let mut request = Request::from_parts(self.head.clone(), body);
+        let mut request = Request::new(Kept { first: self.first.clone(), more, rest: None });
+        request.method_mut().clone_from(&self.method);
+        request.uri_mut().clone_from(&self.uri);
+        *request.version_mut() = self.version;
+        for (name, value) in &self.headers {
+            request.headers_mut().append(name.clone(), value.clone());
+        }
         if before > 0 {
             request.headers_mut().insert("grpc-previous-rpc-attempts", HeaderValue::from(before));
         }
@@ -34,18 +56,10 @@ impl Replay {
 
 /// Keeps the request if its body is there at once and is at most `limit` bytes long, and gives it to be sent either way.
 pub(super) async fn keep(request: Request<Body>, limit: usize) -> (Request<Kept>, Option<Replay>) {
-    let (head, body) = request.into_parts();
-    let mut kept = Kept::from(body);
-    let whole = poll_fn(|cx| Poll::Ready(kept.gather(limit, cx))).await;
-    let replay = whole.then(|| {
-        let data = |frame: &Result<Frame<Bytes>, Status>| frame.as_ref().ok()?.data_ref().cloned();
-        Replay {
-            head: head.clone(),
-            first: kept.first.clone(),
-            more: kept.more.iter().filter_map(data).collect(),
-        }
-    });
-    (Request::from_parts(head, kept), replay)
+    let mut request = request.map(Kept::from);
+    let whole = poll_fn(|cx| Poll::Ready(request.body_mut().gather(limit, cx))).await;
+    let replay = whole.then(|| Replay::new(&request));
+    (request, replay)
 }
 
 /// A body of which something was taken already, and the rest of it. Almost always that is one frame, and all.
@@ -113,17 +127,9 @@ impl http_body::Body for Kept {
         self.first.is_none() && self.more.is_empty() && rest
     }
 
+    /// Never exact, although it may be known: HTTP/2 would say it in a header (`content-length`), which gRPC has no use for.
     fn size_hint(&self) -> SizeHint {
-        let more = self.more.iter().filter_map(|frame| frame.as_ref().ok()?.data_ref());
-        let kept = self.first.iter().chain(more).map(|data| data.len() as u64).sum();
-        match &self.rest {
-            None => SizeHint::with_exact(kept),
-            Some(_) => {
-                let mut hint = SizeHint::new();
-                hint.set_lower(kept);
-                hint
-            }
-        }
+        SizeHint::default()
     }
 }
 
@@ -169,7 +175,7 @@ mod tests {
     async fn a_request_that_is_there_can_be_sent_as_often_as_one_likes() {
         let (first, replay) = keep(request(&["ab", "c"], false), 3).await;
         let replay = replay.unwrap();
-        assert_eq!(first.body().size_hint().exact(), Some(3));
+        assert_eq!(first.body().size_hint().exact(), None, "there would be a header for it");
         assert_eq!(read(first, 2).await, "abc");
         for before in [1, 2] {
             let again = replay.again(before);
