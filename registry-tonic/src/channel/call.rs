@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use registry_core::time::later;
@@ -77,6 +77,16 @@ struct Deadline {
     allowed: Duration,
 }
 
+impl Deadline {
+    /// Tells a server what is left at `now`: the header says how long the call may take from its arrival there.
+    fn tell(self, headers: &mut HeaderMap, now: Instant) {
+        let left = self.at.saturating_duration_since(now);
+        if let Ok(value) = HeaderValue::try_from(grpc_timeout_of(left)) {
+            headers.insert(GRPC_TIMEOUT, value);
+        }
+    }
+}
+
 /// What became of one attempt.
 enum Attempt {
     Answered(Response<Incoming>, InFlight),
@@ -95,15 +105,22 @@ async fn call(inner: Arc<Inner>, request: Request<Body>, span: &Span) -> Answer 
     let deadline =
         grpc_timeout(request.headers()).map(|allowed| Deadline { at: later(now, allowed), allowed });
     let wait = request.extensions().get::<WaitForReady>().map_or(inner.wait_for_ready, |wait| wait.0);
-    let patience = Patience { until: later(now, wait), wait, deadline };
+    let mut patience = Patience { left: wait, wait, deadline };
     let key = inner.picker.key(&request);
     inner.retry.iter().for_each(Retry::begun);
-    let (mut request, replay) = keep(request, inner.retry.as_ref().map_or(KEEP, |retry| retry.keep)).await;
+    let kept = keep(request, inner.retry.as_ref().map_or(KEEP, |retry| retry.keep)).await;
+    let (mut request, replay) = kept.map_err(CallError::unwritten)?;
     let (mut tried, mut attempt, mut never_taken) = (Vec::new(), 1, 0);
     // What was sent at once was sent when the call began; only what waited needs to look at the clock again.
-    let mut now = now;
+    let (began, mut now) = (now, now);
     loop {
-        let candidate = candidate(&inner, Wanted { key, tried: &tried }, patience, &mut now).await?;
+        let candidate = candidate(&inner, Wanted { key, tried: &tried }, &mut patience, &mut now).await;
+        let candidate = candidate.map_err(|error| error.after_attempts(attempt - 1))?;
+        if let Some(deadline) = deadline
+            && now > began
+        {
+            deadline.tell(request.headers_mut(), now);
+        }
         span.record("peer", field::display(candidate.peer.endpoint())).record("attempt", attempt);
         let again = match send(&candidate, request, deadline, now).await {
             Attempt::NeverSent(back) => {
@@ -214,10 +231,9 @@ async fn send(
     }
 }
 
-/// How long an endpoint is waited for.
-#[derive(Clone, Copy)]
+/// How long an endpoint is waited for, in all; what attempts take is no wait.
 pub(super) struct Patience {
-    until: Instant,
+    left: Duration,
     wait: Duration,
     deadline: Option<Deadline>,
 }
@@ -225,16 +241,19 @@ pub(super) struct Patience {
 impl Patience {
     pub(super) fn of(inner: &Inner) -> Self {
         let wait = inner.wait_for_ready;
-        Self { until: later(Instant::now(), wait), wait, deadline: None }
+        Self { left: wait, wait, deadline: None }
     }
 
-    fn ended(self, inner: &Inner) -> CallError {
+    /// The deadline, if that ends a wait that has begun at `began`.
+    fn deadline(&self, began: Instant) -> Option<Deadline> {
+        self.deadline.filter(|deadline| deadline.at < later(began, self.left))
+    }
+
+    fn ended(&self, began: Instant, inner: &Inner) -> CallError {
         let why = |waited| why_nobody(&inner.view.load(), &inner.board.load(), waited, Instant::now());
-        match self.deadline {
-            Some(deadline) if deadline.at < self.until => {
-                CallError::no_endpoint_in_time(why(deadline.allowed))
-            }
-            _ => CallError::no_endpoint(why(self.wait)),
+        match self.deadline(began) {
+            Some(deadline) => CallError::no_endpoint_in_time(why(deadline.allowed)),
+            None => CallError::no_endpoint(why(self.wait)),
         }
     }
 }
@@ -243,23 +262,25 @@ impl Patience {
 pub(super) async fn candidate(
     inner: &Inner,
     wanted: Wanted<'_>,
-    patience: Patience,
+    patience: &mut Patience,
     now: &mut Instant,
 ) -> Result<Arc<Candidate>, CallError> {
     let pick = |now| inner.board.load().pick(&inner.picker, wanted, now);
     if let Some(candidate) = pick(*now) {
         return Ok(candidate);
     }
-    let until = patience.deadline.map_or(patience.until, |deadline| deadline.at.min(patience.until));
+    let began = Instant::now();
+    let until = patience.deadline(began).map_or(later(began, patience.left), |deadline| deadline.at);
     let mut changed = inner.board.subscribe();
     loop {
         // Subscribed before looking, so that nothing is missed in between.
         *now = Instant::now();
         if let Some(candidate) = pick(*now) {
+            patience.left = patience.left.saturating_sub(now.saturating_duration_since(began));
             return Ok(candidate);
         }
         if timeout_at(until, changed.changed()).await.is_err() {
-            return Err(patience.ended(inner));
+            return Err(patience.ended(began, inner));
         }
     }
 }
@@ -361,9 +382,11 @@ impl fmt::Debug for ResponseBody {
     }
 }
 
+const GRPC_TIMEOUT: &str = "grpc-timeout";
+
 /// How long the caller is willing to wait, from the header that gRPC has for it: at most eight digits and a unit.
 fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let text = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -380,9 +403,42 @@ fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
+/// The same the other way round, as exactly as eight digits are; at least a nanosecond.
+fn grpc_timeout_of(timeout: Duration) -> String {
+    const UNITS: [(u128, &str); 6] = [
+        (1, "n"),
+        (1_000, "u"),
+        (1_000_000, "m"),
+        (1_000_000_000, "S"),
+        (60_000_000_000, "M"),
+        (3_600_000_000_000, "H"),
+    ];
+    const MOST: u128 = 99_999_999;
+    let nanos = timeout.as_nanos().max(1);
+    let fits = UNITS.iter().find(|(length, _)| nanos / length <= MOST);
+    let (length, unit) = fits.unwrap_or(&UNITS[5]);
+    format!("{}{unit}", (nanos / length).min(MOST))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_timeout_is_written_as_exactly_as_can_be() {
+        for (timeout, expected) in [
+            (Duration::ZERO, "1n"),
+            (Duration::from_nanos(99_999_999), "99999999n"),
+            (Duration::from_millis(100), "100000u"),
+            (Duration::from_micros(7_500_001), "7500001u"),
+            (Duration::from_secs(100), "100000m"),
+            (Duration::from_secs(100_000), "100000S"),
+            (Duration::from_secs(6_000_000_000), "1666666H"),
+            (Duration::MAX, "99999999H"),
+        ] {
+            assert_eq!(grpc_timeout_of(timeout), expected);
+        }
+    }
 
     #[test]
     fn a_timeout_is_read_as_grpc_defines_it() {
