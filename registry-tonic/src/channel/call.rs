@@ -223,9 +223,8 @@ async fn send(
             Attempt::NeverTaken(error)
         }
         Err(Unanswered::Failed(error)) => {
-            if !error.is_user() {
-                in_flight.ended(Outcome::Broken);
-            }
+            let outcome = Outcome::of(&error);
+            in_flight.ended(outcome);
             Attempt::Failed(CallError::broken(&in_flight.who(), error))
         }
     }
@@ -309,7 +308,7 @@ impl ResponseBody {
             this.ended(Outcome::Answered(code), code);
         }
         if ends {
-            this.in_flight = None;
+            this.over();
         }
         this
     }
@@ -319,6 +318,14 @@ impl ResponseBody {
         if let Some(in_flight) = &mut self.in_flight {
             in_flight.ended(outcome);
         }
+    }
+
+    /// There is no more of it. If there was no status until now, there is none: something cut it short.
+    fn over(&mut self) {
+        if self.in_flight.as_ref().is_some_and(InFlight::has_no_outcome) {
+            self.ended(Outcome::Answered(tonic::Code::Unknown), tonic::Code::Unknown);
+        }
+        self.in_flight = None;
     }
 }
 
@@ -335,7 +342,9 @@ impl http_body::Body for ResponseBody {
         if let Some((at, allowed)) = &mut this.deadline
             && at.as_mut().poll(cx).is_ready()
         {
-            let Some(in_flight) = this.in_flight.take() else { return Poll::Ready(None) };
+            let Some(mut in_flight) = this.in_flight.take() else { return Poll::Ready(None) };
+            // It has answered, and a stream may well be longer than its deadline: an error, and not the endpoint's.
+            in_flight.ended(Outcome::Answered(tonic::Code::DeadlineExceeded));
             this.span.record("code", tonic::Code::DeadlineExceeded as i32);
             return Poll::Ready(Some(Err(CallError::deadline(&in_flight.who(), *allowed))));
         }
@@ -346,22 +355,20 @@ impl http_body::Body for ResponseBody {
                     this.ended(Outcome::Answered(code), code);
                 }
                 if frame.is_trailers() || this.body.is_end_stream() {
-                    this.in_flight = None;
+                    this.over();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                let by_caller = error.is_user();
+                let outcome = Outcome::of(&error);
                 let who = this.in_flight.as_ref().map(InFlight::who).unwrap_or_default();
                 let error = CallError::broken(&who, error);
-                if !by_caller {
-                    this.ended(Outcome::Broken, error.code());
-                }
+                this.ended(outcome, error.code());
                 this.in_flight = None;
                 Poll::Ready(Some(Err(error)))
             }
             None => {
-                this.in_flight = None;
+                this.over();
                 Poll::Ready(None)
             }
         }

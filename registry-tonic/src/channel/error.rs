@@ -112,8 +112,7 @@ fn code(error: &hyper::Error) -> Option<Code> {
     match source.and_then(|source| source.downcast_ref::<h2::Error>()) {
         Some(h2) if h2.is_io() || h2.is_go_away() => Some(Code::Unavailable),
         Some(_) => None,
-        // The caller's own request body failed: its status says why.
-        None if error.is_user() => None,
+        // Of the connection, or of a task that it needs; also while the call still waited for its turn there.
         None => Some(Code::Unavailable),
     }
 }

@@ -188,6 +188,11 @@ impl InFlight {
         }
     }
 
+    /// Whether it is not known yet how it ended.
+    pub(crate) fn has_no_outcome(&self) -> bool {
+        self.outcome.is_none()
+    }
+
     /// The call never was one.
     pub(crate) fn never_sent(mut self) {
         self.counts = false;
