@@ -111,8 +111,11 @@ impl Retry {
             return None;
         }
         let wait = match headers.and_then(|headers| headers.get("grpc-retry-pushback-ms")) {
-            // What is no number of milliseconds means: not again.
-            Some(pushback) => Duration::from_millis(pushback.to_str().ok()?.parse().ok()?),
+            // What is no number of milliseconds, in 32 bits and not negative, means: not again.
+            Some(pushback) => {
+                let milliseconds: i32 = pushback.to_str().ok()?.parse().ok()?;
+                Duration::from_millis(milliseconds.try_into().ok()?)
+            }
             None => self.backoff.delay(attempt - 1, jitter),
         };
         self.budget.withdraw().then_some(wait)
@@ -167,5 +170,6 @@ mod tests {
         assert_eq!(told("250"), Some(Duration::from_millis(250)));
         assert_eq!(told("-1"), None);
         assert_eq!(told("soon"), None);
+        assert_eq!(told("2147483648"), None, "nobody waits for years");
     }
 }
