@@ -3,17 +3,21 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use registry_core::backoff::Backoff;
 use registry_core::{Directory, Endpoint};
 use registry_memory::MemoryRegistry;
 use registry_testing::servers::proxy::{Faults, Proxy};
-use registry_tonic::{Channel, ChannelBuilder, Connect, Ejection, Retry, Stream};
+use registry_tonic::{
+    Channel, ChannelBuilder, Connect, Connectivity, Ejection, EndpointStatus, Retry, Stream,
+};
 use support::echo::echo_client::EchoClient;
 use support::echo::echo_server::{Echo, EchoServer};
 use support::echo::{Reply, Request};
-use support::listed::{bare, instance_at, list, serve};
+use support::listed::{Moody, bare, instance_at, list, serve};
 use support::{Named, PATIENCE, call, eventually, service, settled, shared, within};
 use tokio::net::TcpStream;
 use tonic::{Code, Response, Status};
@@ -199,4 +203,62 @@ async fn a_stream_that_its_deadline_ends_counts_as_an_error_and_not_as_a_failure
     let shown = channel.endpoints();
     assert_eq!(shown.iter().map(|one| one.errors).sum::<u64>(), 1);
     assert!(shown.iter().all(|one| one.is_ready() && one.in_flight == 0), "{shown:?}");
+}
+
+#[tokio::test]
+async fn who_registers_anew_and_then_fails_stays_out_for_as_long_as_anybody_else() {
+    let registry = MemoryRegistry::new();
+    let moody = Moody::new("moody");
+    let (at, _task) = moody.serve();
+    let (other, _, _other_task) = bare("b").await;
+    list(&registry, instance_at(other)).await;
+    let patient = Backoff::new(Duration::from_secs(600), Duration::from_secs(600));
+    let channel =
+        builder(&registry).ejection(Ejection::default().with_after(1).with_backoff(patient)).build();
+    for weight in [1, 100] {
+        list(&registry, instance_at(at).id("moody").weight(weight)).await;
+        let all_there = |all: &[EndpointStatus]| {
+            all.len() == 2
+                && all.iter().any(|one| one.weight == weight)
+                && all.iter().all(|one| one.is_ready())
+        };
+        channel.wait_until(PATIENCE, all_there).await.unwrap();
+    }
+    moody.answer(Code::Unavailable);
+    while call(&channel, 0).await.is_ok() {}
+    let out = |all: &[EndpointStatus]| all.iter().any(|one| one.ejections == 1);
+    channel.wait_until(PATIENCE, out).await.unwrap();
+    let back = |all: &[EndpointStatus]| all.iter().all(|one| one.is_ready());
+    channel.wait_until(Duration::from_millis(300), back).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn an_endpoint_out_of_reach_changes_nothing_each_time_it_is_tried() {
+    let registry = MemoryRegistry::new();
+    let tries = Arc::new(AtomicUsize::new(0));
+    list(&registry, instance_at("127.0.0.1:1".parse().unwrap())).await;
+    let often = Backoff::new(Duration::from_millis(1), Duration::from_millis(1));
+    let channel = builder(&registry).backoff(often).connector(Panics(Arc::clone(&tries))).build();
+    let mut looks = 0;
+    let never = channel.wait_until(Duration::from_millis(500), |_| {
+        looks += 1;
+        false
+    });
+    let shown = never.await.unwrap_err();
+    let tries = tries.load(Ordering::SeqCst);
+    assert!(tries > 20, "{tries}");
+    assert!(looks <= 5, "looked {looks} times at {tries} tries");
+    let Connectivity::Connecting { error: Some(error) } = &shown[0].connectivity else { panic!("{shown:?}") };
+    assert_eq!(&**error, "the connector panicked");
+}
+
+/// Counts how often it was tried.
+struct Panics(Arc<AtomicUsize>);
+
+#[tonic::async_trait]
+impl Connect for Panics {
+    async fn connect(&self, _: &Endpoint) -> std::io::Result<Box<dyn Stream>> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        panic!("of this test")
+    }
 }

@@ -1,9 +1,11 @@
 //! The task that keeps a connection to a peer, and lets nobody call it while that is of no use.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use registry_core::backoff::Backoff;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -61,7 +63,7 @@ pub(crate) struct PeerHandle {
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub(crate) keeping: Keeping,
-    /// Told of every change of a link.
+    /// Told of every change of a link, but for another reason why there is none.
     pub(crate) changed: Arc<Notify>,
     pub(crate) quota: Arc<Quota>,
 }
@@ -140,7 +142,11 @@ impl Keeper {
                     attempt = attempt.saturating_add(1);
                     self.shared.keeping.backoff.delay(attempt - 1, self.rng.f64())
                 }
-                Ended::Ejected(reason) => self.eject(reason, &mut ejections),
+                Ended::Ejected(reason) => {
+                    // It has registered anew since, and failed all the same.
+                    let _ = self.again.notified().now_or_never();
+                    self.eject(reason, &mut ejections)
+                }
             };
             tokio::select! {
                 () = sleep(delay) => {}
@@ -166,8 +172,11 @@ impl Keeper {
 
     async fn open(&self) -> Result<(Connection, Held), String> {
         let Keeping { connect, timeout: limit, .. } = &self.shared.keeping;
-        match timeout(*limit, Connection::open(self.peer.endpoint(), &**connect)).await {
-            Ok(opened) => opened,
+        // A connector of the caller's that panics must not take this task with it.
+        let opening = AssertUnwindSafe(Connection::open(self.peer.endpoint(), &**connect)).catch_unwind();
+        match timeout(*limit, opening).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(_)) => Err("the connector panicked".into()),
             Err(_) => Err(format!("no answer within {limit:?}")),
         }
     }
@@ -238,8 +247,9 @@ impl Keeper {
     }
 
     fn show(&self, link: Link) {
-        self.peer.show(link);
-        self.shared.changed.notify_one();
+        if self.peer.show(link) {
+            self.shared.changed.notify_one();
+        }
     }
 }
 
