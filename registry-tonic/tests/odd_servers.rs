@@ -262,3 +262,39 @@ impl Connect for Panics {
         panic!("of this test")
     }
 }
+
+/// Sends more than its readers take.
+#[derive(Clone)]
+struct Floods(Named);
+
+#[tonic::async_trait]
+impl Echo for Floods {
+    async fn call(&self, request: tonic::Request<Request>) -> Result<Response<Reply>, Status> {
+        self.0.call(request).await
+    }
+
+    type StreamStream = <Named as Echo>::StreamStream;
+
+    async fn stream(&self, _: tonic::Request<Request>) -> Result<Response<Self::StreamStream>, Status> {
+        let reply = Reply { server: "x".repeat(1 << 20) };
+        Ok(Response::new(Box::pin(futures_util::stream::iter(std::iter::repeat_n(Ok(reply), 10)))))
+    }
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_do_not_keep_others_from_being_heard() {
+    let registry = MemoryRegistry::new();
+    let echo = EchoServer::new(Floods(Named::new("a")));
+    let (address, _task) = serve(tonic::transport::Server::builder().add_service(echo));
+    list(&registry, instance_at(address)).await;
+    let channel = builder(&registry).build();
+    settled(&channel, 1).await;
+    let mut unread = Vec::new();
+    for _ in 0..8 {
+        unread.push(EchoClient::new(channel.clone()).stream(Request::default()).await.unwrap());
+    }
+    // So that what they are sent is there.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(within("an answer", call(&channel, 0)).await.unwrap(), "a");
+    drop(unread);
+}
