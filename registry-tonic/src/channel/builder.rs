@@ -75,10 +75,10 @@ impl ChannelBuilder {
         self
     }
 
-    /// Speaks TLS to all endpoints. Certificates and keys are read anew for each connection.
+    /// Speaks TLS to all endpoints. Certificates and keys are read anew for connections, at most once a second.
     #[cfg(feature = "tls")]
     pub fn tls(self, tls: registry_core::Tls) -> Self {
-        self.connector(super::tls::OverTls(tls))
+        self.connector(super::tls::OverTls::new(tls))
     }
 
     /// Which of the endpoints a call goes to. Default: [`Policy::PeakEwma`].
