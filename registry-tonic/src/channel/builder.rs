@@ -109,7 +109,7 @@ impl ChannelBuilder {
 
     /// How long nothing may be heard of an endpoint while answers are due. Then it gets no calls, as long as there are others, until it could be
     /// connected to anew within the [connect timeout](Self::connect_timeout); calls in flight go on. Each time that it could, it is
-    /// trusted twice as long. It is looked for at most twice this time after a call was sent. Default: 500 ms.
+    /// trusted twice as long, and half as long again for each minute without such an alarm. It is looked for at most twice this time after a call was sent. Default: 500 ms.
     pub fn silent_after(mut self, silent: Duration) -> Self {
         self.keeping.silent_after = silent;
         self

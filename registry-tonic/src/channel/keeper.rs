@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use registry_core::backoff::Backoff;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::connect::Connect;
 use super::connection::{Connection, Held};
@@ -24,7 +24,8 @@ const GOOD: Duration = Duration::from_secs(1);
 /// An endpoint that was called this long without being ejected is as good as one that never was.
 const FORGIVEN: Duration = Duration::from_secs(60);
 
-/// After so many false alarms in a row the patience with a silent endpoint does not double any more.
+/// After so many false alarms in a row the patience with a silent endpoint does not double any more; one is forgotten each time that none came for
+/// [`FORGIVEN`], or some slow calls would make it blind to a black hole for ever.
 const MOST_DOUBLINGS: u32 = 7;
 
 /// How peers are kept.
@@ -82,6 +83,7 @@ impl PeerHandle {
             since: Instant::now(),
             left: None,
             false_alarms: 0,
+            forgets: Instant::now(),
         };
         let task = tokio::spawn(keeper.run()).abort_handle();
         Self { peer, again, task }
@@ -116,8 +118,9 @@ struct Keeper {
     /// Since when it can be called, and when that last ended for no reason of its own.
     since: Instant,
     left: Option<Instant>,
-    /// How often it was silent and yet there.
+    /// How often it was silent and yet there, as far as that is remembered, and when some of it is forgotten.
     false_alarms: u32,
+    forgets: Instant,
 }
 
 impl Keeper {
@@ -212,6 +215,10 @@ impl Keeper {
                     up.serves = serves;
                     self.show(Link::Up(up.clone()));
                 }
+                () = sleep_until(self.forgets), if self.false_alarms > 0 => {
+                    self.false_alarms -= 1;
+                    self.forgets = Instant::now() + FORGIVEN;
+                }
                 () = silence.lasts(patience) => {
                     self.show(Link::Up(Up { silent: true, ..up.clone() }));
                     match self.open().await {
@@ -219,6 +226,7 @@ impl Keeper {
                         // one go on.
                         Ok((connection, its)) => {
                             self.false_alarms = (self.false_alarms + 1).min(MOST_DOUBLINGS);
+                            self.forgets = Instant::now() + FORGIVEN;
                             health = self.health_of(&connection);
                             (up.connection, held) = (connection, its);
                             self.show(Link::Up(up.clone()));
