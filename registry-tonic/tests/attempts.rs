@@ -4,6 +4,7 @@
 mod support;
 
 use std::error::Error;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use registry_core::Directory;
 use registry_core::backoff::Backoff;
 use registry_memory::MemoryRegistry;
 use registry_testing::servers::proxy::{Faults, Proxy};
-use registry_tonic::{CallError, Channel, ChannelBuilder, Retry};
+use registry_tonic::{CallError, Channel, ChannelBuilder, Ejection, Retry};
 use support::echo::Request;
 use support::echo::echo_client::EchoClient;
 use support::echo::echo_server::EchoServer;
@@ -43,7 +44,7 @@ impl Begun {
         let channel = builder(&registry).build();
         settled(&channel, 1).await;
         let call = tokio::spawn(async move { call(&channel, after_ms).await });
-        eventually("it has begun", || named.begun.load(std::sync::atomic::Ordering::SeqCst) == 1).await;
+        eventually("it has begun", || named.begun.load(Ordering::SeqCst) == 1).await;
         Self { proxy, named, call, _server: server }
     }
 
@@ -70,7 +71,7 @@ async fn what_an_attempt_took_does_not_count_as_waiting_for_an_endpoint() {
     begun.proxy.reset().await;
     let named = begun.named.clone();
     assert_eq!(begun.answer().await.unwrap(), "a");
-    assert_eq!(named.begun.load(std::sync::atomic::Ordering::SeqCst), 2);
+    assert_eq!(named.begun.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]
@@ -95,4 +96,26 @@ async fn a_server_is_told_what_is_left_of_the_deadline() {
     let told = told.lock().unwrap().pop().unwrap();
     let left: u64 = told.strip_suffix('u').unwrap().parse().unwrap();
     assert!((5_000_000..7_500_001).contains(&left), "{told}");
+}
+
+#[tokio::test]
+async fn a_call_whose_time_is_up_is_not_sent_and_speaks_against_nobody() {
+    let registry = MemoryRegistry::new();
+    let (a, a_named, _a_task) = bare("a").await;
+    let (b, b_named, _b_task) = bare("b").await;
+    list(&registry, instance_at(a)).await;
+    list(&registry, instance_at(b)).await;
+    let channel = builder(&registry).ejection(Ejection::default().with_after(1)).build();
+    settled(&channel, 2).await;
+    for _ in 0..10 {
+        let mut request = tonic::Request::new(Request::default());
+        request.set_timeout(Duration::ZERO);
+        let status = EchoClient::new(channel.clone()).call(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+    }
+    // After those, were there any.
+    call(&channel, 0).await.unwrap();
+    let begun = [a_named, b_named].map(|named| named.begun.load(Ordering::SeqCst));
+    assert_eq!(begun.iter().sum::<u32>(), 1);
+    assert!(channel.endpoints().iter().all(|one| one.ejections == 0 && one.is_ready()));
 }

@@ -196,6 +196,14 @@ async fn send(
     now: Instant,
 ) -> Attempt {
     let mut in_flight = InFlight::new(Arc::clone(&candidate.peer), now);
+    if let Some(deadline) = deadline
+        && deadline.at <= now
+    {
+        // Nobody could be in time, so it is not sent, and speaks against nobody.
+        let error = CallError::deadline(&in_flight.who(), deadline.allowed);
+        in_flight.never_sent();
+        return Attempt::Failed(error);
+    }
     let answer = candidate.connection.send(request, now);
     let answer = match deadline {
         None => answer.await,
