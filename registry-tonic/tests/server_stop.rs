@@ -281,3 +281,14 @@ async fn through_a_storm_of_faults_it_is_registered_and_leaves_nothing_behind() 
         empty.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     }
 }
+
+#[tokio::test]
+async fn who_connects_and_says_nothing_does_not_keep_it_from_stopping() {
+    let registry = MemoryRegistry::new();
+    let running = Running::start(quick(shared(&registry)).finish_within(HOUR)).await;
+    running.registered().await;
+    let silent = tokio::net::TcpStream::connect(running.handle.local_addr()).await.unwrap();
+    running.handle.shutdown();
+    running.ended().await.unwrap();
+    drop(silent);
+}

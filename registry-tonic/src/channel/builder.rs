@@ -7,10 +7,9 @@ use std::time::Duration;
 use registry_core::backoff::Backoff;
 use registry_core::pick::Draw;
 use registry_core::{View, Zone};
-use tokio::sync::Notify;
 
 use super::connect::{Connect, Tcp};
-use super::eject::{Ejection, Quota};
+use super::eject::Ejection;
 use super::keeper::{Keeping, Shared};
 use super::lineup::Rules;
 use super::pick::{Picker, Policy};
@@ -75,10 +74,10 @@ impl ChannelBuilder {
         self
     }
 
-    /// Speaks TLS to all endpoints. Certificates and keys are read anew for each connection.
+    /// Speaks TLS to all endpoints. Certificates and keys are read anew for connections, at most once a second.
     #[cfg(feature = "tls")]
     pub fn tls(self, tls: registry_core::Tls) -> Self {
-        self.connector(super::tls::OverTls(tls))
+        self.connector(super::tls::OverTls::new(tls))
     }
 
     /// Which of the endpoints a call goes to. Default: [`Policy::PeakEwma`].
@@ -109,7 +108,7 @@ impl ChannelBuilder {
 
     /// How long nothing may be heard of an endpoint while answers are due. Then it gets no calls, as long as there are others, until it could be
     /// connected to anew within the [connect timeout](Self::connect_timeout); calls in flight go on. Each time that it could, it is
-    /// trusted twice as long. It is looked for at most twice this time after a call was sent. Default: 500 ms.
+    /// trusted twice as long, and half as long again for each minute without such an alarm. It is looked for at most twice this time after a call was sent. Default: 500 ms.
     pub fn silent_after(mut self, silent: Duration) -> Self {
         self.keeping.silent_after = silent;
         self
@@ -142,7 +141,7 @@ impl ChannelBuilder {
         let Self { view, wait_for_ready, keeping, rules, policy, retry, draw } = self;
         let board = Board::new();
         let seeds = Draw::with_seed(draw.next());
-        let shared = Shared { keeping, changed: Arc::new(Notify::new()), quota: Arc::new(Quota::default()) };
+        let shared = Shared::new(keeping);
         let pool = Pool::new(view.clone(), Arc::clone(&board), shared, rules, seeds);
         let pool = tokio::spawn(pool.run()).abort_handle();
         let picker = Picker::new(policy, draw);

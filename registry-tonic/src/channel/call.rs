@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use registry_core::time::later;
@@ -86,13 +86,23 @@ struct Deadline {
     allowed: Duration,
 }
 
+impl Deadline {
+    /// Tells a server what is left at `now`: the header says how long the call may take from its arrival there.
+    fn tell(self, headers: &mut HeaderMap, now: Instant) {
+        let left = self.at.saturating_duration_since(now);
+        if let Ok(value) = HeaderValue::try_from(grpc_timeout_of(left)) {
+            headers.insert(&GRPC_TIMEOUT, value);
+        }
+    }
+}
+
 /// What became of one attempt.
 enum Attempt {
     Answered(Response<Incoming>, InFlight),
     /// It was never sent, and here it is.
     NeverSent(Request<Kept>),
     /// It was sent, and its server did not take it.
-    NeverTaken(CallError),
+    NeverTaken(CallError, InFlight),
     Failed(CallError),
 }
 
@@ -111,31 +121,40 @@ async fn call(
     let deadline =
         grpc_timeout(request.headers()).map(|allowed| Deadline { at: later(now, allowed), allowed });
     let wait = request.extensions().get::<WaitForReady>().map_or(inner.wait_for_ready, |wait| wait.0);
-    let patience = Patience { until: later(now, wait), wait, deadline };
+    let mut patience = Patience { left: wait, wait, deadline };
     inner.retry.iter().for_each(Retry::begun);
-    let (mut request, replay) = keep(request, inner.retry.as_ref().map_or(KEEP, |retry| retry.keep)).await;
+    let kept = keep(request, inner.retry.as_ref().map_or(KEEP, |retry| retry.keep)).await;
+    let (mut request, replay) = kept.map_err(CallError::unwritten)?;
     let (mut tried, mut attempt, mut never_taken) = (Vec::new(), 1, 0);
     // What was sent at once was sent when the call began; only what waited needs to look at the clock again.
-    let mut now = now;
+    let (began, mut now) = (now, now);
     loop {
         let candidate = match first.take() {
             Some(first) => first,
             None => {
-                let next = candidate(inner, Wanted { key, tried: &tried }, patience, &mut now).await?;
+                let next = candidate(inner, Wanted { key, tried: &tried }, &mut patience, &mut now).await;
+                let next = next.map_err(|error| error.after_attempts(attempt - 1))?;
                 span.record("peer", field::display(next.peer.endpoint())).record("attempt", attempt);
                 next
             }
         };
+        if let Some(deadline) = deadline
+            && now > began
+        {
+            deadline.tell(request.headers_mut(), now);
+        }
         let again = match send(&candidate, request, deadline, now).await {
             Attempt::NeverSent(back) => {
                 request = back;
                 now = Instant::now();
                 continue;
             }
-            Attempt::NeverTaken(error) => {
+            Attempt::NeverTaken(error, mut in_flight) => {
                 let Some(replay) = replay.as_ref().filter(|_| never_taken < MOST_NEVER_TAKEN) else {
+                    in_flight.ended(Outcome::Reset);
                     return Err(error);
                 };
+                in_flight.never_sent();
                 never_taken += 1;
                 tried.push(Arc::clone(&candidate.peer));
                 request = replay.again(attempt - 1);
@@ -187,7 +206,7 @@ fn repeat(
     let (retry, replay) = (inner.retry.as_ref()?, replay?);
     let at = later(Instant::now(), retry.after(attempt, code, headers, unit(&inner.picker.draw))?);
     let in_time = deadline.is_none_or(|deadline| at < deadline.at);
-    in_time.then(|| Again { request: replay.again(attempt), at })
+    (in_time && retry.take()).then(|| Again { request: replay.again(attempt), at })
 }
 
 /// Sends the request to one endpoint.
@@ -198,6 +217,14 @@ async fn send(
     now: Instant,
 ) -> Attempt {
     let mut in_flight = InFlight::new(Arc::clone(&candidate.peer), now);
+    if let Some(deadline) = deadline
+        && deadline.at <= now
+    {
+        // Nobody could be in time, so it is not sent, and speaks against nobody.
+        let error = CallError::deadline(&in_flight.who(), deadline.allowed);
+        in_flight.never_sent();
+        return Attempt::Failed(error);
+    }
     let answer = candidate.connection.send(request, now);
     let answer = match deadline {
         None => answer.await,
@@ -220,23 +247,19 @@ async fn send(
             Attempt::NeverSent(*back)
         }
         Err(Unanswered::NeverTaken(error)) => {
-            let error = CallError::broken(&in_flight.who(), error);
-            in_flight.never_sent();
-            Attempt::NeverTaken(error)
+            Attempt::NeverTaken(CallError::broken(&in_flight.who(), error), in_flight)
         }
         Err(Unanswered::Failed(error)) => {
-            if !error.is_user() {
-                in_flight.ended(Outcome::Broken);
-            }
+            let outcome = Outcome::of(&error);
+            in_flight.ended(outcome);
             Attempt::Failed(CallError::broken(&in_flight.who(), error))
         }
     }
 }
 
-/// How long an endpoint is waited for.
-#[derive(Clone, Copy)]
+/// How long an endpoint is waited for, in all; what attempts take is no wait.
 pub(super) struct Patience {
-    until: Instant,
+    left: Duration,
     wait: Duration,
     deadline: Option<Deadline>,
 }
@@ -244,16 +267,19 @@ pub(super) struct Patience {
 impl Patience {
     pub(super) fn of(inner: &Inner) -> Self {
         let wait = inner.wait_for_ready;
-        Self { until: later(Instant::now(), wait), wait, deadline: None }
+        Self { left: wait, wait, deadline: None }
     }
 
-    fn ended(self, inner: &Inner) -> CallError {
+    /// The deadline, if that ends a wait that has begun at `began`.
+    fn deadline(&self, began: Instant) -> Option<Deadline> {
+        self.deadline.filter(|deadline| deadline.at < later(began, self.left))
+    }
+
+    fn ended(&self, began: Instant, inner: &Inner) -> CallError {
         let why = |waited| why_nobody(&inner.view.load(), &inner.board.load(), waited, Instant::now());
-        match self.deadline {
-            Some(deadline) if deadline.at < self.until => {
-                CallError::no_endpoint_in_time(why(deadline.allowed))
-            }
-            _ => CallError::no_endpoint(why(self.wait)),
+        match self.deadline(began) {
+            Some(deadline) => CallError::no_endpoint_in_time(why(deadline.allowed)),
+            None => CallError::no_endpoint(why(self.wait)),
         }
     }
 }
@@ -262,23 +288,25 @@ impl Patience {
 pub(super) async fn candidate(
     inner: &Inner,
     wanted: Wanted<'_>,
-    patience: Patience,
+    patience: &mut Patience,
     now: &mut Instant,
 ) -> Result<Arc<Candidate>, CallError> {
     let pick = |now| inner.board.load().pick(&inner.picker, wanted, now);
     if let Some(candidate) = pick(*now) {
         return Ok(candidate);
     }
-    let until = patience.deadline.map_or(patience.until, |deadline| deadline.at.min(patience.until));
+    let began = Instant::now();
+    let until = patience.deadline(began).map_or(later(began, patience.left), |deadline| deadline.at);
     let mut changed = inner.board.subscribe();
     loop {
         // Subscribed before looking, so that nothing is missed in between.
         *now = Instant::now();
         if let Some(candidate) = pick(*now) {
+            patience.left = patience.left.saturating_sub(now.saturating_duration_since(began));
             return Ok(candidate);
         }
         if timeout_at(until, changed.changed()).await.is_err() {
-            return Err(patience.ended(inner));
+            return Err(patience.ended(began, inner));
         }
     }
 }
@@ -309,7 +337,7 @@ impl ResponseBody {
             this.ended(Outcome::Answered(code), code);
         }
         if ends {
-            this.in_flight = None;
+            this.over();
         }
         this
     }
@@ -329,6 +357,14 @@ impl ResponseBody {
             in_flight.ended(outcome);
         }
     }
+
+    /// There is no more of it. If there was no status until now, there is none: something cut it short.
+    fn over(&mut self) {
+        if self.in_flight.as_ref().is_some_and(InFlight::has_no_outcome) {
+            self.ended(Outcome::Answered(tonic::Code::Unknown), tonic::Code::Unknown);
+        }
+        self.in_flight = None;
+    }
 }
 
 impl http_body::Body for ResponseBody {
@@ -344,7 +380,9 @@ impl http_body::Body for ResponseBody {
         if let Some((at, allowed)) = &mut this.deadline
             && at.as_mut().poll(cx).is_ready()
         {
-            let Some(in_flight) = this.in_flight.take() else { return Poll::Ready(None) };
+            let Some(mut in_flight) = this.in_flight.take() else { return Poll::Ready(None) };
+            // It has answered, and a stream may well be longer than its deadline: an error, and not the endpoint's.
+            in_flight.ended(Outcome::Answered(tonic::Code::DeadlineExceeded));
             this.span.record("code", tonic::Code::DeadlineExceeded as i32);
             return Poll::Ready(Some(Err(CallError::deadline(&in_flight.who(), *allowed))));
         }
@@ -355,22 +393,20 @@ impl http_body::Body for ResponseBody {
                     this.ended(Outcome::Answered(code), code);
                 }
                 if frame.is_trailers() || this.body.is_end_stream() {
-                    this.in_flight = None;
+                    this.over();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                let by_caller = error.is_user();
+                let outcome = Outcome::of(&error);
                 let who = this.in_flight.as_ref().map(InFlight::who).unwrap_or_default();
                 let error = CallError::broken(&who, error);
-                if !by_caller {
-                    this.ended(Outcome::Broken, error.code());
-                }
+                this.ended(outcome, error.code());
                 this.in_flight = None;
                 Poll::Ready(Some(Err(error)))
             }
             None => {
-                this.in_flight = None;
+                this.over();
                 Poll::Ready(None)
             }
         }
@@ -391,9 +427,10 @@ impl fmt::Debug for ResponseBody {
     }
 }
 
+static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
 /// How long the caller is willing to wait, from the header that gRPC has for it: at most eight digits and a unit.
 fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
-    static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
     let text = headers.get(&GRPC_TIMEOUT)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -411,9 +448,42 @@ fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
+/// The same the other way round, as exactly as eight digits are; at least a nanosecond.
+fn grpc_timeout_of(timeout: Duration) -> String {
+    const UNITS: [(u128, &str); 6] = [
+        (1, "n"),
+        (1_000, "u"),
+        (1_000_000, "m"),
+        (1_000_000_000, "S"),
+        (60_000_000_000, "M"),
+        (3_600_000_000_000, "H"),
+    ];
+    const MOST: u128 = 99_999_999;
+    let nanos = timeout.as_nanos().max(1);
+    let fits = UNITS.iter().find(|(length, _)| nanos / length <= MOST);
+    let (length, unit) = fits.unwrap_or(&UNITS[5]);
+    format!("{}{unit}", (nanos / length).min(MOST))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_timeout_is_written_as_exactly_as_can_be() {
+        for (timeout, expected) in [
+            (Duration::ZERO, "1n"),
+            (Duration::from_nanos(99_999_999), "99999999n"),
+            (Duration::from_millis(100), "100000u"),
+            (Duration::from_micros(7_500_001), "7500001u"),
+            (Duration::from_secs(100), "100000m"),
+            (Duration::from_secs(100_000), "100000S"),
+            (Duration::from_secs(6_000_000_000), "1666666H"),
+            (Duration::MAX, "99999999H"),
+        ] {
+            assert_eq!(grpc_timeout_of(timeout), expected);
+        }
+    }
 
     #[test]
     fn a_timeout_is_read_as_grpc_defines_it() {

@@ -1,6 +1,7 @@
 //! How endpoints are reached: a stream of bytes to each.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use http::uri::Scheme;
@@ -8,6 +9,7 @@ use registry_core::Endpoint;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 /// A connection, as a stream of bytes in both directions.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -62,8 +64,30 @@ pub(super) fn bare_host(endpoint: &Endpoint) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
+/// Does what blocks, where that may be done. Dropped before it has begun, it is not done: what is tried again and again must not pile up behind
+/// names that are resolved slowly.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let mut task = JoinSet::new();
+    task.spawn_blocking(work);
+    match task.join_next().await {
+        Some(done) => done.map_err(io::Error::other)?,
+        None => Err(io::Error::other("it was not done")),
+    }
+}
+
+async fn addresses(endpoint: &Endpoint) -> io::Result<Vec<SocketAddr>> {
+    let (host, port) = (bare_host(endpoint), endpoint.port());
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![(ip, port).into()]);
+    }
+    let host = host.to_owned();
+    blocking(move || Ok((host, port).to_socket_addrs()?.collect())).await
+}
+
 pub(super) async fn dial(endpoint: &Endpoint) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((bare_host(endpoint), endpoint.port())).await?;
+    let stream = TcpStream::connect(&*addresses(endpoint).await?).await?;
     stream.set_nodelay(true)?;
     let socket = SockRef::from(&stream);
     let keepalive = TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE);
@@ -78,4 +102,40 @@ pub(super) async fn dial(endpoint: &Endpoint) -> io::Result<TcpStream> {
         tracing::debug!(%endpoint, %error, "no TCP user timeout");
     }
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn what_nobody_waits_for_any_more_does_not_pile_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        let ((go, gone), (tell, told)) = (mpsc::channel::<()>(), mpsc::channel());
+        runtime.block_on(async {
+            // The only thread is busy until it may go on.
+            let busy = tokio::spawn(blocking(move || Ok(gone.recv())));
+            tokio::task::yield_now().await;
+            for _ in 0..10 {
+                let tell = tell.clone();
+                let given_up = tokio::spawn(blocking(move || Ok(tell.send("given up"))));
+                tokio::task::yield_now().await;
+                given_up.abort();
+                let _ = given_up.await;
+            }
+            drop(go);
+            let _ = busy.await.unwrap().unwrap();
+            blocking(move || Ok(tell.send("waited for"))).await.unwrap().unwrap();
+        });
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), ["waited for"]);
+    }
+
+    #[tokio::test]
+    async fn names_and_addresses_are_dialled() {
+        for host in ["localhost", "127.0.0.1", "[::1]"] {
+            let endpoint: Endpoint = format!("{host}:80").parse().unwrap();
+            assert!(addresses(&endpoint).await.unwrap().iter().all(|at| at.ip().is_loopback()), "{host}");
+        }
+    }
 }

@@ -28,6 +28,10 @@ use crate::text::chain;
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("registry-tonic/", env!("CARGO_PKG_VERSION")));
 
+/// How much may be on its way on one connection and not be read yet: as much as HTTP/2 can say, so that answers that nobody reads do not keep the
+/// others from coming. Each of them is bounded by the window of its own stream.
+const WINDOW: u32 = (1 << 31) - 1;
+
 /// The sending side; the connection closes once all its clones are gone and its calls have ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
@@ -72,6 +76,7 @@ impl Connection {
         let heard = Heard { stream, greet: Some(greet), silence: Arc::clone(&silence) };
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
+            .initial_connection_window_size(WINDOW)
             .handshake(TokioIo::new(heard))
             .await
             .map_err(|error| chain(&error))?;

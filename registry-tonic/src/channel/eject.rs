@@ -6,7 +6,8 @@ use std::time::Duration;
 use registry_core::backoff::Backoff;
 
 /// When an endpoint that answers, but fails, is ejected, and for how long. A call failed when its connection broke, when the
-/// server answered `UNAVAILABLE`, or when there was no answer within its deadline; any other answer proves that the endpoint works.
+/// server answered `UNAVAILABLE`, or when there was no answer within its deadline; any other answer proves that the endpoint works,
+/// and so does a stream that was reset by itself, as when a handler panics.
 ///
 /// An ejected endpoint gets no calls until the back-off is over. Then it is connected to anew, and one more failure ejects it
 /// again, for longer, until a call succeeds. At least half of all endpoints, and one, must be left to call, or nobody is ejected.

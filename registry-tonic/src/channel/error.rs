@@ -16,12 +16,15 @@ use crate::text::chain;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CallErrorKind {
-    /// There was no endpoint to call. The request was not sent.
+    /// There was no endpoint to call. The request was not sent, unless attempts to another one had failed before
+    /// ([`CallError::may_have_been_sent`]).
     NoEndpoint,
     /// The deadline of the call passed. The request may have been sent.
     DeadlineExceeded,
     /// The connection or the stream broke. The request may have been sent.
     Broken,
+    /// Its caller failed to write the request, as where a message is longer than its client may send. The request was not sent.
+    Unwritten,
 }
 
 /// A call that got no answer. Its source is the gRPC status that a generated client makes of it.
@@ -29,9 +32,15 @@ pub enum CallErrorKind {
 pub struct CallError {
     kind: CallErrorKind,
     status: Status,
+    sent: bool,
 }
 
 impl CallError {
+    fn new(kind: CallErrorKind, status: Status) -> Self {
+        let sent = matches!(kind, CallErrorKind::DeadlineExceeded | CallErrorKind::Broken);
+        Self { kind, status, sent }
+    }
+
     /// What kind of failure it is.
     #[must_use]
     pub fn kind(&self) -> CallErrorKind {
@@ -53,22 +62,36 @@ impl CallError {
     /// Whether a server may have seen the request; if not, repeating the call is safe.
     #[must_use]
     pub fn may_have_been_sent(&self) -> bool {
-        self.kind != CallErrorKind::NoEndpoint
+        self.sent
+    }
+
+    /// After so many attempts that failed.
+    pub(crate) fn after_attempts(self, attempts: u32) -> Self {
+        if attempts == 0 {
+            return self;
+        }
+        let message = format!("{}, after it was sent and failed", self.message());
+        Self { status: Status::new(self.code(), message), sent: true, ..self }
     }
 
     pub(crate) fn no_endpoint(message: String) -> Self {
-        Self { kind: CallErrorKind::NoEndpoint, status: Status::unavailable(message) }
+        Self::new(CallErrorKind::NoEndpoint, Status::unavailable(message))
     }
 
     /// The deadline of the call came before there was an endpoint.
     pub(crate) fn no_endpoint_in_time(message: String) -> Self {
-        Self { kind: CallErrorKind::NoEndpoint, status: Status::deadline_exceeded(message) }
+        Self::new(CallErrorKind::NoEndpoint, Status::deadline_exceeded(message))
+    }
+
+    /// What the body of the request failed with.
+    pub(crate) fn unwritten(status: Status) -> Self {
+        Self::new(CallErrorKind::Unwritten, status)
     }
 
     /// `who` is the endpoint that was called.
     pub(crate) fn deadline(who: &dyn fmt::Display, after: Duration) -> Self {
         let message = format!("{who}: no answer within the deadline of {after:?}");
-        Self { kind: CallErrorKind::DeadlineExceeded, status: Status::deadline_exceeded(message) }
+        Self::new(CallErrorKind::DeadlineExceeded, Status::deadline_exceeded(message))
     }
 
     /// A stream or its connection broke.
@@ -79,7 +102,7 @@ impl CallError {
             // The other side ended this stream, and gave a reason that tonic knows to translate.
             None => Status::new(Status::from_error(Box::new(error)).code(), message),
         };
-        Self { kind: CallErrorKind::Broken, status }
+        Self::new(CallErrorKind::Broken, status)
     }
 }
 
@@ -89,8 +112,7 @@ fn code(error: &hyper::Error) -> Option<Code> {
     match source.and_then(|source| source.downcast_ref::<h2::Error>()) {
         Some(h2) if h2.is_io() || h2.is_go_away() => Some(Code::Unavailable),
         Some(_) => None,
-        // The caller's own request body failed: its status says why.
-        None if error.is_user() => None,
+        // Of the connection, or of a task that it needs; also while the call still waited for its turn there.
         None => Some(Code::Unavailable),
     }
 }

@@ -1,13 +1,15 @@
 //! The task that keeps a connection to a peer, and lets nobody call it while that is of no use.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use registry_core::backoff::Backoff;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::connect::Connect;
 use super::connection::{Connection, Held};
@@ -22,8 +24,12 @@ const GOOD: Duration = Duration::from_secs(1);
 /// An endpoint that was called this long without being ejected is as good as one that never was.
 const FORGIVEN: Duration = Duration::from_secs(60);
 
-/// After so many false alarms in a row the patience with a silent endpoint does not double any more.
+/// After so many false alarms in a row the patience with a silent endpoint does not double any more; one is forgotten each time that none came for
+/// [`FORGIVEN`], or some slow calls would make it blind to a black hole for ever.
 const MOST_DOUBLINGS: u32 = 7;
+
+/// So many peers of a channel are connected to at a time. More would compete for the processor until all of them take longer than an attempt may.
+const AT_A_TIME: usize = 128;
 
 /// How peers are kept.
 #[derive(Clone)]
@@ -61,9 +67,18 @@ pub(crate) struct PeerHandle {
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub(crate) keeping: Keeping,
-    /// Told of every change of a link.
+    /// Told of every change of a link, but for another reason why there is none.
     pub(crate) changed: Arc<Notify>,
     pub(crate) quota: Arc<Quota>,
+    /// Of attempts to connect.
+    turns: Arc<Semaphore>,
+}
+
+impl Shared {
+    pub(crate) fn new(keeping: Keeping) -> Self {
+        let turns = Arc::new(Semaphore::new(AT_A_TIME));
+        Self { keeping, changed: Arc::default(), quota: Arc::default(), turns }
+    }
 }
 
 impl PeerHandle {
@@ -80,6 +95,7 @@ impl PeerHandle {
             since: Instant::now(),
             left: None,
             false_alarms: 0,
+            forgets: Instant::now(),
         };
         let task = tokio::spawn(keeper.run()).abort_handle();
         Self { peer, again, task }
@@ -114,8 +130,9 @@ struct Keeper {
     /// Since when it can be called, and when that last ended for no reason of its own.
     since: Instant,
     left: Option<Instant>,
-    /// How often it was silent and yet there.
+    /// How often it was silent and yet there, as far as that is remembered, and when some of it is forgotten.
     false_alarms: u32,
+    forgets: Instant,
 }
 
 impl Keeper {
@@ -140,7 +157,11 @@ impl Keeper {
                     attempt = attempt.saturating_add(1);
                     self.shared.keeping.backoff.delay(attempt - 1, self.rng.f64())
                 }
-                Ended::Ejected(reason) => self.eject(reason, &mut ejections),
+                Ended::Ejected(reason) => {
+                    // It has registered anew since, and failed all the same.
+                    let _ = self.again.notified().now_or_never();
+                    self.eject(reason, &mut ejections)
+                }
             };
             tokio::select! {
                 () = sleep(delay) => {}
@@ -166,15 +187,22 @@ impl Keeper {
 
     async fn open(&self) -> Result<(Connection, Held), String> {
         let Keeping { connect, timeout: limit, .. } = &self.shared.keeping;
-        match timeout(*limit, Connection::open(self.peer.endpoint(), &**connect)).await {
-            Ok(opened) => opened,
+        // A connector of the caller's that panics must not take this task with it.
+        let opening = AssertUnwindSafe(Connection::open(self.peer.endpoint(), &**connect)).catch_unwind();
+        match timeout(*limit, opening).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(_)) => Err("the connector panicked".into()),
             Err(_) => Err(format!("no answer within {limit:?}")),
         }
     }
 
     /// Connects and stays connected, until there is a reason not to be.
     async fn connect_and_hold(&mut self) -> Ended {
-        let (connection, mut held) = match self.open().await {
+        let opened = {
+            let _turn = self.shared.turns.acquire().await;
+            self.open().await
+        };
+        let (connection, mut held) = match opened {
             Ok(opened) => opened,
             Err(error) => return Ended::Broken(error),
         };
@@ -203,13 +231,19 @@ impl Keeper {
                     up.serves = serves;
                     self.show(Link::Up(up.clone()));
                 }
+                () = sleep_until(self.forgets), if self.false_alarms > 0 => {
+                    self.false_alarms -= 1;
+                    self.forgets = Instant::now() + FORGIVEN;
+                }
                 () = silence.lasts(patience) => {
                     self.show(Link::Up(Up { silent: true, ..up.clone() }));
+                    // Not in turn, since calls wait for what comes of it.
                     match self.open().await {
                         // It is there, and was slow; or what lay between is gone, and then the new connection is another way. Calls on the old
                         // one go on.
                         Ok((connection, its)) => {
                             self.false_alarms = (self.false_alarms + 1).min(MOST_DOUBLINGS);
+                            self.forgets = Instant::now() + FORGIVEN;
                             health = self.health_of(&connection);
                             (up.connection, held) = (connection, its);
                             self.show(Link::Up(up.clone()));
@@ -238,8 +272,9 @@ impl Keeper {
     }
 
     fn show(&self, link: Link) {
-        self.peer.show(link);
-        self.shared.changed.notify_one();
+        if self.peer.show(link) {
+            self.shared.changed.notify_one();
+        }
     }
 }
 

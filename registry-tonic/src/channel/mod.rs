@@ -120,8 +120,8 @@ impl Channel {
     /// # Errors
     /// What a call would fail with.
     pub async fn ready(&self) -> Result<(), CallError> {
-        let (wanted, patience) = (Wanted::default(), call::Patience::of(&self.inner));
-        call::candidate(&self.inner, wanted, patience, &mut Instant::now()).await.map(drop)
+        let (wanted, mut patience) = (Wanted::default(), call::Patience::of(&self.inner));
+        call::candidate(&self.inner, wanted, &mut patience, &mut Instant::now()).await.map(drop)
     }
 
     /// Waits, at most `within`, until the endpoints satisfy `wanted`, and gives them; `Err` with the last ones if they do not. Looks

@@ -1,5 +1,7 @@
 //! What became of a call, as far as it says something about the endpoint.
 
+use std::error::Error;
+
 use http::{HeaderMap, HeaderName, Response};
 use tonic::Code;
 
@@ -8,13 +10,24 @@ use tonic::Code;
 pub(crate) enum Outcome {
     /// It was answered; with what status is the business of the caller.
     Answered(Code),
-    /// The connection or the stream broke.
+    /// Its stream alone was reset: its handler panicked, its answer was longer than we take, or the request was not to be sent. The connection
+    /// goes on, and all others on it.
+    Reset,
+    /// The connection broke.
     Broken,
     /// There was no answer within its deadline.
     TooLate,
 }
 
 impl Outcome {
+    /// What an error of a call says of the endpoint.
+    pub(crate) fn of(error: &hyper::Error) -> Self {
+        match error.source().and_then(|source| source.downcast_ref::<h2::Error>()) {
+            Some(h2) if !h2.is_io() && !h2.is_go_away() => Self::Reset,
+            _ => Self::Broken,
+        }
+    }
+
     /// Whether it speaks against the endpoint.
     pub(crate) fn is_failure(self) -> bool {
         matches!(self, Self::Broken | Self::TooLate | Self::Answered(Code::Unavailable))
@@ -30,6 +43,7 @@ impl Outcome {
         match self {
             Self::Answered(Code::Unavailable) => "it answered UNAVAILABLE",
             Self::Answered(_) => "it answered",
+            Self::Reset => "it reset the stream",
             Self::Broken => "its connection broke",
             Self::TooLate => "it did not answer within the deadline",
         }
@@ -68,6 +82,7 @@ mod tests {
         for code in [Code::Ok, Code::NotFound, Code::Internal, Code::DeadlineExceeded] {
             assert!(!Outcome::Answered(code).is_failure(), "{code:?}");
         }
+        assert!(Outcome::Reset.is_error() && !Outcome::Reset.is_failure());
         assert!(Outcome::Answered(Code::NotFound).is_error() && !Outcome::Answered(Code::Ok).is_error());
     }
 

@@ -96,12 +96,17 @@ impl Peer {
         lock(&self.link).clone()
     }
 
-    /// Replaces the link, unless the peer was removed.
-    pub(crate) fn show(&self, link: Link) {
+    /// Replaces the link, unless the peer was removed. Says whether that is more than another reason why there is none: of many that are out of
+    /// reach there is one all the time.
+    pub(crate) fn show(&self, link: Link) -> bool {
         let mut present = lock(&self.link);
-        if !matches!(*present, Link::Removed) {
-            *present = link;
+        if matches!(*present, Link::Removed) {
+            return false;
         }
+        let is_down = |link: &Link| matches!(link, Link::Connecting { error: Some(_) });
+        let more = !(is_down(&present) && is_down(&link));
+        *present = link;
+        more
     }
 
     /// Completes when so many calls failed in a row that it should be ejected, and says why.
@@ -186,6 +191,11 @@ impl InFlight {
             self.outcome = Some(outcome);
             self.peer.ended(outcome, self.generation);
         }
+    }
+
+    /// Whether it is not known yet how it ended.
+    pub(crate) fn has_no_outcome(&self) -> bool {
+        self.outcome.is_none()
     }
 
     /// The call never was one.

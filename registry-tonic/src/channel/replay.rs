@@ -26,7 +26,7 @@ pub(super) struct Replay {
 impl Replay {
     fn new(request: &Request<Kept>) -> Self {
         let kept = request.body();
-        let data = |frame: &Result<Frame<Bytes>, Status>| frame.as_ref().ok()?.data_ref().cloned();
+        let data = |frame: &Frame<Bytes>| frame.data_ref().cloned();
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -39,7 +39,7 @@ impl Replay {
 
     /// The request, once more; `before` is how often it was tried by a server.
     pub(super) fn again(&self, before: u32) -> Request<Kept> {
-        let more = self.more.iter().cloned().map(|data| Ok(Frame::data(data))).collect();
+        let more = self.more.iter().cloned().map(Frame::data).collect();
         let mut request = Request::new(Kept { first: self.first.clone(), more, rest: None });
         request.method_mut().clone_from(&self.method);
         request.uri_mut().clone_from(&self.uri);
@@ -54,19 +54,23 @@ impl Replay {
     }
 }
 
-/// Keeps the request if its body is there at once and is at most `limit` bytes long, and gives it to be sent either way.
-pub(super) async fn keep(request: Request<Body>, limit: usize) -> (Request<Kept>, Option<Replay>) {
+/// Keeps the request if its body is there at once and is at most `limit` bytes long, and gives it to be sent either way. An error where its caller
+/// fails to write it, at once.
+pub(super) async fn keep(
+    request: Request<Body>,
+    limit: usize,
+) -> Result<(Request<Kept>, Option<Replay>), Status> {
     let mut request = request.map(Kept::from);
-    let whole = poll_fn(|cx| Poll::Ready(request.body_mut().gather(limit, cx))).await;
+    let whole = poll_fn(|cx| Poll::Ready(request.body_mut().gather(limit, cx))).await?;
     let replay = whole.then(|| Replay::new(&request));
-    (request, replay)
+    Ok((request, replay))
 }
 
 /// A body of which something was taken already, and the rest of it. Almost always that is one frame, and all.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     first: Option<Bytes>,
-    more: VecDeque<Result<Frame<Bytes>, Status>>,
+    more: VecDeque<Frame<Bytes>>,
     rest: Option<Body>,
 }
 
@@ -78,14 +82,15 @@ impl From<Body> for Kept {
 
 impl Kept {
     /// Takes what there is; whether that is all of it, and nothing but data.
-    fn gather(&mut self, limit: usize, cx: &mut Context<'_>) -> bool {
+    fn gather(&mut self, limit: usize, cx: &mut Context<'_>) -> Result<bool, Status> {
         let mut size = 0_usize;
         while let Some(rest) = &mut self.rest {
             match Pin::new(rest).poll_frame(cx) {
                 Poll::Ready(None) => self.rest = None,
-                Poll::Pending => return false,
+                Poll::Pending => return Ok(false),
                 Poll::Ready(Some(frame)) => {
-                    let data = frame.as_ref().ok().and_then(|frame| frame.data_ref()).cloned();
+                    let frame = frame?;
+                    let data = frame.data_ref().cloned();
                     size = size.saturating_add(data.as_ref().map_or(0, Bytes::len));
                     let is_data = data.is_some();
                     match data {
@@ -93,12 +98,12 @@ impl Kept {
                         _ => self.more.push_back(frame),
                     }
                     if !is_data || size > limit {
-                        return false;
+                        return Ok(false);
                     }
                 }
             }
         }
-        true
+        Ok(true)
     }
 }
 
@@ -114,7 +119,7 @@ impl http_body::Body for Kept {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
         if let Some(frame) = self.more.pop_front() {
-            return Poll::Ready(Some(frame));
+            return Poll::Ready(Some(Ok(frame)));
         }
         match &mut self.rest {
             Some(rest) => Pin::new(rest).poll_frame(cx),
@@ -173,7 +178,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_is_there_can_be_sent_as_often_as_one_likes() {
-        let (first, replay) = keep(request(&["ab", "c"], false), 3).await;
+        let (first, replay) = keep(request(&["ab", "c"], false), 3).await.unwrap();
         let replay = replay.unwrap();
         assert_eq!(first.body().size_hint().exact(), None, "there would be a header for it");
         assert_eq!(read(first, 2).await, "abc");
@@ -191,19 +196,17 @@ mod tests {
     #[tokio::test]
     async fn one_that_is_too_long_or_still_coming_is_sent_once_and_loses_nothing() {
         for (limit, goes_on) in [(2, false), (100, true)] {
-            let (first, replay) = keep(request(&["ab", "c"], goes_on), limit).await;
+            let (first, replay) = keep(request(&["ab", "c"], goes_on), limit).await.unwrap();
             assert!(replay.is_none());
             assert_eq!(read(first, 2).await, "abc");
         }
     }
 
     #[tokio::test]
-    async fn an_error_of_the_caller_is_passed_on() {
-        let frames = VecDeque::from([Err(Status::aborted("changed my mind"))]);
-        let (first, replay) = keep(Request::new(Body::new(Frames(frames, false))), 100).await;
-        assert!(replay.is_none());
-        let mut body = first.into_body();
-        let error = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap_err();
-        assert_eq!(error.message(), "changed my mind");
+    async fn an_error_of_the_caller_is_told_before_anything_is_sent() {
+        let data = Frame::data(Bytes::from_static(b"ab"));
+        let frames = VecDeque::from([Ok(data), Err(Status::aborted("changed my mind"))]);
+        let error = keep(Request::new(Body::new(Frames(frames, false))), 100).await.unwrap_err();
+        assert_eq!((error.code(), error.message()), (tonic::Code::Aborted, "changed my mind"));
     }
 }

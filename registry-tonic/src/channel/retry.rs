@@ -98,8 +98,12 @@ impl Retry {
         self.budget.deposit();
     }
 
-    /// After what wait the call is sent again that failed with `code` in its attempt number `attempt`, from 1; none if it is not. Takes from the
-    /// budget.
+    /// Takes one more attempt from the budget; whether there was one.
+    pub(super) fn take(&self) -> bool {
+        self.budget.withdraw()
+    }
+
+    /// After what wait the call may be sent again that failed with `code` in its attempt number `attempt`, from 1; none if it is not.
     pub(super) fn after(
         &self,
         attempt: u32,
@@ -110,12 +114,14 @@ impl Retry {
         if attempt >= self.attempts.min(MOST_ATTEMPTS) || !self.codes.contains(&code) {
             return None;
         }
-        let wait = match headers.and_then(|headers| headers.get("grpc-retry-pushback-ms")) {
-            // What is no number of milliseconds means: not again.
-            Some(pushback) => Duration::from_millis(pushback.to_str().ok()?.parse().ok()?),
-            None => self.backoff.delay(attempt - 1, jitter),
-        };
-        self.budget.withdraw().then_some(wait)
+        match headers.and_then(|headers| headers.get("grpc-retry-pushback-ms")) {
+            // What is no number of milliseconds, in 32 bits and not negative, means: not again.
+            Some(pushback) => {
+                let milliseconds: i32 = pushback.to_str().ok()?.parse().ok()?;
+                Some(Duration::from_millis(milliseconds.try_into().ok()?))
+            }
+            None => Some(self.backoff.delay(attempt - 1, jitter)),
+        }
     }
 }
 
@@ -150,10 +156,9 @@ mod tests {
     #[tokio::test]
     async fn a_budget_that_is_used_up_ends_it() {
         let retry = Retry::default().with_budget(0.5, 0);
-        assert_eq!(after(&retry, 1, Code::Unavailable), None, "nothing was called yet");
+        assert!(!retry.take(), "nothing was called yet");
         (0..10).for_each(|_| retry.begun());
-        let granted = (0..10).filter(|_| after(&retry, 1, Code::Unavailable).is_some()).count();
-        assert_eq!(granted, 5);
+        assert_eq!((0..10).filter(|_| retry.take()).count(), 5);
     }
 
     #[tokio::test]
@@ -167,5 +172,6 @@ mod tests {
         assert_eq!(told("250"), Some(Duration::from_millis(250)));
         assert_eq!(told("-1"), None);
         assert_eq!(told("soon"), None);
+        assert_eq!(told("2147483648"), None, "nobody waits for years");
     }
 }

@@ -16,8 +16,11 @@ pub(crate) struct Silence {
     heard: AtomicU64,
     /// Requests that have no answer yet.
     due: AtomicU32,
-    /// Nanoseconds from `start` until there was the first of them.
+    /// Nanoseconds from `start` until there was the first of them; earlier by `carried`.
     due_since: AtomicU64,
+    /// For how many nanoseconds nothing had been heard when the last of them was given up: callers that give up sooner than silence is told
+    /// must not hide it.
+    carried: AtomicU64,
     /// Whether someone looks.
     watched: AtomicBool,
     begun: Notify,
@@ -30,6 +33,7 @@ impl Silence {
             heard: AtomicU64::new(0),
             due: AtomicU32::new(0),
             due_since: AtomicU64::new(0),
+            carried: AtomicU64::new(0),
             watched: AtomicBool::new(false),
             begun: Notify::new(),
         })
@@ -38,12 +42,16 @@ impl Silence {
     /// Something was heard.
     pub(crate) fn broken(&self, now: Instant) {
         self.heard.store(self.since_start(now), Ordering::Relaxed);
+        if self.carried.load(Ordering::Relaxed) != 0 {
+            self.carried.store(0, Ordering::Relaxed);
+        }
     }
 
     /// A request is sent, and its answer is due until what is given is dropped.
     pub(crate) fn due(self: &Arc<Self>, now: Instant) -> Due {
         if self.due.fetch_add(1, Ordering::SeqCst) == 0 {
-            self.due_since.store(self.since_start(now), Ordering::SeqCst);
+            let carried = self.carried.load(Ordering::Relaxed);
+            self.due_since.store(self.since_start(now).saturating_sub(carried), Ordering::SeqCst);
         }
         if !self.watched.load(Ordering::SeqCst) && !self.watched.swap(true, Ordering::SeqCst) {
             self.begun.notify_one();
@@ -56,16 +64,29 @@ impl Silence {
         if self.due.load(Ordering::SeqCst) == 0 {
             return None;
         }
-        let since = self.heard.load(Ordering::Relaxed).max(self.due_since.load(Ordering::SeqCst));
-        Some(Duration::from_nanos(self.since_start(now).saturating_sub(since)))
+        Some(Duration::from_nanos(self.since_start(now).saturating_sub(self.since())))
     }
 
-    /// Completes once nothing has been heard for `limit` although an answer was due all the time.
+    /// Nanoseconds from `start` since when an answer is due and nothing was heard.
+    fn since(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed).max(self.due_since.load(Ordering::SeqCst))
+    }
+
+    /// No answer is due any more. Almost always because it was heard, and then the time does not matter.
+    fn settled(&self) {
+        if self.heard.load(Ordering::Relaxed) <= self.due_since.load(Ordering::SeqCst) {
+            let carried = self.since_start(Instant::now()).saturating_sub(self.since());
+            self.carried.store(carried, Ordering::Relaxed);
+        }
+    }
+
+    /// Completes once nothing has been heard for `limit`, in which an answer was due; time in which none was does not count.
     pub(crate) async fn lasts(&self, limit: Duration) {
         loop {
             match self.lasting(Instant::now()) {
                 Some(lasting) if lasting >= limit => return,
                 Some(lasting) => sleep(limit - lasting).await,
+                None if self.carried.load(Ordering::Relaxed) as u128 >= limit.as_nanos() => return,
                 None => self.until_due(limit).await,
             }
         }
@@ -94,7 +115,9 @@ pub(crate) struct Due(Arc<Silence>);
 
 impl Drop for Due {
     fn drop(&mut self) {
-        self.0.due.fetch_sub(1, Ordering::SeqCst);
+        if self.0.due.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.settled();
+        }
     }
 }
 
@@ -119,6 +142,7 @@ mod tests {
         let due = silence.due(Instant::now());
         let told_after = told(&silence).await.unwrap();
         assert!((LIMIT..LIMIT * 2 + Duration::from_millis(2)).contains(&told_after), "{told_after:?}");
+        silence.broken(Instant::now());
         drop(due);
         assert_eq!(told(&silence).await, None, "it was answered");
     }
@@ -137,6 +161,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn calls_that_give_up_early_add_up_to_silence_until_something_is_heard() {
+        let silence = Silence::new(Instant::now());
+        let give_up = async |heard: bool| {
+            for _ in 0..9 {
+                let due = silence.due(Instant::now());
+                advance(LIMIT / 10).await;
+                drop(due);
+                advance(LIMIT).await;
+            }
+            if heard {
+                silence.broken(Instant::now());
+            }
+        };
+        give_up(true).await;
+        give_up(false).await;
+        let _due = silence.due(Instant::now());
+        assert_eq!(silence.lasting(Instant::now()), Some(LIMIT / 10 * 9));
+        advance(LIMIT / 10).await;
+        assert_eq!(told(&silence).await, Some(Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn calls_that_come_one_by_one_are_noticed_when_they_are_no_longer_answered() {
         let silence = Silence::new(Instant::now());
         let watching = Arc::clone(&silence);
@@ -144,6 +190,7 @@ mod tests {
         for _ in 0..20 {
             let due = silence.due(Instant::now());
             sleep(LIMIT / 5).await;
+            silence.broken(Instant::now());
             drop(due);
             sleep(LIMIT / 5).await;
         }

@@ -128,8 +128,12 @@ impl ClientConfig {
         }
     }
 
-    /// Takes from `etcd` what its own `Etcd` does not say, as go-zero does with an `Etcd` further up in the configuration.
+    /// Takes from `etcd` what its own `Etcd` does not say, as go-zero does with an `Etcd` further up in the configuration. With a `Registry` it needs
+    /// none, and takes nothing.
     pub fn inherit_etcd(&mut self, etcd: &EtcdConfig) {
+        if self.registry.is_some() {
+            return;
+        }
         self.etcd.get_or_insert_default().inherit(etcd);
     }
 

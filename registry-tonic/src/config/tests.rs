@@ -202,6 +202,7 @@ fn a_client_inherits_what_its_etcd_does_not_say() {
         ("Etcd: {Key: user.rpc}", "etcd://u:***@h1,h2?layout=go-zero&service=user.rpc"),
         ("Etcd: {Hosts: [h3], Key: user.rpc}", "etcd://u:***@h3?layout=go-zero&service=user.rpc"),
         ("{}", "etcd://u:***@h1,h2?layout=go-zero&service=order.rpc"),
+        ("{Registry: 'redis://h', Service: user.rpc}", "redis://h?service=user.rpc"),
     ] {
         let mut config = client(yaml);
         config.inherit_etcd(&above);

@@ -1,5 +1,6 @@
 //! The connections of a server: accepted, and counted.
 
+use std::future::{Future, pending};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Connections {
     tally: Arc<watch::Sender<Tally>>,
+    /// Whether those that have never said anything are to end.
+    hung_up: Arc<watch::Sender<bool>>,
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +56,21 @@ impl Connections {
                 return;
             }
         }
+    }
+
+    /// Ends those that have never said anything, also those that come later: nothing is in flight there, and nothing that could be waited for.
+    pub(super) fn hang_up(&self) {
+        self.hung_up.send_replace(true);
+    }
+
+    /// Completes when those that have never said anything are to end.
+    fn is_hung_up(&self) -> Silent {
+        let mut hung_up = self.hung_up.subscribe();
+        Box::pin(async move {
+            if hung_up.wait_for(|hung_up| *hung_up).await.is_err() {
+                pending::<()>().await;
+            }
+        })
     }
 
     fn one(&self) -> Counted {
@@ -83,7 +101,8 @@ pub(super) fn incoming(
             match listener.accept().await {
                 Ok((stream, _)) => {
                     set_options(&stream);
-                    let connection = Connection { stream, _counted: connections.one() };
+                    let silent = Some(connections.is_hung_up());
+                    let connection = Connection { stream, silent, _counted: connections.one() };
                     return Some((Ok(connection), (listener, connections)));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
@@ -109,10 +128,13 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
+type Silent = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A connection that is counted for as long as it is open.
-#[derive(Debug)]
 pub(super) struct Connection {
     stream: TcpStream,
+    /// As long as nothing was heard on it.
+    silent: Option<Silent>,
     _counted: Counted,
 }
 
@@ -130,7 +152,15 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if read.is_ready() {
+            self.silent = None;
+        }
+        match &mut self.silent {
+            // As if the other side had closed it.
+            Some(silent) => silent.as_mut().poll(cx).map(Ok),
+            None => read,
+        }
     }
 }
 

@@ -36,7 +36,7 @@ pub enum ServerError {
     },
     /// Serving failed, or ended by itself.
     Serving(Box<dyn StdError + Send + Sync>),
-    /// Connections were still open, with calls in flight or silent ones, at the end of the time they had to finish.
+    /// Connections were still open, with calls in flight, at the end of the time they had to finish.
     Unfinished {
         /// The time they had: what was allowed, or less when it was asked again to stop.
         after: Duration,

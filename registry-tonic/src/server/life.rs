@@ -214,6 +214,7 @@ impl<S: Future<Output = Result<(), ServerError>>> Life<'_, S> {
     /// Takes no more calls, and gives those in flight their time: how serving ended, if it did, and after how long.
     async fn finish(&mut self, stopper: oneshot::Sender<()>) -> (Option<Result<(), ServerError>>, Duration) {
         self.handle.show(ServerState::Finishing);
+        self.connections.iter().for_each(Connections::hang_up);
         let _ = stopper.send(());
         self.asks.begin();
         let began = Instant::now();

@@ -1,0 +1,57 @@
+//! How long a channel trusts an endpoint of which nothing is heard, on a clock of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // The helpers of tests fail as tests do.
+
+mod support;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use registry_core::{Directory, Endpoint};
+use registry_memory::MemoryRegistry;
+use registry_tonic::{Channel, Connect, Stream};
+use support::listed::{instance_at, list};
+use support::{Named, call, service, settled, shared};
+use tokio::io::{DuplexStream, duplex};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+/// Connects to a server in memory, and counts how often.
+struct InMemory {
+    accepts: mpsc::Sender<io::Result<DuplexStream>>,
+    connections: Arc<AtomicUsize>,
+}
+
+#[tonic::async_trait]
+impl Connect for InMemory {
+    async fn connect(&self, _: &Endpoint) -> io::Result<Box<dyn Stream>> {
+        let (ours, theirs) = duplex(1 << 16);
+        self.accepts.send(Ok(theirs)).await.map_err(io::Error::other)?;
+        self.connections.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(ours))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_answers_slowly_is_trusted_longer_and_not_for_ever() {
+    let registry = MemoryRegistry::new();
+    let (accepts, accepted) = mpsc::channel(16);
+    let connections = Arc::<AtomicUsize>::default();
+    let router = Named::new("a").router();
+    tokio::spawn(async move { router.serve_with_incoming(ReceiverStream::new(accepted)).await.unwrap() });
+    list(&registry, instance_at("127.0.0.1:1".parse().unwrap())).await;
+    let view = Directory::new(shared(&registry)).view(&service());
+    let connect = InMemory { accepts, connections: Arc::clone(&connections) };
+    let channel = Channel::builder(view).connector(connect).build();
+    settled(&channel, 1).await;
+    let connections = || connections.load(Ordering::SeqCst);
+    // Looked after when it was silent for 0.5 s, 1 s and 2 s.
+    for expected in [2, 3, 4, 4, 4] {
+        call(&channel, 3000).await.unwrap();
+        assert_eq!(connections(), expected);
+    }
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    call(&channel, 900).await.unwrap();
+    assert_eq!(connections(), 5);
+}
