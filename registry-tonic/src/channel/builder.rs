@@ -7,11 +7,11 @@ use std::time::Duration;
 use registry_core::backoff::Backoff;
 use registry_core::pick::Draw;
 use registry_core::{View, Zone};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::connect::{Connect, Tcp};
 use super::eject::{Ejection, Quota};
-use super::keeper::{Keeping, Shared};
+use super::keeper::{Keeping, Shared, TURNS};
 use super::lineup::Rules;
 use super::pick::{Picker, Policy};
 use super::pool::{Board, Pool};
@@ -142,7 +142,8 @@ impl ChannelBuilder {
         let Self { view, wait_for_ready, keeping, rules, policy, retry, draw } = self;
         let board = Board::new();
         let seeds = Draw::with_seed(draw.next());
-        let shared = Shared { keeping, changed: Arc::new(Notify::new()), quota: Arc::new(Quota::default()) };
+        let (changed, quota) = (Arc::new(Notify::new()), Arc::new(Quota::default()));
+        let shared = Shared { keeping, changed, quota, turns: Arc::new(Semaphore::new(TURNS)) };
         let pool = Pool::new(view.clone(), Arc::clone(&board), shared, rules, seeds);
         let pool = tokio::spawn(pool.run()).abort_handle();
         let picker = Picker::new(policy, draw);

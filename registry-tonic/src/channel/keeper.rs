@@ -1,11 +1,12 @@
 //! The task that keeps a connection to a peer, and lets nobody call it while that is of no use.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use registry_core::backoff::Backoff;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -24,6 +25,12 @@ const FORGIVEN: Duration = Duration::from_secs(60);
 
 /// After so many false alarms in a row the patience with a silent endpoint does not double any more.
 const MOST_DOUBLINGS: u32 = 7;
+
+/// So many peers are connected to at a time. Thousands at once would all exceed their time on a busy machine, and begin again, without end.
+pub(crate) const TURNS: usize = 64;
+
+/// After so long the next one has its turn as well: who does not answer keeps nobody waiting for longer.
+const TURN: Duration = Duration::from_secs(1);
 
 /// How peers are kept.
 #[derive(Clone)]
@@ -64,6 +71,8 @@ pub(crate) struct Shared {
     /// Told of every change of a link.
     pub(crate) changed: Arc<Notify>,
     pub(crate) quota: Arc<Quota>,
+    /// Whose turn it is to connect.
+    pub(crate) turns: Arc<Semaphore>,
 }
 
 impl PeerHandle {
@@ -172,9 +181,22 @@ impl Keeper {
         }
     }
 
+    /// The same when it is our turn.
+    async fn open_in_turn(&self) -> Result<(Connection, Held), String> {
+        let turn = self.shared.turns.acquire().await;
+        let mut opening = pin!(self.open());
+        match timeout(TURN, &mut opening).await {
+            Ok(opened) => opened,
+            Err(_) => {
+                drop(turn);
+                opening.await
+            }
+        }
+    }
+
     /// Connects and stays connected, until there is a reason not to be.
     async fn connect_and_hold(&mut self) -> Ended {
-        let (connection, mut held) = match self.open().await {
+        let (connection, mut held) = match self.open_in_turn().await {
             Ok(opened) => opened,
             Err(error) => return Ended::Broken(error),
         };
