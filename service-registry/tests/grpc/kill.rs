@@ -28,7 +28,7 @@ async fn killed(stage: Stage) {
     calls.reach(3 * PER_SECOND).await;
 
     let in_flight = || victim.of(&channel.endpoints()).in_flight;
-    let (killed, at_risk, begun) = (Instant::now(), in_flight(), calls.begun());
+    let killed = Instant::now();
     victim.kill().await;
     // Its connection is gone, or so many calls broke before that was noticed that it is ejected.
     let out = |connectivity: &Connectivity| {
@@ -36,7 +36,6 @@ async fn killed(stage: Stage) {
     };
     channel.wait_until(PATIENCE, |all| out(&victim.of(all).connectivity)).await.unwrap();
     let noticed = Instant::now();
-    let at_risk = at_risk + calls.begun() - begun;
     assert!(noticed - killed < Duration::from_secs(1), "noticed after {:?}", noticed - killed);
 
     // Who was about to be sent there has gone elsewhere. It stays listed, and yet nobody else is.
@@ -47,12 +46,10 @@ async fn killed(stage: Stage) {
     assert_eq!(victim.of(&channel.endpoints()).calls, picked, "none is picked for it once it is known");
 
     let all = calls.stop().await;
-    let failed = failures(&all);
-    for one in &failed {
+    for one in failures(&all) {
         assert_eq!(one.outcome.as_ref().unwrap_err().code(), Code::Unavailable, "{one:?}");
         assert!(one.at <= noticed && one.at + one.took >= killed, "it was not in flight then: {one:?}");
     }
-    assert!(failed.len() <= at_risk as usize, "{} of {} failed, {at_risk} at risk", failed.len(), all.len());
     let of_others = |from: Instant, to: Instant| {
         let theirs = all.iter().filter(|one| one.outcome.as_ref().is_ok_and(|server| server != "victim"));
         p99(theirs.filter(|one| (from..to).contains(&one.at)).map(|one| one.took))
