@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use registry_core::{Directory, Registry, RegistryExt, Status};
 use registry_memory::MemoryRegistry;
-use registry_tonic::{CallError, CallErrorKind, Channel, Connectivity};
+use registry_tonic::{CallError, CallErrorKind, Channel};
 use support::echo::Request;
 use support::echo::echo_client::EchoClient;
 use support::listed::{bare, instance_at, list};
@@ -252,36 +252,6 @@ async fn a_request_that_a_leaving_server_never_took_goes_to_another() {
     let tally = load.stop().await;
     assert!(tally.failures.is_empty(), "{tally:?}");
     assert!(tally.answers["other"] >= 400, "{tally:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_killed_server_only_the_calls_in_flight_fail_and_it_is_out_at_once() {
-    let registry = MemoryRegistry::new();
-    let victim = Process::start(&registry, "victim").await;
-    let _others = [Process::start(&registry, "b").await, Process::start(&registry, "c").await];
-    let channel = channel(&registry);
-    settled(&channel, 3).await;
-    let callers = 8;
-    let load = Load::start(&channel, callers, 5);
-    load.goes_on(200).await;
-
-    let id = victim.handle.instance().id().clone();
-    victim.kill();
-    let killed = Instant::now();
-    let out = |all: &[registry_tonic::EndpointStatus]| {
-        all.iter().all(|one| one.id != id || matches!(one.connectivity, Connectivity::Connecting { .. }))
-    };
-    channel.wait_until(PATIENCE, out).await.unwrap();
-    let noticed = killed.elapsed();
-    let removed = |all: &[registry_tonic::EndpointStatus]| all.iter().all(|one| one.id != id);
-    channel.wait_until(PATIENCE, removed).await.unwrap();
-    load.goes_on(200).await;
-    let tally = load.stop().await;
-    assert!(tally.failures.len() <= callers, "{tally:?}");
-    for failure in &tally.failures {
-        assert_eq!(failure.code(), Code::Unavailable, "{failure:?}");
-    }
-    assert!(noticed < Duration::from_millis(500), "noticed after {noticed:?}");
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ mod support;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -13,7 +15,7 @@ use registry_core::{Directory, Endpoint, Instance, Tls};
 use registry_memory::MemoryRegistry;
 use registry_tonic::{Channel, ChannelBuilder, Connect, Stream};
 use support::listed::list;
-use support::{Named, SERVICE, call, service, settled, shared};
+use support::{Named, PATIENCE, SERVICE, call, service, settled, shared};
 use tokio::net::{UnixListener, UnixStream};
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
@@ -121,4 +123,31 @@ async fn a_connector_of_ones_own_decides_how_each_endpoint_is_reached() {
         called.insert(call(&channel, 0).await.unwrap());
     }
     assert_eq!(called.into_iter().collect::<Vec<_>>(), ["one", "two"]);
+}
+
+/// Reaches nobody and does not say so; counts who asked.
+#[derive(Clone, Default)]
+struct Nowhere(Arc<AtomicUsize>);
+
+#[tonic::async_trait]
+impl Connect for Nowhere {
+    async fn connect(&self, _: &Endpoint) -> io::Result<Box<dyn Stream>> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_endpoints_are_connected_to_in_turn_and_who_is_silent_keeps_the_next_waiting_for_a_second() {
+    let (registry, nowhere) = (MemoryRegistry::new(), Nowhere::default());
+    for port in 1..=100 {
+        list(&registry, Instance::builder(SERVICE).endpoint(format!("nowhere.invalid:{port}"))).await;
+    }
+    let channel = builder(&registry).connect_timeout(Duration::MAX).connector(nowhere.clone()).build();
+    channel.wait_until(PATIENCE, |all| all.len() == 100).await.unwrap();
+    let asked = || nowhere.0.load(Ordering::SeqCst);
+    for (after_ms, expected) in [(900, 64), (200, 100)] {
+        tokio::time::sleep(Duration::from_millis(after_ms)).await;
+        assert_eq!(asked(), expected);
+    }
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use registry_core::Directory;
 use registry_core::backoff::Backoff;
 use registry_memory::MemoryRegistry;
-use registry_testing::servers::proxy::{Faults, Proxy};
 use registry_tonic::{
     CallError, CallErrorKind, Channel, ChannelBuilder, Connectivity, Ejection, EndpointStatus, Retry,
     WaitForReady,
@@ -19,7 +18,6 @@ use support::echo::Request;
 use support::echo::echo_client::EchoClient;
 use support::listed::{Moody, bare, instance_at, list, serve};
 use support::{Load, Named, PATIENCE, call, eventually, service, settled, shared, within};
-use tokio::time::Instant;
 use tonic::Code;
 
 fn builder(registry: &MemoryRegistry) -> ChannelBuilder {
@@ -127,62 +125,18 @@ async fn at_least_half_of_the_endpoints_are_never_ejected() {
     }
 }
 
-/// Two servers, one of them behind a proxy, whose id is `far`.
-struct Far {
-    registry: MemoryRegistry,
-    proxy: Proxy,
-    far: Named,
-    near: Named,
-    _tasks: [tokio::task::JoinHandle<()>; 2],
-}
-
-impl Far {
-    async fn start() -> Self {
-        let registry = MemoryRegistry::new();
-        let (far_at, far, far_task) = bare("far").await;
-        let (near_at, near, near_task) = bare("near").await;
-        let proxy = Proxy::start(far_at).unwrap();
-        list(&registry, instance_at(proxy.address()).id("far")).await;
-        list(&registry, instance_at(near_at).id("near")).await;
-        Self { registry, proxy, far, near, _tasks: [far_task, near_task] }
-    }
-}
-
 fn begun(named: &Named) -> u32 {
     named.begun.load(Ordering::SeqCst)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_endpoint_behind_a_black_hole_is_out_within_two_seconds_and_back_when_it_heals() {
-    let stage = Far::start().await;
-    let channel = builder(&stage.registry).build();
-    settled(&channel, 2).await;
-    let load = Load::start(&channel, 4, 1);
-    eventually("both are called", || begun(&stage.far) > 20 && begun(&stage.near) > 20).await;
-
-    stage.proxy.set(Faults::black_hole()).await;
-    let cut = Instant::now();
-    let out = |all: &[EndpointStatus]| !status_of(all, "far").is_ready();
-    channel.wait_until(PATIENCE, out).await.unwrap();
-    let took = cut.elapsed();
-    assert!(took < Duration::from_secs(2), "{took:?}");
-    let calls = status_of(&channel.endpoints(), "far").calls;
-    load.goes_on(500).await;
-    assert_eq!(status_of(&channel.endpoints(), "far").calls, calls, "nobody is sent there");
-
-    stage.proxy.heal().await;
-    channel.wait_until(PATIENCE, |all| status_of(all, "far").is_ready()).await.unwrap();
-    let before = begun(&stage.far);
-    eventually("it is called again", || begun(&stage.far) > before + 20).await;
-    // Those that were in the hole have no deadline; everybody else is answered.
-    let tally = load.stop().await;
-    assert!(tally.failures.len() <= 4, "{tally:?}");
-}
-
 #[tokio::test]
 async fn a_call_that_takes_long_is_not_taken_for_a_black_hole() {
-    let stage = Far::start().await;
-    let channel = builder(&stage.registry).silent_after(Duration::from_millis(50)).build();
+    let registry = MemoryRegistry::new();
+    let (a, _, _a_task) = bare("a").await;
+    let (b, _, _b_task) = bare("b").await;
+    list(&registry, instance_at(a)).await;
+    list(&registry, instance_at(b)).await;
+    let channel = builder(&registry).silent_after(Duration::from_millis(50)).build();
     settled(&channel, 2).await;
     let slow = |channel: &Channel| {
         let channel = channel.clone();

@@ -12,34 +12,10 @@ use registry_tonic::{Channel, Server, ServerError, ServerState};
 use support::echo::Request;
 use support::echo::echo_client::EchoClient;
 use support::server::{Hooked, Running, quick};
-use support::{Load, PATIENCE, Process, SERVICE, call, service, settled, shared, within};
+use support::{PATIENCE, Process, SERVICE, call, service, shared, within};
 
 fn channel(registry: &MemoryRegistry) -> Channel {
     Channel::new(&Directory::new(shared(registry)), &service())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rolling_restart_under_load_loses_no_call() {
-    let registry = MemoryRegistry::new();
-    let mut servers = Vec::new();
-    for name in ["a1", "b1", "c1"] {
-        servers.push(Process::start(&registry, name).await);
-    }
-    let channel = channel(&registry);
-    settled(&channel, 3).await;
-    let load = Load::start(&channel, 8, 3);
-    load.goes_on(100).await;
-    for name in ["a2", "b2", "c2"] {
-        let server = servers.remove(0);
-        server.handle.shutdown();
-        server.ended().await.unwrap();
-        servers.push(Process::start(&registry, name).await);
-        settled(&channel, 3).await;
-        load.goes_on(100).await;
-    }
-    let tally = load.stop().await;
-    assert!(tally.failures.is_empty(), "{tally:?}");
-    assert_eq!(tally.answers.len(), 6, "{tally:?}");
 }
 
 #[tokio::test]

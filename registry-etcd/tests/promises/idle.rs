@@ -7,7 +7,7 @@ use registry_testing::servers::etcd::Etcd;
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 
-use crate::support::{ALONE, PATIENCE, Record, eventually, instance, lasting, metric, registry, server};
+use crate::support::{ALONE, PATIENCE, Record, eventually, instance, lasting, registry, server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_idle_watches_cost_one_request_a_second_and_leave_nothing_behind() {
@@ -22,11 +22,11 @@ async fn two_hundred_idle_watches_cost_one_request_a_second_and_leave_nothing_be
     for _ in 0..WATCHES {
         records.push(Record::start(&registry).await);
     }
-    let watchers = async || metric(&etcd, "etcd_debugging_mvcc_watcher_total").await;
+    let watchers = async || etcd.metric("etcd_debugging_mvcc_watcher_total").await.unwrap();
     assert!(watchers().await >= WATCHES as f64);
 
     let started = async |method: &str| {
-        metric(&etcd, &format!("grpc_server_started_total{{grpc_method=\"{method}\"")).await
+        etcd.metric(&format!("grpc_server_started_total{{grpc_method=\"{method}\"")).await.unwrap()
     };
     let requests = async || started("Range").await + started("Txn").await + started("Watch").await;
     let first = requests().await;

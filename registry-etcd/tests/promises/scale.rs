@@ -13,7 +13,7 @@ use registry_testing::servers::etcd::Etcd;
 use tokio::time::Instant;
 
 use crate::support::{
-    ALONE, PATIENCE, Record, instance, lasting, metric, registry, registry_in, server, ttl, user, weighing,
+    ALONE, PATIENCE, Record, instance, lasting, registry, registry_in, server, ttl, user, weighing,
 };
 
 /// In one transaction; etcd takes 128.
@@ -142,12 +142,12 @@ async fn the_heartbeats_of_10_000_registrations_share_streams_and_requests() {
     let leases: Vec<_> = stream::iter(0..REGISTRATIONS).map(register).buffer_unordered(64).collect().await;
 
     let requests = async |method: &str| {
-        metric(&etcd, &format!("grpc_server_started_total{{grpc_method=\"{method}\"")).await
+        etcd.metric(&format!("grpc_server_started_total{{grpc_method=\"{method}\"")).await.unwrap()
     };
     let (txns, streams) = (requests("Txn").await, requests("LeaseKeepAlive").await);
     let received = async || {
         let label = "grpc_server_msg_received_total{grpc_method=\"LeaseKeepAlive\"";
-        metric(&etcd, label).await
+        etcd.metric(label).await.unwrap()
     };
     let (messages, cpu, begun) = (received().await, cpu_time(), Instant::now());
     // As registrars do: each on its own, side by side.
@@ -200,7 +200,7 @@ async fn services_are_found_beside_large_values_and_many_keys_of_others() {
         async move { client.txn(Txn::new().and_then(ops)).await.unwrap() }
     };
     stream::iter(0..200).map(txn).buffer_unordered(8).for_each(|_| async {}).await;
-    let requests = async || metric(&etcd, "grpc_server_started_total{grpc_method=\"Range\"").await;
+    let requests = async || etcd.metric("grpc_server_started_total{grpc_method=\"Range\"").await.unwrap();
     let before = requests().await;
     assert_eq!(registry.services("").await.unwrap(), [user()]);
     let asked = requests().await - before;

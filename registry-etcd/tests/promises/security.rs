@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use crate::support::{
-    ALONE, PATIENCE, Record, eventually, instance, lasting, metric, registrar, server, user, weighing,
+    ALONE, PATIENCE, Record, eventually, instance, lasting, registrar, server, user, weighing,
 };
 
 /// The password of root.
@@ -47,7 +47,7 @@ fn as_service(etcd: &Etcd, password: impl Into<Material>) -> EtcdRegistry {
 }
 
 async fn logins(etcd: &Etcd) -> f64 {
-    metric(etcd, "grpc_server_started_total{grpc_method=\"Authenticate\"").await
+    etcd.metric("grpc_server_started_total{grpc_method=\"Authenticate\"").await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

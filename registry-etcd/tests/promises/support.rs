@@ -12,8 +12,6 @@ use registry_core::{
 use registry_etcd::{EtcdOptions, EtcdRegistry, Layout};
 use registry_testing::servers::etcd::{Etcd, EtcdOptions as ServerOptions};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -80,17 +78,6 @@ pub(crate) async fn raw_keys(etcd: &Etcd, prefix: &str) -> Vec<RawKey> {
         lease: kv["lease"].as_str().map_or(0, |lease| lease.parse().unwrap()),
     };
     answer["kvs"].as_array().map(|kvs| kvs.iter().map(key).collect()).unwrap_or_default()
-}
-
-/// The value of one of etcd's metrics: the first whose name and labels begin like that; 0 where there is none yet.
-pub(crate) async fn metric(etcd: &Etcd, name: &str) -> f64 {
-    let address = etcd.control_endpoint();
-    let mut connection = TcpStream::connect(address.trim_start_matches("http://")).await.unwrap();
-    connection.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).await.unwrap();
-    let line = answer.lines().find(|line| line.starts_with(name));
-    line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
 }
 
 pub(crate) fn registry_in(layout: Layout, endpoints: impl IntoIterator<Item = String>) -> EtcdRegistry {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +29,11 @@ const FORGIVEN: Duration = Duration::from_secs(60);
 /// [`FORGIVEN`], or some slow calls would make it blind to a black hole for ever.
 const MOST_DOUBLINGS: u32 = 7;
 
-/// So many peers of a channel are connected to at a time. More would compete for the processor until all of them take longer than an attempt may.
-const AT_A_TIME: usize = 128;
+/// So many peers are connected to at a time. Thousands at once would all exceed their time on a busy machine, and begin again, without end.
+const TURNS: usize = 64;
+
+/// After so long the next one has its turn as well: who does not answer keeps nobody waiting for longer.
+const TURN: Duration = Duration::from_secs(1);
 
 /// How peers are kept.
 #[derive(Clone)]
@@ -70,13 +74,13 @@ pub(crate) struct Shared {
     /// Told of every change of a link, but for another reason why there is none.
     pub(crate) changed: Arc<Notify>,
     pub(crate) quota: Arc<Quota>,
-    /// Of attempts to connect.
+    /// Whose turn it is to connect.
     turns: Arc<Semaphore>,
 }
 
 impl Shared {
     pub(crate) fn new(keeping: Keeping) -> Self {
-        let turns = Arc::new(Semaphore::new(AT_A_TIME));
+        let turns = Arc::new(Semaphore::new(TURNS));
         Self { keeping, changed: Arc::default(), quota: Arc::default(), turns }
     }
 }
@@ -196,13 +200,22 @@ impl Keeper {
         }
     }
 
+    /// The same when it is our turn.
+    async fn open_in_turn(&self) -> Result<(Connection, Held), String> {
+        let turn = self.shared.turns.acquire().await;
+        let mut opening = pin!(self.open());
+        match timeout(TURN, &mut opening).await {
+            Ok(opened) => opened,
+            Err(_) => {
+                drop(turn);
+                opening.await
+            }
+        }
+    }
+
     /// Connects and stays connected, until there is a reason not to be.
     async fn connect_and_hold(&mut self) -> Ended {
-        let opened = {
-            let _turn = self.shared.turns.acquire().await;
-            self.open().await
-        };
-        let (connection, mut held) = match opened {
+        let (connection, mut held) = match self.open_in_turn().await {
             Ok(opened) => opened,
             Err(error) => return Ended::Broken(error),
         };

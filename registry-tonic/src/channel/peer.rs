@@ -208,9 +208,11 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         let now = Instant::now();
-        // How fast one fails says nothing about how fast it works.
+        // How fast one fails says nothing about how fast it works, nor does what was asked before it was taken out.
         let failed = self.outcome.is_some_and(Outcome::is_failure);
+        let before = self.generation != self.peer.generation.load(Ordering::SeqCst);
         match self.took {
+            _ if before => self.peer.load.finished(None, now),
             Some(took) => self.peer.load.finished((!failed).then_some(took), now),
             None if self.counts => {
                 self.peer.load.given_up(now.saturating_duration_since(self.began), now);
@@ -244,6 +246,23 @@ mod tests {
         assert_eq!(peer.fails().now_or_never(), None);
         fails(&peer, false);
         assert!(peer.fails().now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_taken_out_is_not_slow_for_what_it_never_answered() {
+        let peer = Arc::new(peer(None));
+        let usual = peer.load.latency(Instant::now());
+        for (taken_out, slow) in [(true, false), (false, true)] {
+            let mut asked = InFlight::new(Arc::clone(&peer), Instant::now());
+            tokio::time::advance(Duration::from_secs(3)).await;
+            if taken_out {
+                peer.ejected();
+            }
+            asked.ended(Outcome::Broken);
+            drop(asked);
+            assert_eq!(peer.load.latency(Instant::now()) > usual, slow);
+            assert_eq!(peer.load.in_flight(), 0);
+        }
     }
 
     #[tokio::test]

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
 use registry_core::pick::Draw;
 use registry_core::{Endpoint, Incarnation, Instance, Status, View, Zone};
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::keeper::{PeerHandle, Shared};
@@ -82,6 +84,9 @@ impl Pool {
                 }
                 () = changed.notified() => {}
             }
+            // Many peers that connect at once tell of it one by one; a line-up is made for all that have something to tell now.
+            yield_now().await;
+            let _ = changed.notified().now_or_never();
             self.publish();
         }
     }

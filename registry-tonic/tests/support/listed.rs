@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use registry_core::{Instance, InstanceBuilder, RegisterOptions, Registration, Registry, Ttl};
-use registry_memory::MemoryRegistry;
 use tokio::task::JoinHandle;
 use tonic::transport::server::{Router, TcpIncoming};
 use tonic::{Code, Response, Status};
@@ -15,7 +14,7 @@ use super::echo::{Reply, Request};
 use super::{Named, SERVICE};
 
 /// Lists an instance that nobody keeps alive, for a TTL that no test outlives.
-pub(crate) async fn list(registry: &MemoryRegistry, instance: InstanceBuilder) -> (Instance, Registration) {
+pub(crate) async fn list(registry: &dyn Registry, instance: InstanceBuilder) -> (Instance, Registration) {
     let instance = instance.build().unwrap();
     let options = RegisterOptions::new().with_ttl(Ttl::from_secs(600).unwrap());
     let registration = registry.register(&instance, &options).await.unwrap();

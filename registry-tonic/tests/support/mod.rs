@@ -93,12 +93,11 @@ impl Echo for Named {
     }
 }
 
-/// A server with a runtime of its own, as if it were a process of its own.
+/// A server with a runtime of its own, as if it were a process of its own. It ends when this is dropped, at the latest.
 pub(crate) struct Process {
     pub(crate) handle: ServerHandle,
     pub(crate) named: Named,
-    kill: Option<oneshot::Sender<()>>,
-    thread: std::thread::JoinHandle<()>,
+    held: oneshot::Sender<()>,
     outcome: oneshot::Receiver<Result<(), ServerError>>,
 }
 
@@ -133,9 +132,9 @@ impl Process {
         let named = Named::new(name);
         let router = named.router();
         let (tell, told) = oneshot::channel();
-        let (kill, killed) = oneshot::channel::<()>();
+        let (held, dropped) = oneshot::channel::<()>();
         let (end, outcome) = oneshot::channel();
-        let thread = std::thread::spawn(move || {
+        std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
             runtime.block_on(async {
@@ -144,30 +143,22 @@ impl Process {
                 let served = tokio::spawn(server.serve(router));
                 tokio::select! {
                     outcome = served => drop(end.send(outcome.unwrap())),
-                    Ok(()) = killed => {}
+                    _ = dropped => {}
                 }
             });
-            // Everything stops where it is, as in a process that was killed: no goodbye from server or registrar.
             runtime.shutdown_background();
         });
-        Self { handle: told.await.unwrap(), named, kill: Some(kill), thread, outcome }
+        Self { handle: told.await.unwrap(), named, held, outcome }
     }
 
     pub(crate) fn begun(&self) -> u32 {
         self.named.begun.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn kill(mut self) {
-        let _ = self.kill.take().map(|kill| kill.send(()));
-        self.thread.join().unwrap();
-    }
-
     /// Waits for the end of the server's future.
     pub(crate) async fn ended(self) -> Result<(), ServerError> {
-        let Self { kill, outcome, .. } = self;
-        let outcome = within("the server's end", outcome).await.expect("it was not killed");
-        drop(kill);
-        outcome
+        let Self { held: _held, outcome, .. } = self;
+        within("the server's end", outcome).await.unwrap()
     }
 }
 

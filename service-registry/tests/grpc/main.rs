@@ -2,9 +2,14 @@
 #![cfg(all(feature = "memory", feature = "etcd", feature = "redis", feature = "tonic"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // The helpers of tests fail as tests do.
 
+mod away;
 mod calls;
-mod outage;
+mod child;
+mod hole;
+mod kill;
+mod leaks;
 mod restart;
+mod scale;
 mod slow;
 mod stage;
 #[path = "../../../registry-tonic/tests/support/mod.rs"]

@@ -1,19 +1,19 @@
 //! One server is much slower than its peers.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use service_registry::core::{RegisterOptions, Registry};
 use service_registry::tonic::{Channel, Policy};
-use service_registry::{Directory, Instance, ServiceName, Ttl};
+use service_registry::{Directory, Instance, Registry, ServiceName};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tonic::transport::Endpoint;
 
-use super::stage::{Stage, over_each};
+use super::calls::p99;
+use super::stage::{MACHINE, Stage, over_each};
 use super::support::echo::Request;
 use super::support::echo::echo_client::EchoClient;
-use super::support::listed::Moody;
+use super::support::listed::{Moody, list};
 use super::support::settled;
 
 over_each! {
@@ -28,17 +28,15 @@ const CALLS: usize = 400;
 const PER_SECOND: u32 = 200;
 const BLOCKS: usize = 4;
 
-/// Registers servers under `name`, for longer than the test takes.
-async fn listed(registry: &Arc<dyn Registry>, name: &str, servers: &[std::net::SocketAddr]) -> ServiceName {
+/// Lists servers under `name`.
+async fn listed(registry: &dyn Registry, name: &str, servers: &[SocketAddr]) -> ServiceName {
     for server in servers {
-        let instance = Instance::builder(name).endpoint(*server).build().unwrap();
-        let options = RegisterOptions::new().with_ttl(Ttl::from_secs(600).unwrap());
-        registry.register(&instance, &options).await.unwrap();
+        list(registry, Instance::builder(name).endpoint(*server)).await;
     }
     name.parse().unwrap()
 }
 
-/// The times of a block of calls that are begun at a fixed rate, sorted.
+/// The times of a block of calls that are begun at a fixed rate, in any order.
 macro_rules! block {
     ($client:expr) => {{
         let mut ticks = interval(Duration::from_secs(1) / PER_SECOND);
@@ -57,25 +55,20 @@ macro_rules! block {
     }};
 }
 
-/// The time that 99 of 100 took at most, in ms.
-fn p99(mut took: Vec<Duration>) -> f64 {
-    took.sort_unstable();
-    took[(took.len() - 1) * 99 / 100].as_secs_f64() * 1e3
-}
-
 fn middle(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
 async fn slow(stage: Stage) {
-    let servers: [(std::net::SocketAddr, JoinHandle<()>); 3] =
+    let _measuring = MACHINE.read().await;
+    let servers: [(SocketAddr, JoinHandle<()>); 3] =
         [Moody::new("a").serve(), Moody::new("b").serve(), Moody::slower("slow", SLOWER).serve()];
     let addresses: Vec<_> = servers.iter().map(|(address, _)| *address).collect();
     let registry = stage.registry().await;
     let directory = Directory::new(stage.registry().await);
-    let peers = directory.view(&listed(&registry, "peers.rpc", &addresses[..2]).await);
-    let all = directory.view(&listed(&registry, "all.rpc", &addresses).await);
+    let peers = directory.view(&listed(&*registry, "peers.rpc", &addresses[..2]).await);
+    let all = directory.view(&listed(&*registry, "all.rpc", &addresses).await);
     let without = Channel::builder(peers).build();
     let with = Channel::builder(all.clone()).build();
     let in_turn = Channel::builder(all).policy(Policy::RoundRobin).build();

@@ -5,18 +5,22 @@ use std::time::Duration;
 
 use registry_testing::servers::etcd::{Etcd, EtcdOptions};
 use registry_testing::servers::proxy::{Faults, Proxy};
-use registry_testing::servers::redis::{Redis, RedisOptions};
+use registry_testing::servers::redis::{Redis, RedisOptions, Reply};
 use service_registry::memory::MemoryRegistry;
 use service_registry::tonic::{Channel, ServerBuilder};
 use service_registry::{Directory, Registry, connect};
+use tokio::sync::RwLock;
 
-use super::support::{Process, service, within};
+use super::support::{Process, SERVICE, service, within};
+
+/// Tests run side by side. What measures time reads this; what needs much of the machine, or must have its peace, writes it.
+pub(crate) static MACHINE: RwLock<()> = RwLock::const_new(());
 
 /// Where clients and servers meet.
 pub(crate) enum Stage {
     Memory(MemoryRegistry),
-    Etcd { _server: Box<Etcd>, proxy: Proxy },
-    Redis { _server: Box<Redis>, proxy: Proxy },
+    Etcd { server: Box<Etcd>, proxy: Proxy },
+    Redis { server: Box<Redis>, proxy: Proxy },
 }
 
 impl Stage {
@@ -27,21 +31,36 @@ impl Stage {
     pub(crate) async fn etcd() -> Self {
         let server = Etcd::start(EtcdOptions::default()).await.unwrap();
         let address = server.endpoint().trim_start_matches("http://").parse().unwrap();
-        Self::Etcd { _server: Box::new(server), proxy: Proxy::start(address).unwrap() }
+        Self::Etcd { server: Box::new(server), proxy: Proxy::start(address).unwrap() }
     }
 
     pub(crate) async fn redis() -> Self {
         let server = Redis::start(RedisOptions::default()).await.unwrap();
         let proxy = Proxy::start(server.address()).unwrap();
-        Self::Redis { _server: Box::new(server), proxy }
+        Self::Redis { server: Box::new(server), proxy }
+    }
+
+    /// What another process connects to. In memory that is a registry of its own.
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Memory(_) => "memory://".to_owned(),
+            Self::Etcd { proxy, .. } => format!("etcd://{}", proxy.address()),
+            Self::Redis { proxy, .. } => format!("redis://{}", proxy.address()),
+        }
     }
 
     /// A client of its own, as another process has.
     pub(crate) async fn registry(&self) -> Arc<dyn Registry> {
         match self {
             Self::Memory(registry) => Arc::new(registry.clone()),
-            Self::Etcd { proxy, .. } => connect(&format!("etcd://{}", proxy.address())).await.unwrap(),
-            Self::Redis { proxy, .. } => connect(&format!("redis://{}", proxy.address())).await.unwrap(),
+            Self::Etcd { .. } | Self::Redis { .. } => connect(&self.url()).await.unwrap(),
+        }
+    }
+
+    fn proxy(&self) -> Option<&Proxy> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Etcd { proxy, .. } | Self::Redis { proxy, .. } => Some(proxy),
         }
     }
 
@@ -60,6 +79,27 @@ impl Stage {
         match self {
             Self::Memory(registry) => registry.controls().heal(),
             Self::Etcd { proxy, .. } | Self::Redis { proxy, .. } => proxy.heal().await,
+        }
+    }
+
+    /// How many connections to it are open; in memory there are none.
+    pub(crate) fn connections(&self) -> usize {
+        self.proxy().map_or(0, |proxy| proxy.counters().open)
+    }
+
+    /// How many watch the service, as the store itself counts them: feeds in memory and in etcd, connections that listen in Redis.
+    pub(crate) async fn watches(&self) -> usize {
+        match self {
+            Self::Memory(registry) => registry.controls().watchers(),
+            Self::Etcd { server, .. } => {
+                server.metric("etcd_debugging_mvcc_watcher_total").await.unwrap() as usize
+            }
+            Self::Redis { server, .. } => {
+                let log = format!("registry:{{{SERVICE}}}:log");
+                let counted = server.command(&["PUBSUB", "SHARDNUMSUB", &log]).await.unwrap();
+                let Reply::Number(listening) = counted.list()[1] else { panic!("{counted:?}") };
+                listening.try_into().unwrap()
+            }
         }
     }
 

@@ -88,6 +88,17 @@ impl EtcdControl {
         }
     }
 
+    /// The value of one of its metrics: the first whose name and labels begin like that; 0 where there is none yet.
+    ///
+    /// # Errors
+    /// [`ServerError::Timeout`] after 10 s; [`ServerError::Io`] when it does not run; [`ServerError::Refused`] if that is no number.
+    pub async fn metric(&self, name: &str) -> Result<f64, ServerError> {
+        let page = http::get(self.address, "/metrics", SLOW_REQUEST).await?;
+        let Some(line) = page.lines().find(|line| line.starts_with(name)) else { return Ok(0.0) };
+        let value = line.rsplit(' ').next().and_then(|value| value.parse().ok());
+        value.ok_or_else(|| ServerError::refused("/metrics", line))
+    }
+
     /// Any request of the JSON gateway, such as `/v3/lease/revoke`; as root, where that is known.
     ///
     /// # Errors

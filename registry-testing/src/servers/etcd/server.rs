@@ -325,6 +325,15 @@ impl Etcd {
         self.control.status().await
     }
 
+    /// The value of one of its metrics: the first whose name and labels begin like that, such as `etcd_debugging_mvcc_watcher_total`; 0 where
+    /// there is none yet.
+    ///
+    /// # Errors
+    /// [`ServerError::Timeout`] after 10 s; [`ServerError::Io`] when it does not run; [`ServerError::Refused`] if that is no number.
+    pub async fn metric(&self, name: &str) -> Result<f64, ServerError> {
+        self.control.metric(name).await
+    }
+
     /// Whether it serves a linearizable read within 1 s.
     pub async fn serves(&self) -> bool {
         self.control.serves().await
