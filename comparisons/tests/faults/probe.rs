@@ -22,7 +22,7 @@ const SERVICE: &str = "probe.rpc";
 const SEED: u64 = 7;
 
 /// By names as in the code: `etcd_cluster` and `leader_kill`.
-pub fn cell(backend: &str, fault: &str) -> (Backend, Fault) {
+pub(crate) fn cell(backend: &str, fault: &str) -> (Backend, Fault) {
     let (backend, fault) = (backend.replace('_', "-"), fault.replace('_', "-"));
     let backend = Backend::ALL.into_iter().find(|one| one.name() == backend);
     let fault = Fault::all().iter().copied().find(|one| one.id() == fault);
@@ -54,7 +54,7 @@ async fn write(contestant: Arc<dyn Contestant>, written: Arc<AtomicU64>) {
 }
 
 /// Strikes a fault of a backend that both writes and watches meet, heals it, and has them served again.
-pub async fn strikes(backend: &str, fault: &str) {
+pub(crate) async fn strikes(backend: &str, fault: &str) {
     let (backend, fault) = cell(backend, fault);
     let programs = Programs::default();
     let stand = start(backend, &[fault], &programs).await.unwrap_or_else(|trouble| panic!("{trouble}"));
