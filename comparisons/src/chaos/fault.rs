@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backend::Backend;
 
-pub use row::{Cell, Expected, Invariant, Needs, Row, StruckBy};
+pub use row::{Cell, Expected, Invariant, Needs, Row, Strikes, StruckBy};
 
 /// A fault of the catalogue. What there is to know of it is its [`row`](Self::row).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ValueEnum)]
@@ -122,6 +122,19 @@ impl Fault {
     #[must_use]
     pub fn on(self, backend: Backend) -> Option<&'static Cell> {
         self.row().cells.iter().find(|cell| cell.backend == backend)
+    }
+
+    /// Whether it can be in place together with another: both are to be felt, proved and healed, whichever comes first.
+    #[must_use]
+    pub fn goes_with(self, other: Self) -> bool {
+        use Strikes::{Clients, Links, LinksAndServers, Servers};
+        matches!(
+            (self.row().strikes, other.row().strikes),
+            (Links, Servers | Clients)
+                | (Servers, Links | Clients)
+                | (LinksAndServers, Clients)
+                | (Clients, Links | Servers | LinksAndServers)
+        )
     }
 
     /// All that apply to `backend`.

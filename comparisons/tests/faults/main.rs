@@ -33,6 +33,19 @@ fn every_fault_and_every_backend_is_tried() {
     assert_eq!(backends, Backend::ALL.into_iter().collect());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_faults_of_different_things_bite_at_once_and_are_healed() {
+    let pairs = [
+        (Backend::Redis, [Fault::LinkCut, Fault::ServerKill]),
+        (Backend::EtcdCluster, [Fault::LeaderKill, Fault::BlackHole]),
+        (Backend::RedisCluster, [Fault::Latency, Fault::FailoverForce]),
+    ];
+    for (backend, faults) in pairs {
+        assert!(faults[0].goes_with(faults[1]));
+        probe::strike_all(backend, &faults).await;
+    }
+}
+
 #[tokio::test]
 async fn a_fault_that_does_not_apply_is_refused_before_anything_is_started() {
     let refused = start(Backend::Memory, &[Fault::None, Fault::PowerCut], &Programs::default()).await;

@@ -56,18 +56,23 @@ async fn write(contestant: Arc<dyn Contestant>, written: Arc<AtomicU64>) {
 /// Strikes a fault of a backend that both writes and watches meet, heals it, and has them served again.
 pub(crate) async fn strikes(backend: &str, fault: &str) {
     let (backend, fault) = cell(backend, fault);
+    strike_all(backend, &[fault]).await;
+}
+
+/// The same with several at once, healed in the order in which they were struck.
+pub(crate) async fn strike_all(backend: Backend, faults: &[Fault]) {
     let programs = Programs::default();
-    let stand = start(backend, &[fault], &programs).await.unwrap_or_else(|trouble| panic!("{trouble}"));
-    let outcome = struck(&*stand, fault).await;
+    let stand = start(backend, faults, &programs).await.unwrap_or_else(|trouble| panic!("{trouble}"));
+    let outcome = struck(&*stand, faults).await;
     let at = address(&stand.place(Role::Reader));
     stand.end().await;
-    outcome.unwrap_or_else(|trouble| panic!("{fault} on {backend}: {trouble}"));
+    outcome.unwrap_or_else(|trouble| panic!("{faults:?} on {backend}: {trouble}"));
     if let Some(at) = at {
         assert!(TcpStream::connect(&at).await.is_err(), "{at} still listens");
     }
 }
 
-async fn struck(stand: &dyn Stand, fault: Fault) -> Result<(), Trouble> {
+async fn struck(stand: &dyn Stand, faults: &[Fault]) -> Result<(), Trouble> {
     let mut random = fastrand::Rng::with_seed(SEED);
     let (writer, reader) =
         (contestant(stand.place(Role::Writer)).await, contestant(stand.place(Role::Reader)).await);
@@ -78,26 +83,29 @@ async fn struck(stand: &dyn Stand, fault: Fault) -> Result<(), Trouble> {
     until("the first writes", PATIENCE, || async { (written.load(Ordering::SeqCst) > 3).then_some(()) })
         .await?;
 
-    let lasting = SHORT.min(fault.row().lasts);
-    let what = stand.strike(fault, lasting, &mut random).await?;
-    sleep(lasting).await;
-    let bite = stand.heal(fault).await?;
-    println!("{what}: {}", bite.proof);
-    assert_eq!(bite.bitten, fault.row().struck_by == StruckBy::Stand, "{fault}: {what}: {}", bite.proof);
+    for fault in faults {
+        let lasting = SHORT.min(fault.row().lasts);
+        let what = stand.strike(*fault, lasting, &mut random).await?;
+        println!("{what}");
+    }
+    sleep(SHORT).await;
+    for fault in faults {
+        let bite = stand.heal(*fault).await?;
+        println!("{}", bite.proof);
+        assert_eq!(bite.bitten, fault.row().struck_by == StruckBy::Stand, "{fault}: {}", bite.proof);
+    }
 
     let before = written.load(Ordering::SeqCst);
     until("writes go on", PATIENCE, || async { (written.load(Ordering::SeqCst) > before + 3).then_some(()) })
         .await?;
-    // On clients that have seen nothing of it, and on those that have.
-    for role in [Role::Reader, Role::Witness] {
-        let fresh = contestant(stand.place(role)).await;
-        for reads in [&fresh, &reader] {
-            until("an instance is listed that was registered afterwards", PATIENCE, || async {
-                let listed = timeout(TTL, reads.list(SERVICE)).await.ok()?.ok()?;
-                listed.contains_key("writer").then_some(())
-            })
-            .await?;
-        }
+    // By clients that have seen nothing of it, and by one that has.
+    let fresh = [contestant(stand.place(Role::Reader)).await, contestant(stand.place(Role::Witness)).await];
+    for reads in fresh.iter().chain([&reader]) {
+        until("the instance is listed that is written all the time", PATIENCE, || async {
+            let listed = timeout(TTL, reads.list(SERVICE)).await.ok()?.ok()?;
+            listed.contains_key("writer").then_some(())
+        })
+        .await?;
     }
     writing.abort();
     watching.abort();

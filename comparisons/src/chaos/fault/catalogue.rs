@@ -9,7 +9,7 @@ mod stores;
 use std::time::Duration;
 
 use super::super::backend::Backend;
-use super::row::{Cell, Expected, Needs, Row, StruckBy};
+use super::row::{Cell, Expected, Needs, Row, Strikes, StruckBy};
 use super::{Fault, Invariant};
 use crate::claims::Claim;
 
@@ -78,6 +78,7 @@ const USUAL: Row = Row {
     invariants: &[],
     claims: &[],
     struck_by: StruckBy::Stand,
+    strikes: Strikes::Servers,
     bites_watches: false,
     disrupts_leases: false,
     lasts: Duration::from_secs(4),
@@ -91,7 +92,7 @@ mod tests {
 
     use clap::ValueEnum;
 
-    use super::{Backend, Expected, Fault, Needs, PARTS, StruckBy};
+    use super::{Backend, Expected, Fault, Needs, PARTS, Strikes, StruckBy};
 
     #[test]
     fn every_fault_has_one_row_and_one_name_everywhere() {
@@ -149,6 +150,21 @@ mod tests {
             assert_eq!(row.needs == Needs::LoopDevice, disks.contains(&row.fault), "{}", row.id);
             assert_eq!(row.needs.root(), disks.contains(&row.fault), "{}", row.id);
             assert!(row.struck_by == StruckBy::Stand || row.needs == Needs::Nothing, "{}", row.id);
+        }
+    }
+
+    #[test]
+    fn faults_go_together_that_strike_something_else() {
+        for (one, other) in
+            Fault::all().iter().flat_map(|one| Fault::all().iter().map(move |other| (one, other)))
+        {
+            assert_eq!(one.goes_with(*other), other.goes_with(*one), "{one} {other}");
+            assert!(!one.goes_with(*one) && !one.goes_with(Fault::None), "{one}");
+        }
+        assert!(Fault::LinkCut.goes_with(Fault::LeaderKill) && Fault::Wipe.goes_with(Fault::SlowConsumer));
+        assert!(!Fault::LinkCut.goes_with(Fault::Latency) && !Fault::LinkCut.goes_with(Fault::Compaction));
+        for row in PARTS.into_iter().flatten() {
+            assert_eq!(row.strikes == Strikes::Clients, row.struck_by == StruckBy::Runner, "{}", row.id);
         }
     }
 

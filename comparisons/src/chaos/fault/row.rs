@@ -31,6 +31,8 @@ pub struct Row {
     pub claims: &'static [Claim],
     /// Who injects it.
     pub struck_by: StruckBy,
+    /// What it strikes.
+    pub strikes: Strikes,
     /// Whether it interrupts watches, or what they are told.
     pub bites_watches: bool,
     /// Whether owners cannot renew meanwhile, so that deadlines may move by one TTL and by how long it lasts.
@@ -69,6 +71,21 @@ pub enum StruckBy {
     Stand,
     /// The runner, to the processes of clients, or to what they do. The stand does nothing, and proves nothing.
     Runner,
+}
+
+/// What a fault strikes: of two that strike the same, one can undo the other, or keep it from being injected, proved or healed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strikes {
+    /// Nothing.
+    Nothing,
+    /// Links between clients and servers.
+    Links,
+    /// Servers, what they store, and links between them.
+    Servers,
+    /// Both.
+    LinksAndServers,
+    /// Clients.
+    Clients,
 }
 
 /// A fault on a backend.

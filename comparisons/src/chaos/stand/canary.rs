@@ -74,6 +74,11 @@ impl Canary {
         canaries
     }
 
+    /// Whether it was opened, and answered.
+    pub(super) fn is_well(&self) -> bool {
+        self.stream.is_some()
+    }
+
     /// Asks, with a request of `size` bytes.
     pub(super) async fn ask(&mut self, size: usize, within: Duration) -> Heard {
         let Some(stream) = &mut self.stream else { return Heard::Broken };

@@ -80,8 +80,7 @@ async fn places(site: &Site) -> Result<Vec<String>, Trouble> {
         let found = client.get("/registry/", Some(options)).await?;
         let keys = found.kvs().iter().filter_map(|entry| entry.key_str().ok());
         // `/registry/service/id`
-        let services =
-            keys.filter_map(|key| key.splitn(4, '/').nth(2).filter(|_| key.matches('/').count() > 2));
+        let services = keys.filter_map(|key| key.split('/').nth(2).filter(|_| key.matches('/').count() > 2));
         let mut places: Vec<_> = services.map(|service| format!("/registry/{service}/")).collect();
         places.dedup();
         return Ok(places);

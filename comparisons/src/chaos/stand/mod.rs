@@ -71,7 +71,8 @@ pub trait Stand: Send + Sync {
         random: &mut fastrand::Rng,
     ) -> Result<String, Trouble>;
 
-    /// Takes `fault` back and waits until all servers serve as before; says whether it bit, and what shows that.
+    /// Takes `fault` back and waits until all servers serve as before, unless another fault is still in place; says whether it bit, and what shows
+    /// that. If the future is dropped, the fault may be left in place for good.
     ///
     /// # Errors
     /// What did not come back within its time.

@@ -59,7 +59,10 @@ impl Stand for OnServers {
 
     async fn heal(&self, fault: Fault) -> Result<Bite, Trouble> {
         let bite = self.wounds.take(fault)?.await?;
-        self.site()?.settle().await?;
+        // While another fault is in place, they do not serve as before.
+        if self.wounds.are_none() {
+            self.site()?.settle().await?;
+        }
         Ok(bite)
     }
 

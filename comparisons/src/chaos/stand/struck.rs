@@ -63,6 +63,11 @@ impl Wounds {
         healing.ok_or_else(|| Trouble::failed(format!("{fault} is healed, and was not struck")))
     }
 
+    /// Whether nothing is wrong any more.
+    pub(super) fn are_none(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// Forgets all ways back, and with them what they hold.
     pub(super) fn forget(&self) {
         self.lock().clear();

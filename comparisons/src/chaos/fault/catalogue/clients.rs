@@ -1,10 +1,11 @@
 //! What clients do, or what becomes of their processes. The runner sees to it; the stand does nothing.
 
 use super::{
-    Claim, Duration, Expected, Fault, NAIVE, NAIVE_AWAY, Row, StruckBy, USUAL, everywhere, on_servers,
+    Claim, Duration, Expected, Fault, NAIVE, NAIVE_AWAY, Row, Strikes, StruckBy, USUAL, everywhere,
+    on_servers,
 };
 
-const OF_RUNNER: Row = Row { struck_by: StruckBy::Runner, ..USUAL };
+const OF_RUNNER: Row = Row { struck_by: StruckBy::Runner, strikes: Strikes::Clients, ..USUAL };
 
 pub(super) static ROWS: &[Row] = &[
     Row {

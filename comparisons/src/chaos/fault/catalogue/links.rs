@@ -3,11 +3,15 @@
 //! The links are those of readers; writers go past them. Sentinels and nodes of a cluster tell all clients the same addresses, so there the links
 //! of writers are struck as well. The registry in memory has no network: a client of it can be cut off, or be met with silence.
 
-use super::{Claim, Duration, Expected, Fault, NAIVE, NAIVE_AWAY, Row, USUAL, everywhere, on_servers};
+use super::{
+    Claim, Duration, Expected, Fault, NAIVE, NAIVE_AWAY, Row, Strikes, USUAL, everywhere, on_servers,
+};
 
 const SURVIVED: Expected = Expected::Survived;
 const CANARY: &str = "A connection that was opened through each link before is asked, and the proxies count.";
 const AWAY: &[u8] = &[4, 5, 7, 8, 13, 15];
+
+const LINK: Row = Row { strikes: Strikes::Links, ..USUAL };
 
 pub(super) static ROWS: &[Row] = &[
     Row {
@@ -16,6 +20,7 @@ pub(super) static ROWS: &[Row] = &[
         what: "Nothing is struck: the control.",
         injected: "Not at all.",
         proof: "There is nothing to be proved.",
+        strikes: Strikes::Nothing,
         invariants: &[1, 2, 3, 4, 9, 10, 12, 17],
         cells: &everywhere(SURVIVED, NAIVE),
         ..USUAL
@@ -30,7 +35,7 @@ pub(super) static ROWS: &[Row] = &[
         claims: &[Claim::Versioning, Claim::PubSub],
         bites_watches: true,
         cells: &everywhere(SURVIVED, NAIVE_AWAY),
-        ..USUAL
+        ..LINK
     },
     Row {
         fault: Fault::LinkReset,
@@ -42,7 +47,7 @@ pub(super) static ROWS: &[Row] = &[
         claims: &[Claim::Versioning, Claim::PubSub],
         bites_watches: true,
         cells: &on_servers(SURVIVED, NAIVE),
-        ..USUAL
+        ..LINK
     },
     Row {
         fault: Fault::BlackHole,
@@ -54,7 +59,7 @@ pub(super) static ROWS: &[Row] = &[
         claims: &[Claim::Versioning, Claim::PubSub],
         bites_watches: true,
         cells: &everywhere(SURVIVED, NAIVE_AWAY),
-        ..USUAL
+        ..LINK
     },
     Row {
         fault: Fault::BlackHoleToServer,
@@ -66,7 +71,7 @@ pub(super) static ROWS: &[Row] = &[
         claims: &[Claim::PubSub],
         bites_watches: true,
         cells: &on_servers(SURVIVED, NAIVE),
-        ..USUAL
+        ..LINK
     },
     Row {
         fault: Fault::BlackHoleToClient,
@@ -78,7 +83,7 @@ pub(super) static ROWS: &[Row] = &[
         claims: &[Claim::PubSub],
         bites_watches: true,
         cells: &on_servers(SURVIVED, NAIVE_AWAY),
-        ..USUAL
+        ..LINK
     },
     Row {
         fault: Fault::Latency,
@@ -89,7 +94,7 @@ pub(super) static ROWS: &[Row] = &[
         invariants: &[1, 2, 3, 4, 8, 15],
         claims: &[Claim::Latency],
         cells: &everywhere(SURVIVED, NAIVE),
-        ..USUAL
+        ..LINK
     },
     Row {
         fault: Fault::Throttle,
@@ -100,7 +105,7 @@ pub(super) static ROWS: &[Row] = &[
         invariants: &[1, 2, 3, 4, 8, 15],
         claims: &[Claim::Latency],
         cells: &on_servers(Expected::SurvivedOrDegraded, NAIVE),
-        ..USUAL
+        ..LINK
     },
     Row {
         fault: Fault::Flaps,
@@ -113,6 +118,6 @@ pub(super) static ROWS: &[Row] = &[
         bites_watches: true,
         lasts: Duration::from_secs(6),
         cells: &everywhere(SURVIVED, NAIVE_AWAY),
-        ..USUAL
+        ..LINK
     },
 ];

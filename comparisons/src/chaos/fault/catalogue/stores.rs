@@ -1,8 +1,8 @@
 //! What is stored.
 
 use super::{
-    Claim, Expected, Fault, NAIVE, NAIVE_AWAY, Needs, Row, USUAL, cluster, etcd, etcd_cluster, everywhere,
-    memory, naive, on_servers, redis, sentinel,
+    Claim, Expected, Fault, NAIVE, NAIVE_AWAY, Needs, Row, Strikes, USUAL, cluster, etcd, etcd_cluster,
+    everywhere, memory, naive, on_servers, redis, sentinel,
 };
 
 const SURVIVED: Expected = Expected::Survived;
@@ -30,6 +30,7 @@ pub(super) static ROWS: &[Row] = &[
         proof: "Revisions that are newer than the cut can no longer be read, and a new connection was refused until the end.",
         invariants: &[4, 5, 7, 8],
         claims: &[Claim::Versioning],
+        strikes: Strikes::LinksAndServers,
         bites_watches: true,
         cells: &[memory(DEGRADED), etcd(DEGRADED), etcd_cluster(DEGRADED), redis(DEGRADED)],
         ..USUAL
