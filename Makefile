@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SEED ?= 0
 
-.PHONY: help setup test test-stores test-grpc test-etcd test-redis conformance-etcd conformance-redis promises-etcd promises-etcd-3.5 promises-redis heavy-etcd heavy-redis quickstart simulate images containers containers-if-docker claims claims-quick bench fmt clippy doc ci
+.PHONY: help setup test test-stores test-grpc test-etcd test-redis conformance-etcd conformance-redis promises-etcd promises-etcd-3.5 promises-redis heavy-etcd heavy-redis quickstart simulate images containers containers-if-docker claims claims-quick chaos-faults bench fmt clippy doc ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ claims: setup ## Why not Redis? All experiments, in under 60 minutes: target/cla
 
 claims-quick: setup ## The same with fewer repetitions, in under 10 minutes
 	$(CARGO) run --release -p comparisons -- claims --quick --out target/claims-quick
+
+chaos-faults: setup ## Every fault of the chaos suite bites on every backend, and is healed; needs root
+	$(CARGO) test -p comparisons --test fault_sweep
 
 bench: ## Run the benchmarks
 	$(CARGO) bench -p benches

@@ -1,6 +1,6 @@
 //! The five claims, and the experiments on each.
 
-mod clustering;
+pub(crate) mod clustering;
 mod latency;
 mod persistence;
 mod pub_sub;

@@ -1,12 +1,35 @@
 //! The servers of a backend, and what can be done to them.
 
+mod canary;
+mod clock;
+mod data;
+mod foreign;
+mod forgetting;
+mod freezing;
+mod full;
+mod handover;
+mod left_over;
+mod links;
+mod memory;
+mod network;
+mod on_servers;
+mod processes;
+mod programs;
+mod set_up;
+mod site;
+mod struck;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use registry_memory::MemoryRegistry;
 
+use super::backend::Backend;
 use super::fault::Fault;
 use crate::experiment::Trouble;
+
+pub use left_over::clean_left_over;
+pub use programs::Programs;
 
 /// Where a client finds its registry.
 #[derive(Clone, Debug)]
@@ -48,7 +71,8 @@ pub trait Stand: Send + Sync {
         random: &mut fastrand::Rng,
     ) -> Result<String, Trouble>;
 
-    /// Takes `fault` back and waits until all servers serve as before; says whether it bit, and what shows that.
+    /// Takes `fault` back and waits until all servers serve as before, unless another fault is still in place; says whether it bit, and what shows
+    /// that. If the future is dropped, the fault may be left in place for good.
     ///
     /// # Errors
     /// What did not come back within its time.
@@ -65,4 +89,22 @@ pub struct Bite {
     pub bitten: bool,
     /// What shows it: a probe, or a count of bytes.
     pub proof: String,
+}
+
+/// Starts the servers of `backend`, with what `faults` need to be injected (disks, clocks, proxies) and nothing else, and waits until they serve.
+///
+/// # Errors
+/// [`Trouble::NotRun`] where the machine lacks a program, a compiler, or root; what broke.
+pub async fn start(
+    backend: Backend,
+    faults: &[Fault],
+    programs: &Programs,
+) -> Result<Box<dyn Stand>, Trouble> {
+    if let Some(fault) = faults.iter().find(|fault| fault.on(backend).is_none()) {
+        return Err(Trouble::failed(format!("{fault} does not apply to {backend}")));
+    }
+    Ok(match backend {
+        Backend::Memory => Box::new(memory::InMemory::new()),
+        _ => Box::new(on_servers::OnServers::new(set_up::start(backend, faults, programs).await?)),
+    })
 }

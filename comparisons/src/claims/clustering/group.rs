@@ -263,7 +263,7 @@ pub(super) fn ours_redis(
 }
 
 /// A sentinel promotes only a replica that it takes for well.
-async fn sentinels_know_all(group: &RedisSentinel) -> bool {
+pub(crate) async fn sentinels_know_all(group: &RedisSentinel) -> bool {
     let service = group.service_name();
     let well = (0..group.sentinel_addresses().len()).map(|sentinel| async move {
         let primary = group.ask_sentinel(sentinel, &["SENTINEL", "MASTER", service]).await.ok()?;

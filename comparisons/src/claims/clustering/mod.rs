@@ -11,6 +11,8 @@ mod writer;
 
 use crate::experiment::Experiment;
 
+pub(crate) use group::sentinels_know_all;
+
 pub(super) fn experiments() -> Vec<Box<dyn Experiment>> {
     vec![Box::new(kill::KilledLeader), Box::new(split::TwoPrimaries), Box::new(stale::StalePromoted)]
 }
