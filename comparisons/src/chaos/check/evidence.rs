@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::found::Standing;
 use super::windows::Windows;
+use crate::chaos::fault::Fault;
 use crate::chaos::history::{
     At, Final, Line, Listed, Note, Operation, Outcome, Owner, Run, Told, Truth, Verb, Viewed,
 };
@@ -106,11 +107,16 @@ impl<'a> Evidence<'a> {
     }
 
     /// What it counts for that two things are said of one place in `epoch`. Of a history that was replaced, where acknowledged writes may be lost, there
-    /// may have been two branches.
+    /// may have been two branches; a wipe alone leaves none.
     pub(super) fn of_branches(&self, epoch: u64) -> Standing {
         let present = self.last_read().and_then(|(_, read)| read.position).map(|position| position.epoch);
         let lost = !self.run.keeps_acknowledged && self.windows.first().is_some();
-        if lost && present.is_some_and(|present| present != epoch) { Standing::Allowed } else { Standing::Broken }
+        let branches = lost && self.run.faults.iter().any(|fault| *fault != Fault::Wipe);
+        if branches && present.is_some_and(|present| present != epoch) {
+            Standing::Allowed
+        } else {
+            Standing::Broken
+        }
     }
 
     /// All lookups that were answered: line, operation and what was listed.

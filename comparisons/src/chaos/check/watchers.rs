@@ -15,7 +15,6 @@ pub(super) fn check(
     patience: &Patience<'_>,
     found: &mut Found,
 ) -> Result<(), OutOfTime> {
-    let lossy = !evidence.run.keeps_acknowledged;
     let mut denied = HashMap::new();
     for (watcher, items) in &evidence.watchers {
         let mut sequence = Sequence::new(watcher, evidence.run.tells_gaps);
@@ -27,6 +26,7 @@ pub(super) fn check(
         }
         for stretch in stretches(items, evidence.run.tells_gaps) {
             patience.hold()?;
+            let lossy = evidence.of_branches(stretch.epoch) == Standing::Allowed;
             whole(watcher, &stretch, lossy, truth, &mut denied, found);
         }
     }

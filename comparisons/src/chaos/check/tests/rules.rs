@@ -7,7 +7,8 @@ use tokio::time::Instant;
 use super::{broken, checked, model};
 use crate::chaos::check::{Invariant, Standing, check};
 use crate::chaos::excerpt::excerpt;
-use crate::chaos::history::{Act, Item, Line};
+use crate::chaos::fault::Fault;
+use crate::chaos::history::{Act, At, Change, Final, Item, Line, Listed, Nemesis, Position, Told};
 use crate::chaos::verdict::{Verdict, judge};
 
 fn verdict(history: &[Line]) -> Verdict {
@@ -86,6 +87,55 @@ fn what_a_wipe_loses_is_allowed_only_where_it_was_never_claimed_and_everybody_wa
     }
     assert!(broken(&untold).contains(&Invariant::I7));
     assert!(lost(&untold, Standing::Broken));
+    assert_eq!(verdict(&untold), Verdict::Violated);
+}
+
+/// A primary dies with a write that nobody else has, and its successor uses the revision again.
+fn branched() -> Vec<Line> {
+    let mut history = model::play(0);
+    let Some(Line::Run(run)) = history.first_mut() else { panic!("no run") };
+    (run.keeps_acknowledged, run.faults) = (false, vec![Fault::LeaderKill]);
+    let Some(Line::Final(read)) = history.iter().find(|line| matches!(line, Line::Final(_))) else {
+        panic!("no read")
+    };
+    let (old, listed) = (read.position.unwrap(), read.listed.clone());
+    let tell = |watcher: &str, at, item| Line::Told(Told { watcher: watcher.to_owned(), at: At(at), item });
+    let put = |id: &str| {
+        let revision = old.revision + 1;
+        let put = Listed { id: id.to_owned(), value: 77, incarnation: Some(7), modified: Some(revision) };
+        Item::Changes { position: Some(Position { revision, ..old }), changes: vec![Change::Put(put)] }
+    };
+    let new = Position { epoch: old.epoch + 1, revision: old.revision + 1 };
+    let reset =
+        || Item::Reset { position: Some(new), gap: Some("diverged".to_owned()), listed: listed.clone() };
+    let strike = |at, act| Line::Nemesis(Nemesis { fault: Fault::LeaderKill, at: At(at), act });
+    history.retain(|line| {
+        !matches!(line, Line::Told(told) if told.at > At(20_600_000))
+            && !matches!(line, Line::Viewed(_) | Line::Truth(_))
+    });
+    history.push(strike(20_600_000, Act::Strikes));
+    history.push(tell("2.0", 20_601_000, put("x")));
+    history.push(strike(20_610_000, Act::Healed { bitten: true, proof: "a probe".to_owned() }));
+    history.push(tell("2.1", 20_611_000, put("y")));
+    for watcher in ["2.0", "2.1", "3.0", "3.1"] {
+        history.push(tell(watcher, 20_620_000, reset()));
+    }
+    history.push(Line::Final(Final { invoked: At(20_700_000), position: Some(new), listed }));
+    history
+}
+
+#[test]
+fn two_branches_of_a_lost_history_are_allowed_only_if_everybody_was_told() {
+    let history = branched();
+    let found = checked(&history).violations;
+    assert!(found.iter().all(|one| one.standing == Standing::Allowed), "{found:#?}");
+    assert!(found.iter().any(|one| one.invariant == Invariant::I4), "{found:#?}");
+    assert_eq!(verdict(&history), Verdict::Degraded);
+    let mut untold = history;
+    untold.retain(
+        |line| !matches!(line, Line::Told(told) if told.watcher == "2.0" && told.at == At(20_620_000)),
+    );
+    assert!(broken(&untold).contains(&Invariant::I7));
     assert_eq!(verdict(&untold), Verdict::Violated);
 }
 
