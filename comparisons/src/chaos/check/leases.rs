@@ -98,7 +98,7 @@ fn lookups(
     let mut renewals = renewals.into_iter().peekable();
     let mut alive: BTreeMap<&str, Alive<'_>> = BTreeMap::new();
     for (count, (line, lookup, listed)) in evidence.lookups().enumerate() {
-        if count % STEPS == 0 {
+        if count.is_multiple_of(STEPS) {
             patience.hold()?;
         }
         while let Some((line, op)) = renewals.next_if(|(_, op)| op.returned < lookup.invoked) {

@@ -46,7 +46,7 @@ pub(super) fn check(
     let standing = if evidence.run.linearizable { Standing::Broken } else { Standing::Observed };
     // In the order in which they were invoked.
     for (count, witness) in witnesses.iter().enumerate() {
-        if count % STEPS == 0 {
+        if count.is_multiple_of(STEPS) {
             patience.hold()?;
         }
         while let Some(done) = ended.next_if(|done| done.op.returned < witness.op.invoked) {

@@ -58,7 +58,7 @@ pub(super) fn check(
     let lists = all(evidence);
     let mut listed: Still<'_> = HashMap::new();
     for (count, list) in lists.iter().enumerate() {
-        if count % STEPS == 0 {
+        if count.is_multiple_of(STEPS) {
             patience.hold()?;
         }
         let Position { epoch, revision } = list.position;
@@ -74,12 +74,12 @@ pub(super) fn check(
         let mut facts = facts.iter().peekable();
         let mut last: HashMap<&str, &Fact<'_>> = HashMap::new();
         let mut present: BTreeMap<&str, &Fact<'_>> = BTreeMap::new();
-        let mut count = 0;
+        let mut count = 0_usize;
         while let Some(list) = lists.next_if(|list| list.position.epoch <= epoch) {
             if list.position.epoch < epoch {
                 continue;
             }
-            if count % STEPS == 0 {
+            if count.is_multiple_of(STEPS) {
                 patience.hold()?;
             }
             count += 1;

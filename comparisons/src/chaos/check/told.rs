@@ -24,7 +24,7 @@ pub(super) fn check(
         }
         let diary = Diary::of(items);
         for (count, write) in writes.iter().enumerate() {
-            if count % STEPS == 0 {
+            if count.is_multiple_of(STEPS) {
                 patience.hold()?;
             }
             let until = write.until.min(evidence.end);

@@ -116,7 +116,7 @@ impl<'a> Truth<'a> {
         }
         for (watcher, items) in &evidence.watchers {
             for (count, (line, told)) in items.iter().enumerate() {
-                if count % STEPS == 0 {
+                if count.is_multiple_of(STEPS) {
                     patience.hold()?;
                 }
                 match &told.item {
@@ -142,7 +142,7 @@ impl<'a> Truth<'a> {
             }
         }
         for (count, (line, op, listed)) in evidence.lookups().enumerate() {
-            if count % STEPS == 0 {
+            if count.is_multiple_of(STEPS) {
                 patience.hold()?;
             }
             if let Outcome::Ok { position: Some(position), .. } = &op.outcome {

@@ -19,7 +19,7 @@ pub(super) fn check(
     for (watcher, items) in &evidence.watchers {
         let mut sequence = Sequence::new(watcher, evidence.run.tells_gaps);
         for (count, told) in items.iter().enumerate() {
-            if count % STEPS == 0 {
+            if count.is_multiple_of(STEPS) {
                 patience.hold()?;
             }
             sequence.take(*told, found);

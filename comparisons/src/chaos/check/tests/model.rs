@@ -321,7 +321,7 @@ impl World {
 
     /// Ends what is due: all of it at one revision.
     fn sweep(&mut self) {
-        if self.struck == Struck::Everybody && self.within() || self.now % 100 != 0 {
+        if self.struck == Struck::Everybody && self.within() || !self.now.is_multiple_of(100) {
             return;
         }
         let due: Vec<String> = self
@@ -465,12 +465,12 @@ impl World {
                 listed: listed.clone(),
             }));
         }
-        if self.now % 500 == 0 {
+        if self.now.is_multiple_of(500) {
             let figure = Some(50_000.0 + self.random.f64() * 2_000.0);
             let note = Note { at: self.at(0), what: "resident_kb".to_owned(), figure };
             self.history.push(Line::Note(note));
         }
-        if self.now % 150 != 0 || matches!(self.struck, Struck::Everybody) && self.within() {
+        if !self.now.is_multiple_of(150) || matches!(self.struck, Struck::Everybody) && self.within() {
             return;
         }
         let outcome =
@@ -607,7 +607,7 @@ impl World {
             return;
         }
         let now = (!watcher.stale, watcher.fold.values().cloned().collect::<Vec<_>>());
-        if watcher.shown.as_ref() != Some(&now) || self.now % 1_000 == 0 {
+        if watcher.shown.as_ref() != Some(&now) || self.now.is_multiple_of(1_000) {
             let (live, listed) = now.clone();
             self.history.push(Line::Viewed(Viewed {
                 view: watcher.name.clone(),

@@ -1,5 +1,7 @@
 //! Defects to plant into good histories, as a table.
 
+#![allow(clippy::ptr_arg, reason = "all that plant are of one type")]
+
 use fastrand::Rng;
 
 use super::model::TTL;
