@@ -11,6 +11,8 @@
 //! 6. The report makes the matrix, excerpts and timelines of histories and verdicts alone.
 
 pub mod backend;
+pub mod check;
+pub mod excerpt;
 pub mod fault;
 pub mod history;
 pub mod stand;

@@ -1,6 +1,20 @@
 //! What a cell of the matrix came to.
+//!
+//! | the first that holds | verdict |
+//! | --- | --- |
+//! | nothing says what was played; a strike without a heal; a heal of what did not bite | INVALID |
+//! | an invariant is broken, beyond what follows from never coming back | VIOLATED |
+//! | no last read, or nobody was answered after everything was healed although somebody asked | DOWN |
+//! | an invariant is broken | VIOLATED |
+//! | a checker ran out of time | UNKNOWN |
+//! | a watch was told of a gap, or a loss was allowed | DEGRADED |
+//! | none of these | SURVIVED |
 
 use serde::{Deserialize, Serialize};
+
+use super::check::{Checked, Invariant, Standing, Violation};
+use super::fault::Fault;
+use super::history::{Act, At, Item, Line, Nemesis, Outcome};
 
 /// What a cell of the matrix came to; ordered from good to bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -18,4 +32,99 @@ pub enum Verdict {
     Unknown,
     /// The fault did not provably bite, or the machine was too slow to tell: it says nothing.
     Invalid,
+}
+
+/// What follows from a registry that never came back.
+const OF_DOWN: [Invariant; 3] = [Invariant::I8, Invariant::I11, Invariant::I14];
+
+/// What `history`, in which `checked` was found, came to, and why.
+#[must_use]
+pub fn judge(history: &[Line], checked: &Checked) -> (Verdict, String) {
+    let broken = || checked.violations.iter().filter(|violation| violation.standing == Standing::Broken);
+    let say = |violation: &Violation| format!("{}: {}", violation.invariant, violation.what);
+    if let Some(why) = invalid(history) {
+        return (Verdict::Invalid, why);
+    }
+    if let Some(worst) = broken().filter(|violation| !OF_DOWN.contains(&violation.invariant)).max_by_key(rank)
+    {
+        return (Verdict::Violated, say(worst));
+    }
+    if let Some(why) = down(history) {
+        return (Verdict::Down, why);
+    }
+    if let Some(worst) = broken().max_by_key(rank) {
+        return (Verdict::Violated, say(worst));
+    }
+    if !checked.unfinished.is_empty() {
+        return (Verdict::Unknown, format!("no time left for {}", checked.unfinished.join(", ")));
+    }
+    let allowed = checked.violations.iter().find(|violation| violation.standing == Standing::Allowed);
+    if let Some(allowed) = allowed {
+        return (
+            Verdict::Degraded,
+            format!("what was acknowledged may be lost, and that was told: {}", say(allowed)),
+        );
+    }
+    match gaps(history) {
+        0 => (Verdict::Survived, "all invariants hold, and no watch had a gap".to_owned()),
+        gaps => (Verdict::Degraded, format!("all invariants hold; watches were told of {gaps} gaps")),
+    }
+}
+
+/// Silent loss is the worst, then what makes watchers wrong; of the same, the first.
+fn rank(violation: &&Violation) -> (usize, std::cmp::Reverse<At>) {
+    const WORST: [Invariant; 9] = [
+        Invariant::I7,
+        Invariant::I4,
+        Invariant::I8,
+        Invariant::I9,
+        Invariant::I10,
+        Invariant::I11,
+        Invariant::I12,
+        Invariant::I14,
+        Invariant::I13,
+    ];
+    let place = WORST.iter().position(|invariant| *invariant == violation.invariant);
+    (WORST.len() - place.unwrap_or(WORST.len()), std::cmp::Reverse(violation.at))
+}
+
+fn invalid(history: &[Line]) -> Option<String> {
+    if !history.iter().any(|line| matches!(line, Line::Run(_))) {
+        return Some("nothing says what was played".to_owned());
+    }
+    let mut open: Vec<Fault> = Vec::new();
+    for Nemesis { fault, act, .. } in nemesis(history) {
+        match act {
+            Act::Strikes => open.push(*fault),
+            Act::Healed { bitten: false, proof } => return Some(format!("{fault:?} did not bite: {proof}")),
+            Act::Healed { .. } => open.retain(|other| other != fault),
+            Act::Struck { .. } | Act::Heals => {}
+        }
+    }
+    open.first().map(|fault| format!("{fault:?} was never healed"))
+}
+
+fn nemesis(history: &[Line]) -> impl Iterator<Item = &Nemesis> {
+    history.iter().filter_map(|line| if let Line::Nemesis(step) = line { Some(step) } else { None })
+}
+
+fn down(history: &[Line]) -> Option<String> {
+    if !history.iter().any(|line| matches!(line, Line::Final(_))) {
+        return Some("there is no last read".to_owned());
+    }
+    let healed =
+        nemesis(history).filter(|step| matches!(step.act, Act::Healed { .. })).map(|step| step.at).max()?;
+    let mut after = history
+        .iter()
+        .filter_map(|line| if let Line::Operation(op) = line { Some(op) } else { None })
+        .filter(|op| op.invoked >= healed)
+        .peekable();
+    let asked = after.peek().is_some();
+    let answered = after.any(|op| matches!(op.outcome, Outcome::Ok { .. }));
+    (asked && !answered).then(|| format!("nobody was answered after everything was healed at {healed}"))
+}
+
+fn gaps(history: &[Line]) -> usize {
+    let gap = |line: &&Line| matches!(line, Line::Told(told) if matches!(told.item, Item::Reset { gap: Some(_), .. }));
+    history.iter().filter(gap).count()
 }

@@ -1,0 +1,96 @@
+//! The invariants I1 to I17, as pure functions of a history. Each gives what it found; nothing is good.
+//!
+//! What a registry without revisions tells is checked for what its values show.
+
+mod convergence;
+mod deadlines;
+mod evidence;
+mod fencing;
+mod found;
+mod leases;
+mod linear;
+mod lists;
+mod memory;
+mod owners;
+mod reader;
+mod standing;
+mod stretch;
+mod told;
+mod truth;
+mod views;
+mod watchers;
+mod windows;
+
+#[cfg(test)]
+mod tests;
+
+use evidence::Evidence;
+use found::Found;
+use truth::Truth;
+
+use super::history::Line;
+pub use found::{Invariant, Standing, Violation};
+
+/// What the checkers found in a history.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checked {
+    /// What is broken, by invariant and time. Of each invariant the first [`Checked::MOST`] of each standing.
+    pub violations: Vec<Violation>,
+    /// Which checkers ran out of time: what they would have found is not known.
+    pub unfinished: Vec<&'static str>,
+}
+
+impl Checked {
+    /// So many violations of one invariant are told; more of the same say nothing new.
+    pub const MOST: usize = 50;
+}
+
+/// A checker ran out of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct OutOfTime;
+
+/// Says whether there is time left.
+struct Patience<'a>(&'a dyn Fn() -> bool);
+
+impl Patience<'_> {
+    fn hold(&self) -> Result<(), OutOfTime> {
+        if (self.0)() { Ok(()) } else { Err(OutOfTime) }
+    }
+}
+
+/// Finds what breaks one or more invariants.
+type Checker = fn(&Evidence<'_>, &Truth<'_>, &Patience<'_>, &mut Found) -> Result<(), OutOfTime>;
+
+/// Who looks for what, the worst first.
+const CHECKERS: [(&str, Checker); 11] = [
+    ("watchers", watchers::check),
+    ("told", told::check),
+    ("lists", lists::check),
+    ("convergence", convergence::check),
+    ("leases", leases::check),
+    ("fencing", fencing::check),
+    ("owners", owners::check),
+    ("views", views::check),
+    ("linear", linear::check),
+    ("memory", memory::check),
+    ("sources", truth::check),
+];
+
+/// Everything that `history` shows to be broken. `time_left` is asked now and then; once it says no, what is not finished is told as such.
+///
+/// A history that does not begin with what is played shows nothing.
+#[must_use]
+pub fn check(history: &[Line], time_left: &dyn Fn() -> bool) -> Checked {
+    let Some(evidence) = Evidence::read(history) else { return Checked::default() };
+    let patience = Patience(time_left);
+    let mut found = Found::default();
+    let Ok(truth) = Truth::gather(&evidence, &patience) else {
+        return Checked { violations: Vec::new(), unfinished: CHECKERS.map(|(name, _)| name).to_vec() };
+    };
+    let unfinished = CHECKERS
+        .iter()
+        .filter(|(_, checker)| checker(&evidence, &truth, &patience, &mut found).is_err())
+        .map(|(name, _)| *name)
+        .collect();
+    Checked { violations: standing::weigh(&evidence, found), unfinished }
+}

@@ -1,0 +1,690 @@
+//! A store in memory with owners, watchers, views and lookups, as a pure function of a seed: it makes good histories.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+
+use crate::chaos::backend::Backend;
+use crate::chaos::fault::Fault;
+use crate::chaos::history::{
+    Act, At, Change, Final, Item, Line, Listed, Nemesis, Note, Operation, Outcome, Owner, Position, Run,
+    Step, Told, Truth, Verb, Viewed,
+};
+
+pub(super) const TTL: u64 = 2_000;
+const TICK: u64 = 10;
+const BEAT: u64 = 600;
+const END: u64 = 20_500;
+const READ: u64 = 20_000;
+
+/// What is struck in the run of a seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Struck {
+    Nothing,
+    Readers,
+    Store,
+    Everybody,
+    Owners,
+}
+
+fn struck(seed: u64) -> Struck {
+    [Struck::Nothing, Struck::Readers, Struck::Store, Struck::Everybody, Struck::Owners][(seed % 5) as usize]
+}
+
+/// Whether acknowledged writes are kept in the run of a seed.
+pub(super) fn keeps(seed: u64) -> bool {
+    struck(seed) != Struck::Store
+}
+
+/// From when to when, in ms.
+fn window(struck: Struck) -> Option<(Fault, u64, u64)> {
+    match struck {
+        Struck::Nothing => None,
+        Struck::Readers => Some((Fault::BlackHole, 7_000, 11_000)),
+        Struck::Store => Some((Fault::Wipe, 7_990, 8_300)),
+        Struck::Everybody => Some((Fault::Pause, 7_000, 11_000)),
+        Struck::Owners => Some((Fault::LinkCut, 7_000, 11_000)),
+    }
+}
+
+#[derive(Clone)]
+struct Entry {
+    listed: Listed,
+    due: u64,
+}
+
+#[derive(Default)]
+struct Store {
+    epoch: u64,
+    revision: u64,
+    entries: BTreeMap<String, Entry>,
+    /// Of this epoch, by revision.
+    log: Vec<(u64, Vec<Change>)>,
+}
+
+impl Store {
+    fn position(&self) -> Position {
+        Position { epoch: self.epoch, revision: self.revision }
+    }
+
+    fn listed(&self) -> Vec<Listed> {
+        self.entries.values().map(|entry| entry.listed.clone()).collect()
+    }
+
+    fn change(&mut self, mut changes: Vec<Change>) -> u64 {
+        self.revision += 1;
+        for change in &mut changes {
+            if let Change::Put(listed) = change {
+                listed.modified = Some(self.revision);
+            }
+        }
+        self.log.push((self.revision, changes));
+        self.revision
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Never,
+    Leaves(u64),
+    Crashes(u64),
+}
+
+struct Actor {
+    id: &'static str,
+    name: String,
+    starts: u64,
+    end: End,
+    /// Its incarnation, while it thinks that it has one.
+    holds: Option<u64>,
+    beat: u64,
+    over: bool,
+    recovering: bool,
+    updates: u64,
+}
+
+struct Watcher {
+    name: String,
+    is_view: bool,
+    struck: bool,
+    here: Option<Position>,
+    stale: bool,
+    reads: bool,
+    dropped: bool,
+    told: u64,
+    fold: BTreeMap<String, Listed>,
+    shown: Option<(bool, Vec<Listed>)>,
+    proven: u64,
+    showed: u64,
+}
+
+struct World {
+    random: Rng,
+    struck: Struck,
+    now: u64,
+    store: Store,
+    value: u64,
+    truths: bool,
+    forgets: bool,
+    history: Vec<Line>,
+}
+
+/// The good history of a seed.
+pub(super) fn play(seed: u64) -> Vec<Line> {
+    let mut random = Rng::with_seed(seed);
+    let struck = struck(seed);
+    let (truths, forgets) = (random.bool(), random.bool());
+    let run = Run {
+        schema: 1,
+        backend: Backend::Etcd,
+        faults: window(struck).iter().map(|(fault, ..)| *fault).collect(),
+        seed,
+        service: "s".to_owned(),
+        ttl_ms: TTL,
+        expiry_bound_ms: 500,
+        convergence_ms: 4_000,
+        linearizable: true,
+        tells_gaps: true,
+        exact_deadlines: false,
+        keeps_acknowledged: keeps(seed),
+    };
+    let store = Store { epoch: 1 + random.u64(0..5), ..Store::default() };
+    let history = vec![Line::Run(run)];
+    let mut world = World { random, struck, now: 0, store, value: 0, truths, forgets, history };
+    let mut actors = world.actors();
+    let mut watchers = world.watchers();
+    while world.now < END {
+        world.now += TICK;
+        world.nemesis(&mut actors);
+        world.sweep();
+        for actor in &mut actors {
+            world.act(actor);
+        }
+        world.look();
+        for watcher in &mut watchers {
+            world.watch(watcher);
+        }
+    }
+    world.history
+}
+
+/// The same history of a registry that has neither revisions nor incarnations.
+pub(super) fn naive(history: Vec<Line>) -> Vec<Line> {
+    let bare = |listed: &mut Listed| (listed.incarnation, listed.modified) = (None, None);
+    history
+        .into_iter()
+        .filter_map(|mut line| {
+            match &mut line {
+                Line::Run(run) => {
+                    run.backend = Backend::RedisNaive;
+                    (run.linearizable, run.tells_gaps, run.keeps_acknowledged) = (false, false, false);
+                }
+                Line::Operation(op) => {
+                    op.incarnation = None;
+                    if let Outcome::Ok { revision, incarnation, position, listed } = &mut op.outcome {
+                        (*revision, *incarnation, *position) = (None, None, None);
+                        listed.iter_mut().flatten().for_each(bare);
+                    }
+                }
+                Line::Told(told) => match &mut told.item {
+                    Item::Started { from } => *from = None,
+                    Item::Reset { position, gap, listed } => {
+                        (*position, *gap) = (None, None);
+                        listed.iter_mut().for_each(bare);
+                    }
+                    Item::Changes { position, changes } => {
+                        *position = None;
+                        for change in changes {
+                            match change {
+                                Change::Put(listed) => bare(listed),
+                                Change::Delete { cause, .. } => *cause = None,
+                            }
+                        }
+                    }
+                    Item::Progress { .. } => return None,
+                    Item::Live { position } => *position = None,
+                    _ => {}
+                },
+                Line::Final(read) => {
+                    read.position = None;
+                    read.listed.iter_mut().for_each(bare);
+                }
+                Line::Viewed(_) | Line::Truth(_) => return None,
+                _ => {}
+            }
+            Some(line)
+        })
+        .collect()
+}
+
+impl World {
+    fn at(&self, micros: u64) -> At {
+        At(self.now * 1_000 + micros)
+    }
+
+    fn within(&self) -> bool {
+        window(self.struck).is_some_and(|(_, from, to)| from <= self.now && self.now < to)
+    }
+
+    fn actors(&mut self) -> Vec<Actor> {
+        let mut number = 0;
+        let mut actor = |id, starts, end| {
+            number += 1;
+            let name = format!("{}.{number}", number % 2);
+            let (holds, beat, over, recovering, updates) = (None, 0, false, false, 0);
+            Actor { id, name, starts, end, holds, beat, over, recovering, updates }
+        };
+        let crash = 4_000 + TICK * self.random.u64(0..100);
+        let taken = 5_000 + TICK * self.random.u64(0..100);
+        let mut all = vec![
+            actor("a", 300, End::Never),
+            actor("b", 500, End::Never),
+            actor("c", 700, End::Leaves(13_000)),
+            actor("d", 900, End::Leaves(4_500)),
+            // Two that go together.
+            actor("e", 1_000, End::Crashes(crash)),
+            actor("f", 1_000, End::Crashes(crash)),
+            // One that is taken over, and goes on.
+            actor("g", 1_200, End::Never),
+            actor("g", taken, End::Never),
+            // One that dies, and is restarted at once.
+            actor("h", 1_300, End::Crashes(taken)),
+            actor("h", taken + 200, End::Never),
+            actor("i", 14_000, End::Crashes(15_500)),
+        ];
+        all.iter_mut().for_each(|actor| {
+            actor.starts += TICK * self.random.u64(0..20) * u64::from(actor.starts != 1_000)
+        });
+        all
+    }
+
+    fn watchers(&mut self) -> Vec<Watcher> {
+        let watcher = |name: &str, is_view, struck| Watcher {
+            name: name.to_owned(),
+            is_view,
+            struck,
+            here: None,
+            stale: false,
+            reads: true,
+            dropped: true,
+            told: 0,
+            fold: BTreeMap::new(),
+            shown: None,
+            proven: 0,
+            showed: 0,
+        };
+        vec![
+            watcher("2.0", false, true),
+            watcher("2.1", false, true),
+            watcher("3.0", false, false),
+            watcher("3.1", false, false),
+            watcher("2.7", true, true),
+            watcher("3.7", true, false),
+        ]
+    }
+
+    fn nemesis(&mut self, actors: &mut [Actor]) {
+        let Some((fault, from, to)) = window(self.struck) else { return };
+        let mut tell = |at: At, act| self.history.push(Line::Nemesis(Nemesis { fault, at, act }));
+        let now = At(self.now * 1_000);
+        if self.now == from {
+            tell(now, Act::Strikes);
+            tell(now, Act::Struck { what: "all of it".to_owned() });
+        }
+        if self.now == to {
+            tell(now, Act::Heals);
+            tell(At(now.0 + 1), Act::Healed { bitten: true, proof: "a probe".to_owned() });
+        }
+        if self.struck == Struck::Store && self.now == 8_000 {
+            let epoch = self.store.epoch + 3;
+            self.store = Store { epoch, ..Store::default() };
+        }
+        // Time in which nobody could renew does not count.
+        if self.struck == Struck::Everybody && self.now == to {
+            self.store.entries.values_mut().for_each(|entry| entry.due += to - from);
+            actors.iter_mut().for_each(|actor| actor.beat = actor.beat.max(to));
+        }
+    }
+
+    fn change(&mut self, changes: Vec<Change>) -> u64 {
+        let revision = self.store.change(changes);
+        if self.truths
+            && let Some((_, changes)) = self.store.log.last()
+        {
+            for change in changes {
+                let (position, change) = (self.store.position(), change.clone());
+                self.history.push(Line::Truth(Truth { position, change }));
+            }
+        }
+        revision
+    }
+
+    /// Ends what is due: all of it at one revision.
+    fn sweep(&mut self) {
+        if self.struck == Struck::Everybody && self.within() || !self.now.is_multiple_of(100) {
+            return;
+        }
+        let due: Vec<String> = self
+            .store
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.due <= self.now)
+            .map(|(id, _)| id.clone())
+            .collect();
+        due.iter().for_each(|id| drop(self.store.entries.remove(id)));
+        let delete = |id| Change::Delete { id, cause: Some("expired".to_owned()) };
+        if !due.is_empty() {
+            self.change(due.into_iter().map(delete).collect());
+        }
+    }
+
+    fn asked(&mut self, verb: Verb, actor: &Actor, value: Option<u64>, outcome: Outcome) {
+        let (before, after) = (self.random.u64(1..2_000), self.random.u64(1..2_000));
+        self.history.push(Line::Operation(Operation {
+            client: actor.name.clone(),
+            verb,
+            id: Some(actor.id.to_owned()),
+            incarnation: actor.holds.filter(|_| verb != Verb::Register),
+            value,
+            invoked: At(self.now * 1_000 - before),
+            returned: self.at(after),
+            outcome,
+        }));
+    }
+
+    fn step(&mut self, actor: &Actor, step: Step) {
+        let (id, owner, at) = (actor.id.to_owned(), actor.name.clone(), self.at(2_500));
+        self.history.push(Line::Owner(Owner { id, owner, at, step }));
+    }
+
+    fn put(&mut self, actor: &Actor, incarnation: u64, due: u64) -> (u64, u64) {
+        self.value += 1;
+        let (id, value) = (actor.id.to_owned(), self.value);
+        let modified = Some(self.store.revision + 1);
+        let listed = Listed { id: id.clone(), value, incarnation: Some(incarnation), modified };
+        self.store.entries.insert(id, Entry { listed: listed.clone(), due });
+        (value, self.change(vec![Change::Put(listed)]))
+    }
+
+    fn act(&mut self, actor: &mut Actor) {
+        if actor.over || self.now < actor.starts {
+            return;
+        }
+        if self.now == actor.starts {
+            self.step(actor, Step::Starts);
+        }
+        if actor.end == End::Crashes(self.now) {
+            actor.over = true;
+            self.step(actor, Step::Crashes);
+            return;
+        }
+        let cut = matches!(self.struck, Struck::Owners | Struck::Everybody) && self.within();
+        let ok = |revision, incarnation| Outcome::Ok { revision, incarnation, position: None, listed: None };
+        let unknown = || Outcome::Unknown { kind: "timeout".to_owned() };
+        let mine = |store: &Store, actor: &Actor| {
+            let held = store.entries.get(actor.id).and_then(|entry| entry.listed.incarnation);
+            actor.holds.is_some() && held == actor.holds
+        };
+        if actor.end == End::Leaves(self.now) && !cut {
+            actor.over = true;
+            self.step(actor, Step::Leaves);
+            if mine(&self.store, actor) {
+                self.store.entries.remove(actor.id);
+                let (id, cause) = (actor.id.to_owned(), Some("deregistered".to_owned()));
+                self.change(vec![Change::Delete { id, cause }]);
+            }
+            self.asked(Verb::Deregister, actor, None, ok(None, None));
+            self.step(actor, Step::Left);
+            return;
+        }
+        if self.now < actor.beat {
+            return;
+        }
+        actor.beat = self.now + BEAT;
+        match actor.holds {
+            None if cut => self.asked(Verb::Register, actor, Some(1_000_000 + self.now), unknown()),
+            None => {
+                let before = self.store.entries.get(actor.id).and_then(|entry| entry.listed.incarnation);
+                let incarnation = (before.unwrap_or(0) + 1).max(10_000 + self.now);
+                let (value, revision) = self.put(actor, incarnation, self.now + TTL);
+                self.asked(Verb::Register, actor, Some(value), ok(Some(revision), Some(incarnation)));
+                actor.holds = Some(incarnation);
+                actor.recovering = false;
+                self.step(actor, Step::Registered);
+            }
+            Some(_) if cut => {
+                self.asked(Verb::Keepalive, actor, None, unknown());
+                if !actor.recovering {
+                    actor.recovering = true;
+                    self.step(actor, Step::Recovering);
+                }
+            }
+            Some(_) if mine(&self.store, actor) => {
+                if let Some(entry) = self.store.entries.get_mut(actor.id) {
+                    entry.due = self.now + TTL;
+                }
+                self.asked(Verb::Keepalive, actor, None, ok(None, None));
+                if std::mem::take(&mut actor.recovering) {
+                    self.step(actor, Step::Registered);
+                }
+                // Changes end.
+                if self.now < 16_000 && actor.updates < 4 && self.random.u8(0..4) == 0 {
+                    actor.updates += 1;
+                    let due = self.now + TTL;
+                    let (value, revision) = self.put(actor, actor.holds.unwrap_or_default(), due);
+                    self.asked(Verb::Update, actor, Some(value), ok(Some(revision), None));
+                }
+            }
+            Some(holds) => {
+                let taken = self
+                    .store
+                    .entries
+                    .get(actor.id)
+                    .is_some_and(|entry| entry.listed.incarnation > Some(holds));
+                self.asked(Verb::Keepalive, actor, None, Outcome::Failed { kind: "lease_lost".to_owned() });
+                if taken {
+                    actor.over = true;
+                    self.step(actor, Step::Fenced);
+                } else {
+                    actor.holds = None;
+                    actor.recovering = true;
+                    actor.beat = self.now + 50;
+                    self.step(actor, Step::Recovering);
+                }
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let (position, listed) = (self.store.position(), self.store.listed());
+        if self.now == READ {
+            let invoked = self.at(6_000);
+            self.history.push(Line::Final(Final {
+                invoked,
+                position: Some(position),
+                listed: listed.clone(),
+            }));
+        }
+        if self.now.is_multiple_of(500) {
+            let figure = Some(50_000.0 + self.random.f64() * 2_000.0);
+            let note = Note { at: self.at(0), what: "resident_kb".to_owned(), figure };
+            self.history.push(Line::Note(note));
+        }
+        if !self.now.is_multiple_of(150) || matches!(self.struck, Struck::Everybody) && self.within() {
+            return;
+        }
+        let outcome =
+            Outcome::Ok { revision: None, incarnation: None, position: Some(position), listed: Some(listed) };
+        for client in ["2.9", "3.9"] {
+            self.history.push(Line::Operation(Operation {
+                client: client.to_owned(),
+                verb: Verb::Lookup,
+                id: None,
+                incarnation: None,
+                value: None,
+                invoked: self.at(7_500),
+                returned: self.at(8_200),
+                outcome: outcome.clone(),
+            }));
+        }
+    }
+
+    fn tell(&mut self, watcher: &mut Watcher, item: Item) {
+        watcher.told += 1;
+        let at = self.at(8_500 + watcher.told % 1_000);
+        match &item {
+            Item::Reset { listed, .. } => {
+                watcher.fold = listed.iter().map(|listed| (listed.id.clone(), listed.clone())).collect();
+            }
+            Item::Changes { changes, .. } => {
+                for change in changes {
+                    match change {
+                        Change::Put(listed) => watcher.fold.insert(listed.id.clone(), listed.clone()),
+                        Change::Delete { id, .. } => watcher.fold.remove(id),
+                    };
+                }
+            }
+            _ => {}
+        }
+        watcher.showed = if item == Item::StopsReading { watcher.showed } else { self.now };
+        if let Some(position) = item.position().filter(|_| !matches!(item, Item::Started { .. })) {
+            watcher.here = Some(position);
+            watcher.proven = self.now;
+        }
+        watcher.stale = match item {
+            Item::Stale { .. } => true,
+            Item::Reset { .. } | Item::Live { .. } => false,
+            _ => watcher.stale,
+        };
+        if !watcher.is_view {
+            self.history.push(Line::Told(Told { watcher: watcher.name.clone(), at, item }));
+        }
+    }
+
+    fn watch(&mut self, watcher: &mut Watcher) {
+        let habit = watcher.name.clone();
+        match (habit.as_str(), self.now) {
+            (_, 50) => {
+                self.tell(watcher, Item::Started { from: None });
+                watcher.dropped = false;
+            }
+            ("2.1", 13_000) => {
+                self.tell(watcher, Item::Dropped);
+                watcher.dropped = true;
+            }
+            ("2.1", 14_500) => {
+                self.tell(watcher, Item::Started { from: watcher.here });
+                watcher.dropped = false;
+                // Proven current before anything else.
+                watcher.stale = true;
+            }
+            ("3.1", 3_000) => {
+                self.tell(watcher, Item::StopsReading);
+                watcher.reads = false;
+            }
+            ("3.1", 6_500) => {
+                self.tell(watcher, Item::ReadsAgain);
+                watcher.reads = true;
+                if self.forgets {
+                    self.reset(watcher, Some("overflow"));
+                }
+            }
+            _ => {}
+        }
+        if watcher.dropped || !watcher.reads {
+            return;
+        }
+        let cut = match self.struck {
+            Struck::Readers => watcher.struck,
+            Struck::Everybody => true,
+            _ => false,
+        };
+        if cut && self.within() {
+            let since = window(self.struck).map_or(0, |(_, from, _)| from);
+            if self.now >= since + 1_500 && !watcher.stale {
+                self.tell(watcher, Item::Stale { error: "unavailable".to_owned() });
+            }
+        } else {
+            self.news(watcher);
+        }
+        self.show(watcher);
+    }
+
+    fn reset(&mut self, watcher: &mut Watcher, gap: Option<&str>) {
+        let (position, listed) = (Some(self.store.position()), self.store.listed());
+        self.tell(watcher, Item::Reset { position, gap: gap.map(str::to_owned), listed });
+    }
+
+    fn news(&mut self, watcher: &mut Watcher) {
+        let Some(here) = watcher.here else {
+            self.reset(watcher, None);
+            return;
+        };
+        if here.epoch != self.store.epoch {
+            self.reset(watcher, Some("wiped"));
+            return;
+        }
+        if watcher.stale && self.forgets && here != self.store.position() {
+            self.reset(watcher, Some("compacted"));
+            return;
+        }
+        let news: Vec<_> = self.store.log.iter().filter(|(at, _)| *at > here.revision).cloned().collect();
+        for (revision, changes) in news {
+            let position = Some(Position { revision, ..here });
+            self.tell(watcher, Item::Changes { position, changes });
+        }
+        let position = self.store.position();
+        if watcher.stale {
+            self.tell(watcher, Item::Live { position: Some(position) });
+        }
+        if self.now - watcher.showed >= 1_000 {
+            self.tell(watcher, Item::Progress { position });
+        }
+    }
+
+    fn show(&mut self, watcher: &mut Watcher) {
+        if !watcher.is_view || watcher.here.is_none() {
+            return;
+        }
+        let now = (!watcher.stale, watcher.fold.values().cloned().collect::<Vec<_>>());
+        if watcher.shown.as_ref() != Some(&now) || self.now.is_multiple_of(1_000) {
+            let (live, listed) = now.clone();
+            self.history.push(Line::Viewed(Viewed {
+                view: watcher.name.clone(),
+                at: self.at(9_600),
+                live,
+                proven: Some(At(watcher.proven * 1_000)),
+                listed: Some(listed),
+            }));
+            watcher.shown = Some(now);
+        }
+    }
+}
+
+/// The same history so many days later, in another epoch.
+pub(super) fn later(history: &[Line], days: u64) -> Vec<Line> {
+    let at = |at: &mut At| at.0 += days * (END + 1_000) * 1_000;
+    let place = |position: &mut Position| position.epoch += days * 100;
+    let entry = |listed: &mut Listed| {
+        listed.value += days * 10_000_000;
+        listed.incarnation = listed.incarnation.map(|incarnation| incarnation + days * 100_000);
+    };
+    let change = |change: &mut Change| {
+        if let Change::Put(listed) = change {
+            entry(listed);
+        }
+    };
+    let mut all = history.to_vec();
+    for line in &mut all {
+        match line {
+            Line::Run(_) => {}
+            Line::Operation(op) => {
+                at(&mut op.invoked);
+                at(&mut op.returned);
+                op.value = op.value.map(|value| value + days * 10_000_000);
+                op.incarnation = op.incarnation.map(|incarnation| incarnation + days * 100_000);
+                if let Outcome::Ok { incarnation, position, listed, .. } = &mut op.outcome {
+                    *incarnation = incarnation.map(|incarnation| incarnation + days * 100_000);
+                    position.iter_mut().for_each(place);
+                    listed.iter_mut().flatten().for_each(entry);
+                }
+            }
+            Line::Told(told) => {
+                at(&mut told.at);
+                match &mut told.item {
+                    Item::Started { from: position } | Item::Live { position } => {
+                        position.iter_mut().for_each(place)
+                    }
+                    Item::Reset { position, listed, .. } => {
+                        position.iter_mut().for_each(place);
+                        listed.iter_mut().for_each(entry);
+                    }
+                    Item::Changes { position, changes } => {
+                        position.iter_mut().for_each(place);
+                        changes.iter_mut().for_each(change);
+                    }
+                    Item::Progress { position } => place(position),
+                    _ => {}
+                }
+            }
+            Line::Viewed(viewed) => {
+                at(&mut viewed.at);
+                viewed.proven.iter_mut().for_each(at);
+                viewed.listed.iter_mut().flatten().for_each(entry);
+            }
+            Line::Owner(owner) => at(&mut owner.at),
+            Line::Nemesis(step) => at(&mut step.at),
+            Line::Truth(truth) => {
+                place(&mut truth.position);
+                change(&mut truth.change);
+            }
+            Line::Final(read) => {
+                at(&mut read.invoked);
+                read.position.iter_mut().for_each(place);
+                read.listed.iter_mut().for_each(entry);
+            }
+            Line::Note(note) => at(&mut note.at),
+        }
+    }
+    all
+}

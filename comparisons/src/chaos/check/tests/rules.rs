@@ -1,0 +1,173 @@
+//! What counts for what.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{broken, checked, model};
+use crate::chaos::check::{Invariant, Standing, check};
+use crate::chaos::excerpt::excerpt;
+use crate::chaos::fault::Fault;
+use crate::chaos::history::{Act, At, Change, Final, Item, Line, Listed, Nemesis, Position, Told};
+use crate::chaos::verdict::{Verdict, judge};
+
+fn verdict(history: &[Line]) -> Verdict {
+    judge(history, &checked(history)).0
+}
+
+#[test]
+fn a_good_history_survives_or_is_degraded_by_gaps_that_were_told() {
+    for seed in 0..50 {
+        let history = model::play(seed);
+        let gap = |line: &Line| matches!(line, Line::Told(told) if matches!(told.item, Item::Reset { gap: Some(_), .. }));
+        let expected = if history.iter().any(gap) { Verdict::Degraded } else { Verdict::Survived };
+        assert_eq!(verdict(&history), expected, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_fault_that_did_not_bite_or_was_not_healed_says_nothing() {
+    let mut history = model::play(1);
+    let unhealed: Vec<Line> = history
+        .iter()
+        .filter(|line| !matches!(line, Line::Nemesis(step) if matches!(step.act, Act::Healed { .. })))
+        .cloned()
+        .collect();
+    assert_eq!(verdict(&unhealed), Verdict::Invalid);
+    for line in &mut history {
+        if let Line::Nemesis(step) = line
+            && let Act::Healed { bitten, .. } = &mut step.act
+        {
+            *bitten = false;
+        }
+    }
+    assert_eq!(verdict(&history), Verdict::Invalid);
+    assert_eq!(judge(&[], &checked(&[])).0, Verdict::Invalid);
+}
+
+#[test]
+fn without_a_last_read_it_is_down() {
+    let mut history = model::play(0);
+    history.retain(|line| !matches!(line, Line::Final(_)));
+    assert_eq!(verdict(&history), Verdict::Down);
+}
+
+#[test]
+fn a_checker_that_runs_out_of_time_is_unknown_and_not_good() {
+    let history = model::play(0);
+    let checked = check(&history, &|| false);
+    assert!(!checked.unfinished.is_empty());
+    assert_eq!(judge(&history, &checked).0, Verdict::Unknown);
+}
+
+#[test]
+fn what_a_wipe_loses_is_allowed_only_where_it_was_never_claimed_and_everybody_was_told() {
+    let history = model::play(2);
+    let lost = |history: &[Line], standing| {
+        checked(history)
+            .violations
+            .iter()
+            .any(|one| one.invariant == Invariant::I10 && one.standing == standing)
+    };
+    assert!(lost(&history, Standing::Allowed));
+    assert_eq!(verdict(&history), Verdict::Degraded);
+    let mut claimed = history.clone();
+    if let Some(Line::Run(run)) = claimed.first_mut() {
+        run.keeps_acknowledged = true;
+    }
+    assert!(lost(&claimed, Standing::Broken));
+    let mut untold = history;
+    for line in &mut untold {
+        if let Line::Told(told) = line
+            && let Item::Reset { gap, .. } = &mut told.item
+            && told.watcher == "2.0"
+        {
+            *gap = None;
+        }
+    }
+    assert!(broken(&untold).contains(&Invariant::I7));
+    assert!(lost(&untold, Standing::Broken));
+    assert_eq!(verdict(&untold), Verdict::Violated);
+}
+
+/// A primary dies with a write that nobody else has, and its successor uses the revision again.
+fn branched() -> Vec<Line> {
+    let mut history = model::play(0);
+    let Some(Line::Run(run)) = history.first_mut() else { panic!("no run") };
+    (run.keeps_acknowledged, run.faults) = (false, vec![Fault::LeaderKill]);
+    let Some(Line::Final(read)) = history.iter().find(|line| matches!(line, Line::Final(_))) else {
+        panic!("no read")
+    };
+    let (old, listed) = (read.position.unwrap(), read.listed.clone());
+    let tell = |watcher: &str, at, item| Line::Told(Told { watcher: watcher.to_owned(), at: At(at), item });
+    let put = |id: &str| {
+        let revision = old.revision + 1;
+        let put = Listed { id: id.to_owned(), value: 77, incarnation: Some(7), modified: Some(revision) };
+        Item::Changes { position: Some(Position { revision, ..old }), changes: vec![Change::Put(put)] }
+    };
+    let new = Position { epoch: old.epoch + 1, revision: old.revision + 1 };
+    let reset =
+        || Item::Reset { position: Some(new), gap: Some("diverged".to_owned()), listed: listed.clone() };
+    let strike = |at, act| Line::Nemesis(Nemesis { fault: Fault::LeaderKill, at: At(at), act });
+    history.retain(|line| {
+        !matches!(line, Line::Told(told) if told.at > At(20_600_000))
+            && !matches!(line, Line::Viewed(_) | Line::Truth(_))
+    });
+    history.push(strike(20_600_000, Act::Strikes));
+    history.push(tell("2.0", 20_601_000, put("x")));
+    history.push(strike(20_610_000, Act::Healed { bitten: true, proof: "a probe".to_owned() }));
+    history.push(tell("2.1", 20_611_000, put("y")));
+    for watcher in ["2.0", "2.1", "3.0", "3.1"] {
+        history.push(tell(watcher, 20_620_000, reset()));
+    }
+    history.push(Line::Final(Final { invoked: At(20_700_000), position: Some(new), listed }));
+    history
+}
+
+#[test]
+fn two_branches_of_a_lost_history_are_allowed_only_if_everybody_was_told() {
+    let history = branched();
+    let found = checked(&history).violations;
+    assert!(found.iter().all(|one| one.standing == Standing::Allowed), "{found:#?}");
+    assert!(found.iter().any(|one| one.invariant == Invariant::I4), "{found:#?}");
+    assert_eq!(verdict(&history), Verdict::Degraded);
+    let mut untold = history;
+    untold.retain(
+        |line| !matches!(line, Line::Told(told) if told.watcher == "2.0" && told.at == At(20_620_000)),
+    );
+    assert!(broken(&untold).contains(&Invariant::I7));
+    assert_eq!(verdict(&untold), Verdict::Violated);
+}
+
+#[test]
+fn an_excerpt_has_the_lines_that_show_it_and_what_was_struck() {
+    let mut history = model::play(1);
+    let lost = history
+        .iter()
+        .rposition(|line| matches!(line, Line::Told(told) if told.watcher == "3.0" && matches!(told.item, Item::Changes { .. })))
+        .unwrap();
+    history.remove(lost);
+    let checked = checked(&history);
+    let violation = checked.violations.iter().find(|one| one.invariant == Invariant::I7).unwrap();
+    let excerpt = excerpt(&history, violation);
+    for index in &violation.lines {
+        assert!(excerpt.lines.iter().any(|(line, _)| line == index), "{index} {excerpt:?}");
+    }
+    assert!(excerpt.lines.len() <= 8, "{excerpt:#?}");
+}
+
+#[test]
+fn a_long_history_is_checked_in_time() {
+    let day = model::play(6);
+    // The same day again and again, each in an epoch of its own.
+    let mut history: Vec<Line> = Vec::new();
+    let lines = if cfg!(debug_assertions) { 20_000 } else { 200_000 };
+    let mut days = 0;
+    while history.len() < lines {
+        history.extend(model::later(&day, days));
+        days += 1;
+    }
+    let start = Instant::now();
+    let checked = check(&history, &|| start.elapsed() < Duration::from_secs(20));
+    assert!(checked.unfinished.is_empty(), "{:?}", checked.unfinished);
+}

@@ -1,0 +1,171 @@
+//! I13 and I15: while the registry is away, a view keeps its last good set; and nobody says that it is current without proof.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::deadlines::{Key, SLACK_MS};
+use super::evidence::{Evidence, process};
+use super::found::{Found, Invariant};
+use super::reader::{CATCH_UP_MS, Ended, Listing, Reader};
+use super::truth::Truth;
+use super::{Checked, OutOfTime, Patience};
+use crate::chaos::history::{At, Item};
+
+/// For how long a view may say that it is live without new proof, in ms: the silence that a feed is allowed, then the patience with opening the next
+/// one, and a little.
+const PROOF_MS: u64 = 14_000;
+
+/// For how long a watch may say nothing at all, in ms.
+const SILENCE_MS: u64 = 15_000;
+
+/// A process that says nothing for so long, in ms, stands still: silence of its watches is its own.
+const PAUSE_MS: u64 = 2_000;
+
+pub(super) fn check(
+    evidence: &Evidence<'_>,
+    _: &Truth<'_>,
+    patience: &Patience<'_>,
+    found: &mut Found,
+) -> Result<(), OutOfTime> {
+    let readers = Reader::all(evidence);
+    kept(evidence, &readers, found);
+    patience.hold()?;
+    let pauses = Pauses::of(evidence);
+    for (view, lines) in &evidence.views {
+        let mut listed = false;
+        for (line, viewed) in lines {
+            if listed && viewed.listed.is_none() {
+                found.broken(Invariant::I13, viewed.at, None, &[*line], || {
+                    format!("view {view} lost its list")
+                });
+            }
+            listed |= viewed.listed.is_some();
+            let Some(proven) = viewed.proven.filter(|_| viewed.live) else { continue };
+            let age = viewed.at.ms_since(proven).saturating_sub(pauses.within(view, proven, viewed.at));
+            if age > PROOF_MS {
+                found.broken(Invariant::I15, viewed.at, None, &[*line], || {
+                    format!("view {view} says that it is live, and was last proven current {age} ms ago")
+                });
+            }
+        }
+    }
+    patience.hold()?;
+    silence(evidence, &pauses, found);
+    Ok(())
+}
+
+/// I13: what a stale view does not list any more, somebody saw go.
+fn kept(evidence: &Evidence<'_>, readers: &[Reader<'_>], found: &mut Found) {
+    let mut gone: HashMap<Key<'_>, At> = HashMap::new();
+    for listing in readers.iter().flat_map(|reader| &reader.listings) {
+        if listing.live && listing.ended != Ended::Not {
+            let first = gone.entry((listing.id, listing.incarnation)).or_insert(listing.to);
+            *first = (*first).min(listing.to);
+        }
+    }
+    let mut lost = 0;
+    for reader in readers.iter().filter(|reader| reader.is_view) {
+        for listing in &reader.listings {
+            let Listing { id, incarnation, to: at, end: Some(end), live: false, .. } = *listing else {
+                continue;
+            };
+            // Soon live again, it was told the news of the past, and not cut off.
+            if listing.ended == Ended::Replaced || reader.live_between(at, at.plus_ms(CATCH_UP_MS)).is_some()
+            {
+                continue;
+            }
+            let by = at.plus_ms(SLACK_MS);
+            let seen = gone.get(&(id, incarnation)).is_some_and(|gone| *gone <= by);
+            if seen || lost >= Checked::MOST || asked(evidence, listing, by) {
+                continue;
+            }
+            lost += 1;
+            found.broken(Invariant::I13, at, id, &[listing.began, end], || {
+                format!(
+                    "view {} lost {id} ({incarnation:?}) while it was stale, and nobody saw it go",
+                    reader.name
+                )
+            });
+        }
+    }
+}
+
+/// Whether a lookup by then did not list it.
+fn asked(evidence: &Evidence<'_>, listing: &Listing<'_>, by: At) -> bool {
+    evidence
+        .lookups()
+        .skip_while(|(_, op, _)| op.invoked < listing.from)
+        .take_while(|(_, op, _)| op.invoked <= by)
+        .any(|(_, op, listed)| {
+            let is = |id: &str, incarnation| id == listing.id && incarnation == listing.incarnation;
+            op.returned <= by && !listed.iter().any(|listed| is(&listed.id, listed.incarnation))
+        })
+}
+
+/// I15: a watch that reads says something now and then, or says that it is stale.
+fn silence(evidence: &Evidence<'_>, pauses: &Pauses<'_>, found: &mut Found) {
+    for (watcher, items) in &evidence.watchers {
+        let (mut last, mut reads, mut stale) = (None, false, false);
+        let mut quiet = |last: Option<(At, usize)>, at: At, now: Option<usize>| {
+            let Some((from, line)) = last else { return };
+            let silent = at.ms_since(from).saturating_sub(pauses.within(watcher, from, at));
+            if silent > SILENCE_MS {
+                let lines: Vec<usize> = [line].into_iter().chain(now).collect();
+                found.broken(Invariant::I15, at, None, &lines, || {
+                    format!("watcher {watcher} was told nothing for {silent} ms, and not that it is stale")
+                });
+            }
+        };
+        for (line, told) in items {
+            // Only who is told bookmarks can tell silence from peace.
+            if evidence.run.tells_gaps {
+                quiet(last.filter(|_| reads && !stale), told.at, Some(*line));
+            }
+            last = Some((told.at, *line));
+            reads = told.item.reads().unwrap_or(reads);
+            stale = matches!(told.item, Item::Stale { .. });
+        }
+        if evidence.run.tells_gaps {
+            quiet(last.filter(|_| reads && !stale), evidence.end, None);
+        }
+        for (line, told) in items.iter().filter(|(_, told)| told.item == Item::Ended) {
+            found.broken(Invariant::I15, told.at, None, &[*line], || {
+                format!("the stream of watcher {watcher} ended, and says nothing more")
+            });
+        }
+    }
+}
+
+/// When each process stood still.
+struct Pauses<'a>(BTreeMap<&'a str, Vec<(At, At)>>);
+
+impl<'a> Pauses<'a> {
+    fn of(evidence: &Evidence<'a>) -> Self {
+        let mut signs: BTreeMap<&str, Vec<At>> = BTreeMap::new();
+        let mut sign = |name: &'a str, at: At| signs.entry(process(name)).or_default().push(at);
+        evidence.operations.iter().for_each(|(_, op)| {
+            sign(&op.client, op.invoked);
+            sign(&op.client, op.returned);
+        });
+        evidence.owners.iter().for_each(|(_, step)| sign(&step.owner, step.at));
+        evidence.watchers.values().flatten().for_each(|(_, told)| sign(&told.watcher, told.at));
+        evidence.views.values().flatten().for_each(|(_, viewed)| sign(&viewed.view, viewed.at));
+        let pauses = |mut signs: Vec<At>| {
+            signs.sort_unstable();
+            let long = |pair: &&[At]| matches!(pair, [from, to] if to.ms_since(*from) > PAUSE_MS);
+            signs.windows(2).filter(long).filter_map(|pair| Some((*pair.first()?, *pair.last()?))).collect()
+        };
+        Self(signs.into_iter().map(|(process, signs)| (process, pauses(signs))).collect())
+    }
+
+    /// For how many ms of that time the process of `name` stood still.
+    fn within(&self, name: &str, from: At, to: At) -> u64 {
+        let pauses = self.0.get(process(name)).map_or(&[][..], Vec::as_slice);
+        let first = pauses.partition_point(|(_, end)| *end <= from);
+        pauses
+            .iter()
+            .skip(first)
+            .take_while(|(start, _)| *start < to)
+            .map(|(start, end)| (*end).min(to).ms_since((*start).max(from)))
+            .sum()
+    }
+}
