@@ -11,7 +11,14 @@
 //! 6. The report makes the matrix, excerpts and timelines of histories and verdicts alone.
 
 pub mod backend;
+pub mod client;
 pub mod fault;
 pub mod history;
+pub mod lines;
+pub mod playing;
+pub mod recorder;
 pub mod stand;
 pub mod verdict;
+pub mod witness;
+pub mod worker;
+pub mod workload;
