@@ -58,7 +58,7 @@ impl Actor {
 
 /// What an actor does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "is", rename_all = "snake_case")]
+#[serde(tag = "part", rename_all = "snake_case")]
 pub enum Part {
     /// Means to be listed, and has somebody who sees to it: a `Registrar`, or what people write instead.
     Owner(Owner),
