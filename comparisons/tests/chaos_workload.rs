@@ -253,6 +253,77 @@ async fn a_play_over_a_naive_registry_has_no_revisions_and_fences_nobody() {
     assert!(!history.iter().any(|line| matches!(line, Line::Truth(_) | Line::Viewed(_))));
 }
 
+/// What a play has to show whose store was lost in the middle: the truth of both histories, and everybody there again.
+fn is_whole_after_a_loss(history: &[Line], workload: &Workload) {
+    let epochs = history.iter().filter_map(|line| match line {
+        Line::Truth(truth) => Some(truth.position.epoch),
+        _ => None,
+    });
+    let epochs: BTreeSet<u64> = epochs.collect();
+    assert!(epochs.len() >= 2, "{epochs:?}");
+    let gaps =
+        history.iter().filter(|line| matches!(line, Line::Note(note) if note.what.starts_with("truth")));
+    assert_eq!(gaps.collect::<Vec<_>>(), Vec::<&Line>::new());
+    converges(history, workload);
+    truth_is_what_is_listed_in_the_end(history);
+    survives_being_written(history);
+    let unsure = operations(history).any(|operation| matches!(operation.outcome, Outcome::Unknown { .. }));
+    assert!(unsure, "nothing was asked while it was away");
+    let lasting: BTreeSet<&str> = workload
+        .actors
+        .iter()
+        .filter_map(|actor| match &actor.part {
+            Part::Owner(owner) if owner.ends.is_none() => Some(owner.id.as_str()),
+            _ => None,
+        })
+        .collect();
+    let listed: BTreeSet<&str> = finals(history)[1].listed.iter().map(|one| one.id.as_str()).collect();
+    assert!(lasting.is_subset(&listed), "{lasting:?} in {listed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_witness_follows_an_etcd_through_a_restart_and_the_loss_of_its_data() {
+    let etcd = Etcd::start(EtcdOptions::default()).await.unwrap();
+    let workload = workload(9);
+    let place = Place::Url(format!("etcd://{}", etcd.client_address()));
+    let mut playing = Playing::start(&workload, |_| place.clone(), info(Backend::Etcd)).await.unwrap();
+    playing.until(1_500).await;
+    etcd.kill().await.unwrap();
+    playing.until(1_800).await;
+    etcd.restart().await.unwrap();
+    playing.until(3_000).await;
+    etcd.kill().await.unwrap();
+    playing.until(3_200).await;
+    etcd.wipe().await.unwrap();
+    etcd.restart().await.unwrap();
+    playing.until(LENGTH).await;
+    playing.stop_changes().await;
+    let run = playing.run();
+    let converged = LENGTH + run.convergence_ms + run.ttl_ms + run.expiry_bound_ms;
+    playing.until(converged).await;
+    is_whole_after_a_loss(&playing.finish().await, &workload);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_witness_follows_a_redis_through_a_flush_and_a_restart_that_loses_everything() {
+    let redis = Redis::start(RedisOptions::default()).await.unwrap();
+    let workload = workload(10);
+    let place = Place::Url(redis.url());
+    let mut playing = Playing::start(&workload, |_| place.clone(), info(Backend::Redis)).await.unwrap();
+    playing.until(1_500).await;
+    redis.flush_all().await.unwrap();
+    playing.until(3_000).await;
+    redis.kill().await.unwrap();
+    playing.until(3_300).await;
+    redis.restart().await.unwrap();
+    playing.until(LENGTH).await;
+    playing.stop_changes().await;
+    let run = playing.run();
+    let converged = LENGTH + run.convergence_ms + run.ttl_ms + run.expiry_bound_ms;
+    playing.until(converged).await;
+    is_whole_after_a_loss(&playing.finish().await, &workload);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mass_joins_and_dies_together() {
     let mass = Mass { size: 100, joins_ms: 0, dies_ms: Some(2_500), rejoins_ms: None };
