@@ -241,6 +241,8 @@ impl Worker {
     /// Waits until it has ended by itself, after [`Phase::Over`], and gives what it wrote. One that does not end is killed.
     pub async fn end(mut self) -> Vec<Line> {
         drop(self.told.take());
+        // One that is stopped would not hear it; one that is dead has written all that it will.
+        let _ = self.resume().await;
         if timeout(PATIENCE, self.child.wait()).await.is_err() {
             let _ = self.child.kill().await;
         }

@@ -24,6 +24,8 @@ pub struct Shape {
     pub length_ms: u64,
     /// For how long instances are registered.
     pub ttl_ms: u64,
+    /// How often a writer updates, at the most and at the least: each draws its own for each lease. For a flood make it short.
+    pub every_ms: (u64, u64),
     /// From when to when the watcher that stops reading does not read; by default from a quarter to three quarters of the length.
     pub stops: Option<(u64, u64)>,
     /// Instances that do something together.
@@ -31,7 +33,7 @@ pub struct Shape {
 }
 
 impl Default for Shape {
-    /// What a cell of the matrix is played with: 50 to 100 changes a second.
+    /// What a cell of the matrix is played with: some 65 changes a second.
     fn default() -> Self {
         Self {
             owners: 9,
@@ -42,6 +44,7 @@ impl Default for Shape {
             processes: 3,
             length_ms: 12_000,
             ttl_ms: 2_000,
+            every_ms: (70, 160),
             stops: None,
             mass: None,
         }
@@ -211,7 +214,8 @@ impl Draw<'_> {
                 1 => LifeEnd::Crashes,
                 _ => LifeEnd::GoesOn,
             };
-            let every_ms = self.random.u64(70..160);
+            let (often, seldom) = self.shape.every_ms;
+            let every_ms = self.random.u64(often..=seldom.max(often));
             lives.push(Life { id, how, starts_ms: at, every_ms, ends_ms, end });
             at = ends_ms + if end == LifeEnd::GoesOn { 0 } else { self.random.u64(50..600) };
         }
