@@ -28,6 +28,9 @@ pub enum Command {
     /// Be one instance of a service, for an experiment that kills it.
     #[command(hide = true)]
     Instance(crate::instance::Options),
+    /// Be one process of clients in a run of the chaos suite.
+    #[command(hide = true, name = crate::chaos::worker::COMMAND)]
+    ChaosWorker(crate::chaos::worker::Options),
 }
 
 const AFTER_CLAIMS: &str = "\

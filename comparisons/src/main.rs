@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use comparisons::chaos;
 use comparisons::cli::{self, Cli, Command};
 use comparisons::instance;
 use comparisons::publish::{publish, write_report};
@@ -21,6 +22,10 @@ async fn main() -> ExitCode {
         }
         Command::Report(options) => report(&options),
         Command::Instance(options) => instance::run(&options)
+            .await
+            .map(|()| Ended::Complete)
+            .map_err(|trouble| trouble.to_string().into()),
+        Command::ChaosWorker(options) => chaos::worker::run(options)
             .await
             .map(|()| Ended::Complete)
             .map_err(|trouble| trouble.to_string().into()),

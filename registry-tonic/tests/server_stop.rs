@@ -18,6 +18,7 @@ use support::echo::Request;
 use support::echo::echo_client::EchoClient;
 use support::server::{Hooked, Running, quick};
 use support::{PATIENCE, Process, SERVICE, call, eventually, service, settled, shared, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -291,4 +292,41 @@ async fn who_connects_and_says_nothing_does_not_keep_it_from_stopping() {
     running.handle.shutdown();
     running.ended().await.unwrap();
     drop(silent);
+}
+
+/// What a client sends before anything else: that it speaks HTTP/2, and no settings.
+const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+
+/// A frame of a kind that nobody knows, which is skipped.
+const FRAME: &[u8] = b"\x00\x00\x00\xee\x00\x00\x00\x00\x00";
+
+#[tokio::test]
+async fn who_goes_on_sending_until_it_has_read_the_goodbye_gets_to_read_it() {
+    let registry = MemoryRegistry::new();
+    let running = Running::start(quick(shared(&registry)).finish_within(HOUR)).await;
+    running.registered().await;
+    let mut client = tokio::net::TcpStream::connect(running.handle.local_addr()).await.unwrap();
+    client.write_all(HELLO).await.unwrap();
+    let mut settings = [0; 9];
+    client.read_exact(&mut settings).await.unwrap();
+    assert_eq!(settings[3], 4, "the server has heard the client");
+
+    running.handle.shutdown();
+    let finishing = running.handle.clone();
+    within("it finishes", async {
+        while finishing.state() != ServerState::Finishing {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // It closes its side as soon as there is nothing in flight, which is at once.
+    for _ in 0..100 {
+        client.write_all(FRAME).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut goodbye = Vec::new();
+    client.read_to_end(&mut goodbye).await.expect("no reset");
+    assert!(goodbye.windows(9).any(|frame| frame[3] == 7), "a GOAWAY: {goodbye:?}");
+    drop(client);
+    running.ended().await.unwrap();
 }

@@ -12,8 +12,15 @@
 
 pub mod backend;
 pub mod check;
+pub mod client;
 pub mod excerpt;
 pub mod fault;
 pub mod history;
+pub mod lines;
+pub mod playing;
+pub mod recorder;
 pub mod stand;
 pub mod verdict;
+pub mod witness;
+pub mod worker;
+pub mod workload;

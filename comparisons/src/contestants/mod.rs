@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use futures_util::Stream;
 
 pub use naive::{NaiveHash, NaiveKey, Place};
-pub use ours::{Ours, instance};
+pub use ours::{Ours, instance, value};
 pub use raw::{Announce, RawEtcd, RawRedis};
 
 use crate::experiment::Trouble;

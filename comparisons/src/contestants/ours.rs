@@ -50,7 +50,8 @@ pub fn instance(service: &str, id: &str, value: u64) -> registry_core::Result<In
 }
 
 /// The value of an instance; 0 if someone else wrote it.
-fn value(instance: &Instance) -> u64 {
+#[must_use]
+pub fn value(instance: &Instance) -> u64 {
     instance.metadata().get(VALUE).and_then(|value| value.parse().ok()).unwrap_or_default()
 }
 

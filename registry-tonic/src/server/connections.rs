@@ -2,19 +2,17 @@
 
 use std::future::{Future, pending};
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use tonic::transport::server::{Connected, TcpConnectInfo};
+
+use super::connection::Connection;
 
 /// For so long nobody must have been connected before a server is taken to be left alone.
 const DESERTED_AFTER: Duration = Duration::from_millis(500);
@@ -64,13 +62,13 @@ impl Connections {
     }
 
     /// Completes when those that have never said anything are to end.
-    fn is_hung_up(&self) -> Silent {
+    fn is_hung_up(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut hung_up = self.hung_up.subscribe();
-        Box::pin(async move {
+        async move {
             if hung_up.wait_for(|hung_up| *hung_up).await.is_err() {
                 pending::<()>().await;
             }
-        })
+        }
     }
 
     fn one(&self) -> Counted {
@@ -82,8 +80,9 @@ impl Connections {
     }
 }
 
+/// One connection, for as long as it is there.
 #[derive(Debug)]
-struct Counted(Connections);
+pub(super) struct Counted(Connections);
 
 impl Drop for Counted {
     fn drop(&mut self) {
@@ -101,8 +100,7 @@ pub(super) fn incoming(
             match listener.accept().await {
                 Ok((stream, _)) => {
                     set_options(&stream);
-                    let silent = Some(connections.is_hung_up());
-                    let connection = Connection { stream, silent, _counted: connections.one() };
+                    let connection = Connection::new(stream, connections.is_hung_up(), connections.one());
                     return Some((Ok(connection), (listener, connections)));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
@@ -126,68 +124,6 @@ fn set_options(stream: &TcpStream) {
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-type Silent = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// A connection that is counted for as long as it is open.
-pub(super) struct Connection {
-    stream: TcpStream,
-    /// As long as nothing was heard on it.
-    silent: Option<Silent>,
-    _counted: Counted,
-}
-
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if read.is_ready() {
-            self.silent = None;
-        }
-        match &mut self.silent {
-            // As if the other side had closed it.
-            Some(silent) => silent.as_mut().poll(cx).map(Ok),
-            None => read,
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }
 
 #[cfg(test)]

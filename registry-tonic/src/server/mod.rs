@@ -2,6 +2,7 @@
 
 mod advertise;
 mod builder;
+mod connection;
 mod connections;
 mod error;
 mod handle;
