@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::chaos::backend::Backend;
+use crate::chaos::fault::Fault;
+
 /// Why not use Redis as a service registry? Five claims, tested on real servers.
 #[derive(Debug, Parser)]
 #[command(name = "comparisons", version, about, max_term_width = 100)]
@@ -19,6 +22,9 @@ pub enum Command {
     /// Run the experiments on the five claims, and write the report.
     #[command(after_help = AFTER_CLAIMS)]
     Claims(Claims),
+    /// Put registries under faults, and check what they promise.
+    #[command(after_help = AFTER_CHAOS)]
+    Chaos(Chaos),
     /// List the experiments: what each asks, and how long it takes.
     List,
     /// Make the report and the pictures again from records, without measuring.
@@ -44,6 +50,50 @@ What this machine cannot do (a power cut takes root and a loop device) is report
   cargo run --release -p comparisons -- claims --only 3a,4b       two of them
   cargo run --release -p comparisons -- claims --quick --etcd etcd://10.0.0.1 --redis redis://10.0.0.2
                                                                   the harmless ones, on servers of yours";
+
+const AFTER_CHAOS: &str = "\
+A cell is one backend under one fault: servers of its own, some 25 clients in several processes that register, renew, update, leave, crash, look up and
+watch, and in the end checkers for the invariants I1 to I17 over all that was asked and told. Each finished cell is kept in chaos.jsonl, and its history
+beside it: the same command goes on where it was interrupted.
+
+  cargo run --release -p comparisons -- chaos                                  every cell once
+  cargo run --release -p comparisons -- chaos --quick                          only faults that bite watches
+  cargo run --release -p comparisons -- chaos --fault wipe --backend redis --seeds 20
+                                                                               one cell with 20 seeds
+
+Ends with 0 if every verdict is what was written down beforehand, with 1 if one is not: that is a finding, either way.";
+
+/// Options of `chaos`.
+#[derive(Args, Debug)]
+pub struct Chaos {
+    /// Only faults that bite watches
+    #[arg(long)]
+    pub quick: bool,
+    /// Only these backends
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "BACKENDS")]
+    pub backend: Vec<Backend>,
+    /// Only these faults
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "FAULTS")]
+    pub fault: Vec<Fault>,
+    /// What all random choices of a cell come from
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Play each cell with so many seeds, from that one on
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub seeds: u64,
+    /// How many cells are played side by side
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub jobs: usize,
+    /// Where results and histories go
+    #[arg(long, value_name = "DIR", default_value = "target/chaos")]
+    pub out: PathBuf,
+    /// The etcd to start [default: 3.5 if `make setup` fetched it, otherwise that in PATH]
+    #[arg(long, value_name = "FILE")]
+    pub etcd_program: Option<PathBuf>,
+    /// The Redis to start [default: 8 if `make setup` fetched it, otherwise that in PATH]
+    #[arg(long, value_name = "FILE")]
+    pub redis_program: Option<PathBuf>,
+}
 
 /// Options of `claims`.
 #[derive(Args, Debug)]

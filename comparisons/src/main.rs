@@ -16,6 +16,7 @@ use comparisons::run::{self, Ended};
 async fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Claims(options) => run::claims(&options).await,
+        Command::Chaos(options) => chaos::run::chaos(&options).await,
         Command::List => {
             print!("{}", run::list());
             Ok(Ended::Complete)

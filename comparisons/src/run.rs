@@ -285,7 +285,7 @@ fn records(experiment: &str, lab: &Lab, step: &Step, outcome: Option<Outcome>) -
 }
 
 /// Done at the first Ctrl-C or SIGTERM. At the second the process ends at once; its servers end with it.
-fn interruptions(theirs: Option<Theirs>) -> impl Future<Output = ()> {
+pub(crate) fn interruptions(theirs: Option<Theirs>) -> impl Future<Output = ()> {
     let (tell, told) = oneshot::channel();
     tokio::spawn(async move {
         signalled().await;

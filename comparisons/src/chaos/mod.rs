@@ -11,14 +11,18 @@
 //! 6. The report makes the matrix, excerpts and timelines of histories and verdicts alone.
 
 pub mod backend;
+pub mod cell;
 pub mod check;
 pub mod client;
 pub mod excerpt;
 pub mod fault;
 pub mod history;
 pub mod lines;
+pub mod plan;
 pub mod playing;
 pub mod recorder;
+pub mod result;
+pub mod run;
 pub mod stand;
 pub mod verdict;
 pub mod witness;

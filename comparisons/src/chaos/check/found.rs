@@ -69,6 +69,12 @@ impl Invariant {
         Self::I17,
     ];
 
+    /// Its number: 7 is I7.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self as u8 + 1
+    }
+
     /// As it is written in tables.
     #[must_use]
     pub fn name(self) -> &'static str {

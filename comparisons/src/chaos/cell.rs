@@ -1,0 +1,191 @@
+//! One cell of the matrix is played: its servers, its clients, and what strikes them, from the first line of the history to the last.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use registry_core::Durability;
+use tokio::time::timeout;
+
+use super::client::Variant;
+use super::fault::{Fault, StruckBy};
+use super::history::{Act, At, Item, Line, Nemesis, Owner, Step};
+use super::lines;
+use super::plan::{Cell, Plan, Strike};
+use super::playing::{Playing, RunInfo};
+use super::stand::{self, Bite, Programs, Stand};
+use crate::experiment::Trouble;
+
+/// A stand may take so long to inject a fault, or to heal it, before it is taken for stuck.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// Owners may take so much longer than views to be back, beside one TTL.
+const RETURN_MS: u64 = 3_000;
+
+/// Plays `cell`, and gives its history. `program` is what workers are started from.
+///
+/// # Errors
+/// [`Trouble::NotRun`] where the machine lacks something; what broke that is not to be tested.
+pub async fn play(cell: &Cell, programs: &Programs, program: PathBuf) -> Result<Vec<Line>, Trouble> {
+    let plan = cell.plan();
+    let stand = stand::start(cell.backend, &cell.faults, programs).await?;
+    let info = RunInfo {
+        backend: cell.backend,
+        faults: cell.faults.clone(),
+        needs: Durability::None,
+        variant: Variant::Hash,
+        program,
+    };
+    let played = match Playing::start(&plan.workload, |role| stand.place(role), info).await {
+        Ok(playing) => direct(playing, &*stand, &plan).await,
+        Err(trouble) => Err(trouble),
+    };
+    stand.end().await;
+    let (begins, mut history) = played?;
+    complete(&mut history, cell, &plan, begins);
+    Ok(history)
+}
+
+/// Strikes and heals as planned, and waits until everything that is promised must have come true.
+/// Gives the history, and when the play began.
+async fn direct(mut playing: Playing, stand: &dyn Stand, plan: &Plan) -> Result<(At, Vec<Line>), Trouble> {
+    let mut turns: Vec<(u64, bool, Strike)> = Vec::new();
+    for strike in &plan.strikes {
+        turns.push((strike.at_ms, true, *strike));
+        turns.push((strike.at_ms + strike.for_ms, false, *strike));
+    }
+    turns.sort_by_key(|(at, strikes, _)| (*at, !strikes));
+    for (at, strikes, strike) in turns {
+        playing.until(at).await;
+        if strikes {
+            inject(&playing, stand, strike).await?;
+        } else {
+            heal(&playing, stand, strike).await?;
+        }
+    }
+    let healed = playing.recorder().now();
+    playing.until(plan.workload.length_ms).await;
+    playing.stop_changes().await;
+    let still = playing.recorder().now();
+    let run = playing.run();
+    // The last instance that died without a word is gone, and everybody who came back is known to all.
+    let gone = still.plus_ms(run.ttl_ms + run.expiry_bound_ms + 1_000);
+    let back = healed.plus_ms(run.ttl_ms + run.convergence_ms + RETURN_MS);
+    playing.recorder().clock().until(gone.max(back)).await;
+    let begins = playing.starts();
+    Ok((begins, playing.finish().await))
+}
+
+async fn inject(playing: &Playing, stand: &dyn Stand, strike: Strike) -> Result<(), Trouble> {
+    let Strike { fault, .. } = strike;
+    if is_of_workload(fault) {
+        return Ok(());
+    }
+    act(playing, fault, Act::Strikes);
+    let what = match fault {
+        Fault::ClientPaused => {
+            playing.pause_process(strike.process as usize).await?;
+            format!("SIGSTOP to the process {} of clients", strike.process)
+        }
+        _ => {
+            let (lasting, mut random) =
+                (Duration::from_millis(strike.for_ms), fastrand::Rng::with_seed(strike.seed));
+            in_time(stand.strike(fault, lasting, &mut random), fault, "injected").await?
+        }
+    };
+    act(playing, fault, Act::Struck { what });
+    Ok(())
+}
+
+async fn heal(playing: &Playing, stand: &dyn Stand, strike: Strike) -> Result<(), Trouble> {
+    let Strike { fault, .. } = strike;
+    if is_of_workload(fault) {
+        return Ok(());
+    }
+    act(playing, fault, Act::Heals);
+    let Bite { bitten, proof } = match fault {
+        Fault::ClientPaused => {
+            playing.resume(strike.process as usize).await?;
+            // All its threads had stopped before it counted as struck.
+            Bite { bitten: true, proof: format!("all threads of process {} stood still", strike.process) }
+        }
+        _ => in_time(stand.heal(fault), fault, "healed").await?,
+    };
+    act(playing, fault, Act::Healed { bitten, proof });
+    Ok(())
+}
+
+async fn in_time<T>(
+    work: impl Future<Output = Result<T, Trouble>>,
+    fault: Fault,
+    done: &str,
+) -> Result<T, Trouble> {
+    match timeout(STUCK, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Trouble::failed(format!("{fault} was not {done} within {STUCK:?}"))),
+    }
+}
+
+fn act(playing: &Playing, fault: Fault, act: Act) {
+    let recorder = playing.recorder();
+    recorder.write(Line::Nemesis(Nemesis { fault, at: recorder.now(), act }));
+}
+
+/// Whether actors do it themselves: what they did is read from the history afterwards.
+fn is_of_workload(fault: Fault) -> bool {
+    fault.row().struck_by == StruckBy::Runner && fault != Fault::ClientPaused
+}
+
+/// Adds what is known only afterwards: whether the store may have lost what it had acknowledged, and what clients did to it.
+fn complete(history: &mut Vec<Line>, cell: &Cell, plan: &Plan, begins: At) {
+    let loses = cell.faults.iter().any(|fault| fault.on(cell.backend).is_some_and(|cell| cell.loses));
+    if let Some(Line::Run(run)) = history.iter_mut().find(|line| matches!(line, Line::Run(_))) {
+        run.keeps_acknowledged &= !loses;
+    }
+    for strike in plan.strikes.iter().filter(|strike| is_of_workload(strike.fault)) {
+        let (at, until) = (begins.plus_ms(strike.at_ms), begins.plus_ms(strike.at_ms + strike.for_ms));
+        let (bitten, proof) = done_by_actors(history, strike.fault);
+        let fault = strike.fault;
+        let acts = [
+            (at, Act::Strikes),
+            (at, Act::Struck { what: fault.row().injected.to_owned() }),
+            (until, Act::Heals),
+            (until, Act::Healed { bitten, proof }),
+        ];
+        let acts = acts.into_iter().map(|(at, act)| Line::Nemesis(Nemesis { fault, at, act })).collect();
+        *history = lines::merge(vec![std::mem::take(history), acts]);
+    }
+}
+
+/// Whether the actors did what the fault is, and what shows it.
+fn done_by_actors(history: &[Line], fault: Fault) -> (bool, String) {
+    let steps = |wanted: Step| {
+        history
+            .iter()
+            .filter(|line| matches!(line, Line::Owner(Owner { step, .. }) if *step == wanted))
+            .count()
+    };
+    match fault {
+        Fault::SlowConsumer => {
+            let stops = |wanted: &Item| {
+                history.iter().position(|line| matches!(line, Line::Told(told) if told.item == *wanted))
+            };
+            let span = stops(&Item::StopsReading).zip(stops(&Item::ReadsAgain));
+            let writes = span.map_or(0, |(from, to)| {
+                let meanwhile = history.get(from..to).unwrap_or_default();
+                meanwhile
+                    .iter()
+                    .filter(|line| matches!(line, Line::Operation(op) if op.value.is_some()))
+                    .count()
+            });
+            (writes > 100, format!("{writes} writes were asked for while it did not read"))
+        }
+        Fault::ExpiryStorm => {
+            let died = steps(Step::Crashes);
+            (died >= 100, format!("{died} instances died without a word"))
+        }
+        _ => {
+            let registered = steps(Step::Registered);
+            (registered >= 200, format!("registrars were registered {registered} times"))
+        }
+    }
+}
