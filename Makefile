@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SEED ?= 0
 
-.PHONY: help setup test test-stores test-grpc test-etcd test-redis conformance-etcd conformance-redis promises-etcd promises-etcd-3.5 promises-redis heavy-etcd heavy-redis quickstart simulate images containers containers-if-docker claims claims-quick chaos-faults bench fmt clippy doc ci
+.PHONY: help setup test test-stores test-grpc test-etcd test-redis conformance-etcd conformance-redis promises-etcd promises-etcd-3.5 promises-redis heavy-etcd heavy-redis quickstart simulate images containers containers-if-docker claims claims-quick test-chaos chaos chaos-faults bench fmt clippy doc ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ test-stores: setup ## The suite and the further promises on real etcd and Redis 
 	$(MAKE) heavy-redis
 	$(MAKE) test-grpc
 
-test-grpc: setup ## What gRPC clients and servers promise, over memory, etcd and Redis (75 s)
+test-grpc: setup ## What gRPC clients and servers promise, over memory, etcd and Redis (2 minutes)
 	$(RUN) service-registry grpc --test-threads=6
 
 test-etcd: setup ## The same on etcd 3.4 and 3.5 alone
@@ -85,6 +85,12 @@ claims: setup ## Why not Redis? All experiments, in under 60 minutes: target/cla
 
 claims-quick: setup ## The same with fewer repetitions, in under 10 minutes
 	$(CARGO) run --release -p comparisons -- claims --quick --out target/claims-quick
+
+test-chaos: setup ## Test what the chaos suite is made of on real servers (2 minutes); some of it needs root
+	$(CARGO) test -p comparisons --test chaos_workload --test faults
+
+chaos: setup ## Every backend under every fault, once, in about 60 minutes: target/chaos
+	$(CARGO) run --release -p comparisons -- chaos
 
 chaos-faults: setup ## Every fault of the chaos suite bites on every backend, and is healed; needs root
 	$(CARGO) test -p comparisons --test fault_sweep

@@ -1,5 +1,12 @@
 //! Every fault of the catalogue bites on a real stand, and is healed. Here each is tried on one backend or two; `fault_sweep` tries all.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod probe;
 

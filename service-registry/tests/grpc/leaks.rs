@@ -17,8 +17,8 @@ over_each! {
 }
 
 /// So many at a time, and so many times.
-const CHANNELS: usize = 50;
-const ROUNDS: usize = 20;
+const CHANNELS: usize = 100;
+const ROUNDS: usize = 10;
 
 /// Two servers, and what there was before the first channel.
 struct Scene {

@@ -1,11 +1,13 @@
 //! Many endpoints.
 
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use service_registry::Instance;
+use service_registry::tonic::Channel;
+use service_registry::{Instance, Registry};
 use tonic::transport::server::TcpIncoming;
 
 use super::stage::{MACHINE, Stage, over_each};
@@ -13,16 +15,7 @@ use super::support::listed::list;
 use super::support::{Named, SERVICE, call};
 
 over_each! {
-    more_endpoints_than_a_tonic_channel_can_have_work => more_than_tonic;
-    five_thousand_endpoints_work => five_thousand;
-}
-
-async fn more_than_tonic(stage: Stage) {
-    works_with(&stage, 1_025, 400).await;
-}
-
-async fn five_thousand(stage: Stage) {
-    works_with(&stage, 5_000, 700).await;
+    more_endpoints_than_a_tonic_channel_can_have_work_and_so_do_five_thousand => many;
 }
 
 /// So many instances are registered at a time.
@@ -39,40 +32,47 @@ fn allow_open_files(wanted: u64) {
     }
 }
 
-/// So many instances, each at an address of its own, at all of which one server listens.
-async fn many(stage: &Stage, count: u16) -> tokio::task::JoinHandle<()> {
-    let incoming = TcpIncoming::bind("0.0.0.0:0".parse().unwrap()).unwrap();
-    let port = incoming.local_addr().unwrap().port();
-    let router = Named::new("many").router();
-    let task = tokio::spawn(async move { router.serve_with_incoming(incoming).await.unwrap() });
-    let registry = stage.registry().await;
-    let listed = stream::iter(0..count).for_each_concurrent(SIDE_BY_SIDE, |at| {
+/// Registers instances, each at an address of its own, at all of which one server listens.
+async fn register(registry: &dyn Registry, which: Range<u16>, port: u16) {
+    let listed = stream::iter(which).for_each_concurrent(SIDE_BY_SIDE, |at| {
         let [high, low] = at.to_be_bytes();
         let address = Ipv4Addr::new(127, 1, high, low);
         let instance = Instance::builder(SERVICE).endpoint(format!("{address}:{port}"));
-        let registry = &*registry;
         async move { drop(list(registry, instance).await) }
     });
     listed.await;
-    task
 }
 
 /// A thousand calls reach at least so many of `count` endpoints.
-async fn works_with(stage: &Stage, count: u16, reached: usize) {
-    let _alone = MACHINE.write().await;
-    allow_open_files(2 * u64::from(count) + 1_000);
-    let task = many(stage, count).await;
-    let channel = stage.channel().await;
+async fn works_with(channel: &Channel, count: u16, reached: usize) {
     let connected = channel.wait_until(Duration::from_secs(120), |all| {
         all.len() == usize::from(count) && all.iter().all(|one| one.is_ready())
     });
     connected.await.unwrap_or_else(|all| {
         panic!("{} of {count} are connected", all.iter().filter(|one| one.is_ready()).count())
     });
+    let calls = |channel: &Channel| -> Vec<u64> { channel.endpoints().iter().map(|one| one.calls).collect() };
+    let before = calls(channel);
     for _ in 0..CALLS {
-        assert_eq!(call(&channel, 0).await.unwrap(), "many");
+        assert_eq!(call(channel, 0).await.unwrap(), "many");
     }
-    let called = channel.endpoints().iter().filter(|one| one.calls > 0).count();
+    let called = calls(channel).iter().zip(before).filter(|(after, before)| *after > before).count();
     assert!(called > reached, "{CALLS} calls went to only {called} of {count}");
-    task.abort();
+}
+
+async fn many(stage: Stage) {
+    let _alone = MACHINE.write().await;
+    allow_open_files(11_000);
+    let incoming = TcpIncoming::bind("0.0.0.0:0".parse().unwrap()).unwrap();
+    let port = incoming.local_addr().unwrap().port();
+    let router = Named::new("many").router();
+    let server = tokio::spawn(async move { router.serve_with_incoming(incoming).await.unwrap() });
+    let registry = stage.registry().await;
+    let channel = stage.channel().await;
+
+    register(&*registry, 0..1_025, port).await;
+    works_with(&channel, 1_025, 400).await;
+    register(&*registry, 1_025..5_000, port).await;
+    works_with(&channel, 5_000, 700).await;
+    server.abort();
 }
