@@ -26,7 +26,7 @@ const SLOWER: u64 = 20;
 /// Calls of a block.
 const CALLS: usize = 400;
 const PER_SECOND: u32 = 200;
-const BLOCKS: usize = 4;
+const BLOCKS: usize = 3;
 
 /// Lists servers under `name`.
 async fn listed(registry: &dyn Registry, name: &str, servers: &[SocketAddr]) -> ServiceName {
