@@ -1,6 +1,6 @@
 //! The runner: which cells are to be played, some side by side, and what becomes of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,7 +42,12 @@ pub async fn chaos(options: &cli::Chaos) -> Result<Ended, Failure> {
     std::fs::create_dir_all(&histories)
         .map_err(|error| format!("--out {}: {error}", options.out.display()))?;
     let file = options.out.join(RESULTS);
-    let before: BTreeSet<Cell> = read(&file)?.into_iter().map(|result| result.cell).collect();
+    // What broke off, or could not be run, is tried again.
+    let before: BTreeSet<Cell> = read(&file)?
+        .into_iter()
+        .filter(|result| matches!(result.outcome, Outcome::Judged(_)))
+        .map(|result| result.cell)
+        .collect();
     let left: Vec<Cell> = cells.iter().filter(|cell| !before.contains(cell)).cloned().collect();
     let programs = Programs {
         etcd: options.etcd_program.clone().or_else(|| etcd_3_5().ok()).unwrap_or("etcd".into()),
@@ -62,8 +67,10 @@ pub async fn chaos(options: &cli::Chaos) -> Result<Ended, Failure> {
     ));
     let ended = take_cells(left, &programs, &program, &histories, &file, jobs, &mut progress).await?;
     progress.finish();
-    let results: Vec<CellResult> =
-        read(&file)?.into_iter().filter(|result| cells.contains(&result.cell)).collect();
+    let wanted = read(&file)?.into_iter().filter(|result| cells.contains(&result.cell));
+    // The last of each cell counts.
+    let latest: BTreeMap<Cell, CellResult> = wanted.map(|result| (result.cell.clone(), result)).collect();
+    let results: Vec<CellResult> = latest.into_values().collect();
     let bad = |result: &&CellResult| result.is_finding() || matches!(result.outcome, Outcome::Failed { .. });
     let bad: Vec<&CellResult> = results.iter().filter(bad).collect();
     progress.say(&matrix(&results));
