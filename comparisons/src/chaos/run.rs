@@ -73,11 +73,17 @@ pub async fn chaos(options: &cli::Chaos) -> Result<Ended, Failure> {
     let results: Vec<CellResult> = latest.into_values().collect();
     let bad = |result: &&CellResult| result.is_finding() || matches!(result.outcome, Outcome::Failed { .. });
     let bad: Vec<&CellResult> = results.iter().filter(bad).collect();
-    progress.say(&matrix(&results));
+    if !results.is_empty() {
+        progress.say(&matrix(&results));
+    }
     for result in &bad {
         progress.say(&result.summary());
     }
     progress.say(&format!("results in {}, histories beside it", file.display()));
+    if ended == Ended::Interrupted {
+        progress
+            .say("interrupted: all servers and clients were ended, and the same command goes on from here");
+    }
     Ok(if ended == Ended::Complete && !bad.is_empty() { Ended::Failed } else { ended })
 }
 
