@@ -105,8 +105,8 @@ async fn heal(playing: &Playing, stand: &dyn Stand, strike: Strike) -> Result<()
     let Bite { bitten, proof } = match fault {
         Fault::ClientPaused => {
             playing.resume(strike.process as usize).await?;
-            // All its threads had stopped before it counted as struck.
-            Bite { bitten: true, proof: format!("all threads of process {} stood still", strike.process) }
+            // What it wrote meanwhile is known only at the end.
+            Bite { bitten: false, proof: String::new() }
         }
         _ => in_time(stand.heal(fault), fault, "healed").await?,
     };
@@ -141,6 +141,9 @@ fn complete(history: &mut Vec<Line>, cell: &Cell, plan: &Plan, begins: At) {
     if let Some(Line::Run(run)) = history.iter_mut().find(|line| matches!(line, Line::Run(_))) {
         run.keeps_acknowledged &= !loses;
     }
+    for strike in plan.strikes.iter().filter(|strike| strike.fault == Fault::ClientPaused) {
+        stood_still(history, strike.process);
+    }
     for strike in plan.strikes.iter().filter(|strike| is_of_workload(strike.fault)) {
         let (at, until) = (begins.plus_ms(strike.at_ms), begins.plus_ms(strike.at_ms + strike.for_ms));
         let (bitten, proof) = done_by_actors(history, strike.fault);
@@ -154,6 +157,39 @@ fn complete(history: &mut Vec<Line>, cell: &Cell, plan: &Plan, begins: At) {
         let acts = acts.into_iter().map(|(at, act)| Line::Nemesis(Nemesis { fault, at, act })).collect();
         *history = lines::merge(vec![std::mem::take(history), acts]);
     }
+}
+
+/// Says of the pause of a process whether it bit: whether nobody in it was told or asked anything between being stopped and being woken.
+fn stood_still(history: &mut [Line], process: u32) {
+    let act = |wanted: fn(&Act) -> bool| move |line: &Line| matches!(line, Line::Nemesis(step) if step.fault == Fault::ClientPaused && wanted(&step.act));
+    let struck = history.iter().position(act(|act| matches!(act, Act::Struck { .. })));
+    let heals = history.iter().position(act(|act| matches!(act, Act::Heals)));
+    let lines = struck.zip(heals).map(|(from, to)| {
+        let meanwhile = history.get(from..to).unwrap_or_default();
+        meanwhile.iter().filter(|line| process_of(line) == Some(process)).count()
+    });
+    let healed = history.iter_mut().find_map(|line| match line {
+        Line::Nemesis(Nemesis { fault: Fault::ClientPaused, act: Act::Healed { bitten, proof }, .. }) => {
+            Some((bitten, proof))
+        }
+        _ => None,
+    });
+    if let (Some(lines), Some((bitten, proof))) = (lines, healed) {
+        *bitten = lines == 0;
+        *proof = format!("process {process} wrote {lines} lines while it was stopped");
+    }
+}
+
+/// The process of clients that wrote a line.
+fn process_of(line: &Line) -> Option<u32> {
+    let name = match line {
+        Line::Operation(operation) => &operation.client,
+        Line::Told(told) => &told.watcher,
+        Line::Viewed(viewed) => &viewed.view,
+        Line::Owner(owner) => &owner.owner,
+        _ => return None,
+    };
+    name.split_once('.')?.0.parse().ok()
 }
 
 /// Whether the actors did what the fault is, and what shows it.
@@ -187,5 +223,40 @@ fn done_by_actors(history: &[Line], fault: Fault) -> (bool, String) {
             let registered = steps(Step::Registered);
             (registered >= 200, format!("registrars were registered {registered} times"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bites(process: u32) -> (bool, String) {
+        let fault = Fault::ClientPaused;
+        let act = |at, act| Line::Nemesis(Nemesis { fault, at: At(at), act });
+        let owner = |at, owner: &str| {
+            let (id, owner) = ("a".to_owned(), owner.to_owned());
+            Line::Owner(Owner { id, owner, at: At(at), step: Step::Registered })
+        };
+        let healed = Act::Healed { bitten: false, proof: String::new() };
+        let struck = Act::Struck { what: String::new() };
+        let mut history = vec![
+            owner(0, "1.3"),
+            act(1, struck),
+            owner(2, "2.4"),
+            act(3, Act::Heals),
+            owner(4, "1.3"),
+            act(5, healed),
+        ];
+        stood_still(&mut history, process);
+        match history.pop() {
+            Some(Line::Nemesis(Nemesis { act: Act::Healed { bitten, proof }, .. })) => (bitten, proof),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_pause_bit_only_if_its_process_wrote_nothing_meanwhile() {
+        assert_eq!(bites(1), (true, "process 1 wrote 0 lines while it was stopped".to_owned()));
+        assert_eq!(bites(2), (false, "process 2 wrote 1 lines while it was stopped".to_owned()));
     }
 }
