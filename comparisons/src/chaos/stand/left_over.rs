@@ -117,10 +117,20 @@ fn tool(name: &str, arguments: &[&Path]) -> bool {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
     use std::process::{Command, Stdio};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
-    use super::{NAME, clean_in};
+    use super::{NAME, clean_in, holders};
+
+    /// `spawn` returns while the kernel still prepares the new program: for a moment nobody can read its arguments.
+    fn await_holder(folder: &Path) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while holders(folder).is_empty() {
+            assert!(Instant::now() < deadline, "no process names {}", folder.display());
+            std::thread::yield_now();
+        }
+    }
 
     #[test]
     fn a_folder_that_nobody_watches_is_removed_with_the_process_that_uses_it() {
@@ -145,6 +155,8 @@ mod tests {
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
+        await_holder(&folder);
+        await_holder(&watched);
 
         assert_eq!(clean_in(parent.path(), Duration::from_secs(60)), Vec::<String>::new(), "it is young");
         let cleaned = clean_in(parent.path(), Duration::ZERO);
