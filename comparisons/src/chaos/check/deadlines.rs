@@ -18,6 +18,8 @@ pub(super) struct Renewal {
     pub(super) invoked: At,
     pub(super) acknowledged: bool,
     pub(super) line: usize,
+    /// What it wrote, if it registered. Of one incarnation, later ones write more.
+    registered: Option<u64>,
     /// The latest moment at which it may have been done.
     done: At,
 }
@@ -44,10 +46,13 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// The last acknowledged renewal that was invoked by `at`.
-    pub(super) fn renewed(&self, at: At) -> Option<Renewal> {
-        let index = self.renewals.partition_point(|renewal| renewal.invoked <= at).checked_sub(1)?;
-        self.acknowledged.get(index).copied().flatten()
+    /// The last acknowledged renewal that was invoked by `at`, of the registration that somebody has seen who has seen `value`. Who reads late may be told that
+    /// an instance has gone, when it was registered again already.
+    pub(super) fn renewed(&self, at: At, value: u64) -> Option<Renewal> {
+        let unseen = |renewal: &Renewal| renewal.registered.is_some_and(|written| written > value);
+        let by = self.renewals.partition_point(|renewal| renewal.invoked <= at);
+        let seen = self.renewals.iter().position(unseen).unwrap_or(by);
+        self.acknowledged.get(by.min(seen).checked_sub(1)?).copied().flatten()
     }
 }
 
@@ -163,7 +168,8 @@ fn renewal(op: &Operation, line: usize, evidence: &Evidence<'_>) -> Renewal {
     let acknowledged = op.is_ok();
     let held_up = evidence.windows.overlapping(op.invoked, op.returned).filter(|_| !acknowledged);
     let done = held_up.map_or(op.returned, |end| end.max(op.returned));
-    Renewal { invoked: op.invoked, acknowledged, line, done }
+    let registered = op.value.filter(|_| op.verb == Verb::Register);
+    Renewal { invoked: op.invoked, acknowledged, line, registered, done }
 }
 
 /// Under which incarnations each value was ever seen.

@@ -156,7 +156,7 @@ fn removed(evidence: &Evidence<'_>, truth: &Truth<'_>, registrations: &Registrat
                 (_, None) => by_another.is_some(),
                 // By an end that is not its own: an older one's, whose lease was running still.
                 (Some("expired"), Some(incarnation)) => {
-                    let renewed = deadlines.lease(key).and_then(|lease| lease.renewed(at));
+                    let renewed = deadlines.lease(key).and_then(|lease| lease.renewed(at, listing.value));
                     let alive = renewed.is_some_and(|renewal| renewal.invoked.plus_ms(ttl_ms) > at);
                     let before = registrations.before(id, incarnation, at);
                     alive && before.is_some_and(|before| at <= before.plus_ms(2 * ttl_ms + EFFECT_MS))

@@ -52,7 +52,7 @@ fn flap(
     ttl_ms: u64,
     found: &mut Found,
 ) {
-    let Listing { id, incarnation, to: at, .. } = *listing;
+    let Listing { id, incarnation, value, to: at, .. } = *listing;
     // Without incarnations it cannot be told which registration a late word of the end is about. A stale view is the matter of I13.
     if incarnation.is_none() || reader.is_view && !listing.live {
         return;
@@ -63,7 +63,7 @@ fn flap(
         Ended::Missing => "a new list",
     };
     let key = (id, incarnation);
-    let Some(renewal) = deadlines.lease(key).and_then(|lease| lease.renewed(at)) else { return };
+    let Some(renewal) = deadlines.lease(key).and_then(|lease| lease.renewed(at, value)) else { return };
     if renewal.invoked.plus_ms(ttl_ms) > at && !deadlines.left(key, at) {
         let lines: Vec<usize> = [renewal.line, listing.began].into_iter().chain(listing.end).collect();
         found.broken(Invariant::I10, at, id, &lines, || {

@@ -26,6 +26,8 @@ pub(super) enum Ended<'a> {
 pub(super) struct Listing<'a> {
     pub(super) id: &'a str,
     pub(super) incarnation: Option<u64>,
+    /// What it carried last.
+    pub(super) value: u64,
     pub(super) from: At,
     pub(super) to: At,
     pub(super) began: usize,
@@ -130,8 +132,9 @@ impl<'a> Shelf<'a> {
 
     fn put(&mut self, listed: &'a Listed, at: At, line: usize) {
         let (id, incarnation) = (listed.id.as_str(), listed.incarnation);
-        let here = self.open.get(id).and_then(|index| self.listings.get(*index));
-        if here.is_some_and(|here| here.incarnation == incarnation) {
+        let here = self.open.get(id).and_then(|index| self.listings.get_mut(*index));
+        if let Some(here) = here.filter(|here| here.incarnation == incarnation) {
+            here.value = listed.value;
             return;
         }
         self.remove(id, Ended::Replaced, at, line);
@@ -139,6 +142,7 @@ impl<'a> Shelf<'a> {
         self.listings.push(Listing {
             id,
             incarnation,
+            value: listed.value,
             from: at,
             to: At(u64::MAX),
             began: line,

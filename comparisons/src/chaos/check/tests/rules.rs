@@ -8,7 +8,9 @@ use super::{broken, checked, model};
 use crate::chaos::check::{Invariant, Standing, check};
 use crate::chaos::excerpt::excerpt;
 use crate::chaos::fault::Fault;
-use crate::chaos::history::{Act, At, Change, Final, Item, Line, Listed, Nemesis, Position, Told};
+use crate::chaos::history::{
+    Act, At, Change, Final, Item, Line, Listed, Nemesis, Position, Told, Verb, Viewed,
+};
 use crate::chaos::verdict::{Verdict, judge};
 
 fn verdict(history: &[Line]) -> Verdict {
@@ -170,4 +172,33 @@ fn a_long_history_is_checked_in_time() {
     let start = Instant::now();
     let checked = check(&history, &|| start.elapsed() < Duration::from_secs(20));
     assert!(checked.unfinished.is_empty(), "{:?}", checked.unfinished);
+}
+
+/// Found by redis under client-paused, seed 1: a process that had stood still read an old list just after its own instance was back.
+#[test]
+fn who_reads_late_of_an_end_has_not_lost_what_was_registered_again() {
+    let lost_having_seen = |behind: u64| {
+        let mut history = model::play(0);
+        let again = history.iter().find_map(|line| match line {
+            Line::Operation(op) if op.verb == Verb::Register && op.is_ok() => Some(op.clone()),
+            _ => None,
+        });
+        let again = again.unwrap();
+        let (id, value) = (again.id.clone().unwrap(), again.value.unwrap() - behind);
+        let seen = Listed { id, value, incarnation: again.under(), modified: None };
+        let view = |ms, listed| {
+            let at = again.returned.plus_ms(ms);
+            Line::Viewed(Viewed {
+                view: "9.9".to_owned(),
+                at,
+                live: true,
+                proven: None,
+                listed: Some(listed),
+            })
+        };
+        history.extend([view(1, vec![seen]), view(2, Vec::new())]);
+        broken(&history).contains(&Invariant::I10)
+    };
+    assert!(lost_having_seen(0));
+    assert!(!lost_having_seen(1));
 }
