@@ -6,6 +6,7 @@ use std::time::Duration;
 use registry_core::Durability;
 use tokio::time::timeout;
 
+use super::check::RETURN_MS;
 use super::client::Variant;
 use super::fault::{Fault, StruckBy};
 use super::history::{Act, At, Item, Line, Nemesis, Owner, Step};
@@ -18,8 +19,8 @@ use crate::experiment::Trouble;
 /// A stand may take so long to inject a fault, or to heal it, before it is taken for stuck.
 const STUCK: Duration = Duration::from_secs(60);
 
-/// Owners may take so much longer than views to be back, beside one TTL.
-const RETURN_MS: u64 = 3_000;
+/// Who comes back in the last moment that is allowed is to be seen by all.
+const SEEN_MS: u64 = 1_000;
 
 /// Plays `cell`, and gives its history. `program` is what workers are started from.
 ///
@@ -69,7 +70,7 @@ async fn direct(mut playing: Playing, stand: &dyn Stand, plan: &Plan) -> Result<
     let run = playing.run();
     // The last instance that died without a word is gone, and everybody who came back is known to all.
     let gone = still.plus_ms(run.ttl_ms + run.expiry_bound_ms + 1_000);
-    let back = healed.plus_ms(run.ttl_ms + run.convergence_ms + RETURN_MS);
+    let back = healed.plus_ms(run.ttl_ms + run.convergence_ms + RETURN_MS + SEEN_MS);
     playing.recorder().clock().until(gone.max(back)).await;
     let begins = playing.starts();
     Ok((begins, playing.finish().await))

@@ -1,6 +1,6 @@
 -- What every script begins with. One service is four keys under one hash tag:
 --
---   head       hash: epoch, revision, nonce (of the last change), and how time went: last, base, run, refused, skew, graced
+--   head       hash: epoch, revision, nonce (of the last change), and how time went: last, base, run, refused, skew, graced, moved
 --   instances  hash: id -> 'modified created incarnation token ttl writer sequence sum' LF entry as JSON
 --   deadlines  sorted set: id -> deadline - base; whatever the log says is listed has one, 'inf' if nobody's lease holds it
 --   log        stream: one entry 'revision-0' for each change: nonce, previous (nonce), change, id, value
@@ -27,10 +27,10 @@ end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local head = redis.call('HMGET', HEAD, 'epoch', 'revision', 'nonce', 'last', 'base', 'run', 'refused', 'skew', 'graced')
+local head = redis.call('HMGET', HEAD, 'epoch', 'revision', 'nonce', 'last', 'base', 'run', 'refused', 'skew', 'graced', 'moved')
 local epoch, revision, nonce = head[1], tonumber(head[2]) or 0, head[3] or ''
 local last, base = tonumber(head[4]) or now, tonumber(head[5]) or 0
-local graced = head[9] == '1'
+local graced, moved_at = head[9] == '1', tonumber(head[10]) or 0
 if epoch and not (epoch:match('^%x+$') and #epoch == 16 and nonce:match('^%x+$') and #nonce == 16 and revision == math.floor(revision)) then
   -- Not what these scripts write: another history begins.
   epoch, revision, head = false, 0, {}
@@ -41,6 +41,8 @@ local slow, moved = false, false
 
 -- Lateness and overdue leases up to this need no explanation.
 local SLACK = 1000
+-- After a move to another node it is granted in full again after so many times its length.
+local SPARING = 10
 -- What nobody uses any more is kept for an hour, and for a minute what nobody ever has.
 local KEPT, KEPT_UNUSED = 3600 * 1000, 60 * 1000
 -- The greatest incarnation.
@@ -177,7 +179,13 @@ local function lost_time(gap)
     if started > last then
       return SLACK + (has('g') and gap or math.min(started - last, gap))
     end
-    return graced and 0 or SLACK + gap
+    if graced then
+      return 0
+    end
+    -- Slots may move back and forth for long, and each time some heartbeat comes between.
+    local slack = math.min(SLACK, math.floor(math.max(0, now - moved_at) / SPARING))
+    moved_at = now
+    return slack + gap
   end
   if graced then
     return 0
@@ -255,6 +263,9 @@ local function commit()
     set('skew', now - wall, nil)
   end
   set('graced', graced and '1' or '0', head[9])
+  if moved_at > 0 then
+    set('moved', moved_at, tonumber(head[10]))
+  end
   redis.call('HSET', HEAD, unpack(fields))
   if redis.call('EXISTS', INSTANCES) == 0 then
     redis.call('PEXPIRE', HEAD, revision == 0 and KEPT_UNUSED or KEPT)

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use registry_core::{Registry, ResetCause};
+use registry_core::{RegisterOptions, Registry, ResetCause};
 use registry_redis::{RedisOptions, RedisRegistry};
 use registry_testing::servers::redis::{ClusterOptions, Failover, RedisCluster};
 use tokio::time::{Instant, timeout};
 
 use crate::churn::{Churn, agree};
-use crate::support::{PATIENCE, Record, eventually, instance, lasting, registrar, server, user};
+use crate::support::{PATIENCE, Record, eventually, instance, lasting, registrar, server, ttl, user};
 
 const HEALED: Duration = Duration::from_secs(3);
 
@@ -91,6 +91,32 @@ async fn moving_slots_back_and_forth_100_times_deletes_nothing_and_loses_nothing
     churned.require_told(&record);
     churned.require_registered(&registry).await;
     registry.keepalive(&idle.lease).await.unwrap();
+}
+
+/// Found by the chaos suite (redis-cluster under slot-migration, seed 1): each move was a grace for everybody, however soon after the last one.
+#[tokio::test(flavor = "multi_thread")]
+async fn slots_on_the_move_keep_the_dead_for_no_longer_than_a_ttl() {
+    let (cluster, options) = started().await;
+    let registry = RedisRegistry::new(options).unwrap();
+    let living = registry.register(&instance(1), &lasting()).await.unwrap();
+    let dead = registry.register(&instance(50), &RegisterOptions::new().with_ttl(ttl(2))).await.unwrap();
+    let slot = cluster.slot_of("{user.rpc}");
+    for _ in 0..30 {
+        let owner = cluster.owner_of_slot(slot).await.unwrap();
+        let to = cluster.primaries().await.into_iter().find(|node| *node != owner).unwrap();
+        cluster.migrate_slot(slot, to).await.unwrap();
+        // The one that brings the grace, and one that is in time.
+        for _ in 0..2 {
+            registry.keepalive(&living.lease).await.unwrap();
+        }
+    }
+    let bound = 2 * dead.ttl.get() + registry.guarantees().expiry_bound;
+    eventually("the dead one is gone", bound, async || {
+        let listed = registry.lookup(&user()).await.unwrap();
+        listed.get(instance(50).id()).is_none().then_some(())
+    })
+    .await;
+    registry.keepalive(&living.lease).await.unwrap();
 }
 
 /// Some keys of a service here, some there: nothing can be done until they are together, and nothing goes wrong.

@@ -30,6 +30,7 @@ use truth::Truth;
 
 use super::history::Line;
 pub use found::{Invariant, Standing, Violation};
+pub use owners::RETURN_MS;
 
 /// What the checkers found in a history.
 #[derive(Clone, Debug, Default, PartialEq)]

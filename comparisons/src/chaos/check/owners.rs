@@ -10,7 +10,7 @@ use crate::chaos::history::{At, Final, Listed, Operation, Outcome, Owner, Step, 
 
 /// How long an owner may take, beside a TTL and the time to converge, until it is listed again, in ms: it learns with a heartbeat that its place is gone, and
 /// waits before it asks again.
-pub(super) const RETURN_MS: u64 = 2_000;
+pub const RETURN_MS: u64 = 2_000;
 
 pub(super) fn check(
     evidence: &Evidence<'_>,

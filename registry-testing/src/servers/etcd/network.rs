@@ -26,6 +26,9 @@ pub(super) struct PeerNetwork {
 /// How often the caller of a connection is looked for.
 const LOOKS: usize = 20;
 
+/// As `/proc/net/tcp` writes it.
+const ESTABLISHED: &str = "01";
+
 type Pids = Vec<Arc<AtomicU32>>;
 
 impl PeerNetwork {
@@ -101,12 +104,18 @@ fn look_for_caller(address: SocketAddr, pids: &[Arc<AtomicU32>]) -> Option<usize
     let wanted = format!("{ip:08X}:{:04X}", address.port());
     let sockets = fs::read_to_string("/proc/net/tcp").ok()?;
     // Columns: number, local address, remote address, state, queues, timers, retransmits, uid, timeout, inode.
-    let mut lines = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let line = lines.find(|columns| columns.get(1) == Some(&wanted.as_str()))?;
-    let socket = format!("socket:[{}]", line.get(9)?);
+    // A port may be in use for several callees, and linger for those that it is not connected to any more.
+    let columns = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let connected = columns
+        .filter(|columns| columns.get(1) == Some(&wanted.as_str()) && columns.get(3) == Some(&ESTABLISHED));
+    let inodes: Vec<String> =
+        connected.filter_map(|columns| Some(format!("socket:[{}]", columns.get(9)?))).collect();
     pids.iter().position(|pid| {
         let open = fs::read_dir(format!("/proc/{}/fd", pid.load(Ordering::SeqCst)));
         let mut open = open.into_iter().flatten().flatten();
-        open.any(|file| fs::read_link(file.path()).is_ok_and(|target| target.as_os_str() == socket.as_str()))
+        open.any(|file| {
+            fs::read_link(file.path())
+                .is_ok_and(|target| inodes.iter().any(|inode| target.as_os_str() == inode.as_str()))
+        })
     })
 }
