@@ -19,6 +19,9 @@ use crate::experiment::Trouble;
 /// A stand may take so long to inject a fault, or to heal it, before it is taken for stuck.
 const STUCK: Duration = Duration::from_secs(60);
 
+/// More than a queue holds must be written while a watcher does not read, or it was not put to the test.
+const FLOOD: usize = 5_000;
+
 /// Who comes back in the last moment that is allowed is to be seen by all.
 const SEEN_MS: u64 = 1_000;
 
@@ -214,7 +217,7 @@ fn done_by_actors(history: &[Line], fault: Fault) -> (bool, String) {
                     .filter(|line| matches!(line, Line::Operation(op) if op.value.is_some()))
                     .count()
             });
-            (writes > 100, format!("{writes} writes were asked for while it did not read"))
+            (writes > FLOOD, format!("{writes} writes were asked for while it did not read"))
         }
         Fault::ExpiryStorm => {
             let died = steps(Step::Crashes);

@@ -355,6 +355,9 @@ pub struct Truth {
     pub position: Position,
     /// What changed.
     pub change: Change,
+    /// Whether that is read from a list, so that what happened between this and what stands before it was not seen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub listed: bool,
 }
 
 /// One of the last reads.

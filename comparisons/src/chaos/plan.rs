@@ -21,7 +21,7 @@ const AFTERWARDS_MS: u64 = 2_500;
 const MASS: u32 = 100;
 
 /// How often a writer updates while a watcher does not read: so often that what it is not told must be let go.
-const FLOOD_MS: (u64, u64) = (10, 20);
+const FLOOD_MS: (u64, u64) = (4, 8);
 
 /// One run: a backend, put under one fault or a pair.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

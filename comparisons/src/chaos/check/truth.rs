@@ -3,6 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
+use super::deadlines::SLACK_MS;
 use super::evidence::Evidence;
 use super::found::{Found, Invariant};
 use super::stretch::stretches;
@@ -76,8 +77,8 @@ struct Epoch<'a> {
     facts: Vec<Fact<'a>>,
     /// After which revision, up to which, every change is known. Merged, in order.
     covered: Vec<(u64, u64)>,
-    /// The first and last revision of the store's own log.
-    log: Option<(u64, u64)>,
+    /// The first and last revision of each stretch of the store's own log.
+    log: Vec<(u64, u64)>,
 }
 
 /// Two lines that cannot both be true.
@@ -167,15 +168,22 @@ impl<'a> Truth<'a> {
                 epoch.covered.push((stretch.start, stretch.reached));
             }
         }
+        // What is read from a list ends a stretch.
+        let mut goes_on: Option<u64> = None;
         for (_, truth) in &evidence.truths {
-            if let Some(epoch) = self.epochs.get_mut(&truth.position.epoch) {
-                let revision = truth.position.revision;
-                let (first, last) = epoch.log.unwrap_or((revision, revision));
-                epoch.log = Some((first.min(revision), last.max(revision)));
+            let Position { epoch, revision } = truth.position;
+            let Some(of) = self.epochs.get_mut(&epoch).filter(|_| !truth.listed) else {
+                goes_on = None;
+                continue;
+            };
+            match of.log.last_mut().filter(|_| goes_on == Some(epoch)) {
+                Some((_, last)) => *last = revision.max(*last),
+                None => of.log.push((revision, revision)),
             }
+            goes_on = Some(epoch);
         }
         for epoch in self.epochs.values_mut() {
-            epoch.covered.extend(epoch.log.map(|(first, last)| (first.saturating_sub(1), last)));
+            epoch.covered.extend(epoch.log.iter().map(|(first, last)| (first.saturating_sub(1), *last)));
             epoch.covered.sort_unstable();
             let mut merged: Vec<(u64, u64)> = Vec::new();
             for (from, to) in epoch.covered.drain(..) {
@@ -274,6 +282,13 @@ impl<'a> Gathered<'a> {
         }
         for (line, op) in &evidence.operations {
             let Some((id, value, revision)) = written(op) else { continue };
+            // By whoever was about to be replaced, it may be of a branch that is lost.
+            if !evidence.run.keeps_acknowledged
+                && only.flatten().is_none()
+                && evidence.windows.overlapping(op.invoked, op.returned.plus_ms(SLACK_MS)).is_some()
+            {
+                continue;
+            }
             if known.contains_key(&(id, value, revision)) {
                 continue;
             }
@@ -332,8 +347,11 @@ pub(super) fn check(
         }
     }
     for (epoch, of) in &truth.epochs {
-        let Some((first, last)) = of.log else { continue };
-        for fact in of.facts.iter().filter(|fact| !fact.in_log && (first..=last).contains(&fact.revision)) {
+        let stretch = |fact: &Fact<'_>| {
+            of.log.iter().copied().find(|(first, last)| (*first..=*last).contains(&fact.revision))
+        };
+        for fact in of.facts.iter().filter(|fact| !fact.in_log) {
+            let Some((first, last)) = stretch(fact) else { continue };
             let Fact { revision, id, line, at, .. } = fact;
             found.push(Invariant::I4, evidence.of_branches(*epoch), *at, Some(id), &[*line], || {
                 format!("{id} at {epoch}:{revision} is not in the store's log, which has {first} to {last}")

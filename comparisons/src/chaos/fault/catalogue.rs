@@ -27,6 +27,9 @@ const NAIVE: Expected = Expected::Violated(&[9, 12]);
 const NAIVE_AWAY: Expected = Expected::Violated(&[7, 8]);
 /// What a fail-over breaks that loses acknowledged writes.
 const LOST: &[Invariant] = &[10, 11, 12, 17];
+/// What a leader of etcd breaks that stood still: when it goes on, it revokes leases that its successor has renewed, before it knows of it
+/// (etcd-io/etcd#15247, mended by #16822 after the 3.5.16 that is played).
+const REVOKED: &[Invariant] = &[10];
 
 const fn memory(expected: Expected) -> Cell {
     Cell::new(Backend::Memory, expected)
@@ -135,7 +138,9 @@ mod tests {
                 let violated = matches!(cell.expected, Expected::Violated(_));
                 let perhaps = violated || matches!(cell.expected, Expected::AtBest(_));
                 if cell.backend.is_ours() {
-                    assert!(!perhaps || cell.loses, "{} on {}", row.id, cell.backend);
+                    let revoked = cell.expected == Expected::AtBest(super::REVOKED)
+                        && matches!(cell.backend, Backend::Etcd | Backend::EtcdCluster);
+                    assert!(!perhaps || cell.loses || revoked, "{} on {}", row.id, cell.backend);
                 } else {
                     assert!(violated, "{} on {}", row.id, cell.backend);
                 }

@@ -9,13 +9,15 @@ use crate::chaos::recorder::Recorder;
 pub(super) struct Ledger {
     recorder: Recorder,
     epoch: Option<u64>,
+    /// Of a history that is not there any more: what is written instead has the same name until a client gives it another one.
+    left: Option<u64>,
     revision: u64,
     listed: BTreeMap<String, Listed>,
 }
 
 impl Ledger {
     pub(super) fn new(recorder: Recorder) -> Self {
-        Self { recorder, epoch: None, revision: 0, listed: BTreeMap::new() }
+        Self { recorder, epoch: None, left: None, revision: 0, listed: BTreeMap::new() }
     }
 
     /// The last revision written down; 0 if there is none in this history.
@@ -25,6 +27,11 @@ impl Ledger {
 
     pub(super) fn epoch(&self) -> Option<u64> {
         self.epoch
+    }
+
+    /// Whether the history of this epoch is not there any more.
+    pub(super) fn has_left(&self, epoch: u64) -> bool {
+        self.left == Some(epoch)
     }
 
     /// Nothing else happened up to this revision of the present history.
@@ -39,20 +46,21 @@ impl Ledger {
 
     /// The store has another history, and what was listed in the last one is not there any more.
     pub(super) fn wiped(&mut self) {
+        self.left = self.epoch.or(self.left);
         (self.epoch, self.revision) = (None, 0);
         self.listed.clear();
     }
 
     /// From now on revisions are of this epoch; what is listed stays.
     pub(super) fn enter(&mut self, epoch: u64) {
-        if self.epoch == Some(epoch) {
+        if self.epoch == Some(epoch) || self.has_left(epoch) {
             return;
         }
         self.epoch = Some(epoch);
         let mut all: Vec<Listed> = self.listed.values().cloned().collect();
         all.sort_by_key(|one| one.modified);
         for one in all {
-            self.write(one.modified.unwrap_or_default(), Change::Put(one));
+            self.write(one.modified.unwrap_or_default(), Change::Put(one), true);
         }
     }
 
@@ -68,10 +76,10 @@ impl Ledger {
             news.retain(|one| one.modified.is_none_or(|modified| modified > before));
             news.sort_by_key(|one| one.modified);
             for one in news {
-                self.write(one.modified.unwrap_or_default(), Change::Put(one));
+                self.write(one.modified.unwrap_or_default(), Change::Put(one), true);
             }
             for id in gone {
-                self.write(position.revision, Change::Delete { id, cause: None });
+                self.write(position.revision, Change::Delete { id, cause: None }, true);
             }
         } else {
             self.enter(position.epoch);
@@ -87,13 +95,13 @@ impl Ledger {
             Change::Delete { id, .. } => drop(self.listed.remove(id)),
         }
         if self.epoch.is_some() {
-            self.write(revision, change);
+            self.write(revision, change, false);
         }
     }
 
-    fn write(&self, revision: u64, change: Change) {
+    fn write(&self, revision: u64, change: Change, listed: bool) {
         let epoch = self.epoch.unwrap_or_default();
-        self.recorder.write(Line::Truth(Truth { position: Position { epoch, revision }, change }));
+        self.recorder.write(Line::Truth(Truth { position: Position { epoch, revision }, change, listed }));
     }
 }
 
@@ -108,9 +116,10 @@ mod tests {
         Change::Put(Listed { id, value: modified, incarnation: Some(1), modified: Some(modified) })
     }
 
-    fn positions(lines: Vec<Line>) -> Vec<(u64, u64)> {
+    /// Epoch, revision, and whether it is from a list.
+    fn positions(lines: Vec<Line>) -> Vec<(u64, u64, bool)> {
         let of = |line| match line {
-            Line::Truth(truth) => (truth.position.epoch, truth.position.revision),
+            Line::Truth(truth) => (truth.position.epoch, truth.position.revision, truth.listed),
             other => panic!("{other:?}"),
         };
         lines.into_iter().map(of).collect()
@@ -128,7 +137,24 @@ mod tests {
         ledger.wiped();
         ledger.enter(9);
         ledger.change(1, put("c", 1));
-        assert_eq!(positions(recording.drain()), [(7, 2), (7, 3), (7, 4), (8, 3), (9, 1)]);
+        assert_eq!(
+            positions(recording.drain()),
+            [(7, 2, true), (7, 3, false), (7, 4, false), (8, 3, true), (9, 1, false)]
+        );
+    }
+
+    #[test]
+    fn what_is_written_in_the_place_of_a_lost_history_is_of_the_next_epoch() {
+        let (recorder, mut recording) = Recorder::new(Clock::start());
+        let mut ledger = Ledger::new(recorder);
+        ledger.enter(7);
+        ledger.change(3, put("a", 3));
+        ledger.wiped();
+        ledger.enter(7);
+        ledger.change(3, put("b", 3));
+        ledger.enter(8);
+        ledger.change(4, put("c", 4));
+        assert_eq!(positions(recording.drain()), [(7, 3, false), (8, 3, true), (8, 4, false)]);
     }
 
     #[test]
@@ -144,7 +170,7 @@ mod tests {
         };
         ledger.list(Position { epoch: 1, revision: 5 }, listed(&[put("a", 2), put("b", 4)]));
         ledger.list(Position { epoch: 1, revision: 9 }, listed(&[put("b", 4), put("c", 8)]));
-        assert_eq!(positions(recording.drain()), [(1, 2), (1, 4), (1, 8), (1, 9)]);
+        assert_eq!(positions(recording.drain()), [(1, 2, true), (1, 4, true), (1, 8, true), (1, 9, true)]);
         assert_eq!(ledger.revision(), 9);
     }
 }

@@ -85,14 +85,13 @@ impl Log {
             match entries.split_first() {
                 Some((first, rest)) if (first.revision, &first.nonce) == (*revision, nonce) => entries = rest,
                 _ => {
-                    if epoch.is_some() && epoch == ledger.epoch() {
-                        ledger.gap("the log has another history in the same epoch");
-                    }
                     self.last = None;
                     ledger.wiped();
-                    return Ok(epoch.is_some());
+                    return Ok(false);
                 }
             }
+        } else if epoch.is_some_and(|epoch| ledger.has_left(epoch)) {
+            return Ok(false);
         } else if entries.first().is_some_and(|first| first.revision != 1) {
             ledger.gap("the log does not begin with the first change");
         }

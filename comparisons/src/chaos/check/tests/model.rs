@@ -313,7 +313,7 @@ impl World {
         {
             for change in changes {
                 let (position, change) = (self.store.position(), change.clone());
-                self.history.push(Line::Truth(Truth { position, change }));
+                self.history.push(Line::Truth(Truth { position, change, listed: false }));
             }
         }
         revision

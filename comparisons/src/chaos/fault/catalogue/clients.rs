@@ -1,9 +1,6 @@
 //! What clients do, or what becomes of their processes. The runner sees to it; the stand does nothing.
 
-use super::{
-    Claim, Duration, Expected, Fault, NAIVE, NAIVE_AWAY, Row, Strikes, StruckBy, USUAL, everywhere,
-    on_servers,
-};
+use super::{Claim, Duration, Expected, Fault, NAIVE, Row, Strikes, StruckBy, USUAL, everywhere, on_servers};
 
 const OF_RUNNER: Row = Row { struck_by: StruckBy::Runner, strikes: Strikes::Clients, ..USUAL };
 
@@ -18,7 +15,7 @@ pub(super) static ROWS: &[Row] = &[
         claims: &[Claim::PubSub],
         bites_watches: true,
         lasts: Duration::from_secs(8),
-        cells: &everywhere(Expected::SurvivedOrDegraded, NAIVE_AWAY),
+        cells: &everywhere(Expected::Degraded, NAIVE),
         ..OF_RUNNER
     },
     Row {
