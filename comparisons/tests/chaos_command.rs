@@ -74,12 +74,20 @@ impl Running {
     }
 
     fn is_server(&self) -> bool {
-        self.words.first().is_some_and(|program| program.contains("redis-server"))
+        !self.is_watchdog() && self.words.iter().any(|word| word.ends_with("redis-server"))
     }
 
     /// A shell that ends a server, or removes a folder, when the run has died.
     fn is_watchdog(&self) -> bool {
         self.words.first().is_some_and(|program| program == "sh")
+    }
+
+    /// The watchdogs of folders; they are nobody's children, so that they outlive whoever started them.
+    fn watchdogs_of(folders: &BTreeSet<PathBuf>) -> BTreeSet<Self> {
+        let pids = fs::read_dir("/proc").unwrap().flatten();
+        let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let all = pids.map(|pid| Self { pid, words: words(pid) });
+        all.filter(|one| one.is_watchdog() && one.folders().any(|folder| folders.contains(&folder))).collect()
     }
 
     fn is_there(&self) -> bool {
@@ -126,7 +134,9 @@ async fn in_the_middle(child: &Child) -> (BTreeSet<Running>, BTreeSet<PathBuf>) 
     let all = all.await.unwrap();
     let folders: BTreeSet<PathBuf> = all.iter().flat_map(Running::folders).collect();
     assert!(!folders.is_empty(), "no server names its folder: {all:?}");
-    (all, folders)
+    let watchdogs = Running::watchdogs_of(&folders);
+    assert!(!watchdogs.is_empty(), "nobody watches over {folders:?}");
+    (all.into_iter().chain(watchdogs).collect(), folders)
 }
 
 async fn all_gone(processes: &BTreeSet<Running>, folders: &BTreeSet<PathBuf>) {
