@@ -109,6 +109,9 @@ pub struct Chaos {
     /// Take cells for done that other code or other servers have played; the report names them
     #[arg(long)]
     pub any_code: bool,
+    /// Throw away what was played while the machine let its processes stand still for longer
+    #[arg(long, default_value_t = 250, value_name = "MS")]
+    pub late_ms: u64,
     /// Keep the history of every cell, some 2 MB each
     #[arg(long)]
     pub histories: bool,

@@ -17,7 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 fn chaos(out: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_comparisons"));
-    command.args(["chaos", "--out"]).arg(out).args(args);
+    // What a cell comes to on a busy machine is not tested here.
+    command.args(["chaos", "--late-ms", "60000", "--out"]).arg(out).args(args);
     command
         .process_group(0)
         .stdin(Stdio::null())
@@ -36,6 +37,11 @@ async fn ended(child: Child) -> (ExitStatus, String) {
 async fn run(mut command: Command) -> (Option<i32>, String) {
     let (status, printed) = ended(command.spawn().unwrap()).await;
     (status.code(), printed)
+}
+
+/// Whether it ended by itself, with whatever verdicts.
+fn is_over(code: Option<i32>) -> bool {
+    matches!(code, Some(0 | 1))
 }
 
 fn record(out: &Path) -> Record {
@@ -154,14 +160,14 @@ async fn what_is_there_is_not_played_again_and_the_report_is_made_of_it() {
     let out = tempfile::tempdir().unwrap();
     let memory = ["--backend", "memory", "--fault", "none,wipe"];
     let (code, printed) = run(chaos(out.path(), &memory)).await;
-    assert_eq!(code, Some(0), "{printed}");
+    assert!(is_over(code), "{printed}");
     let first = record(out.path());
     assert_eq!((first.cells.len(), first.goes.len()), (2, 1));
     let page = fs::read_to_string(out.path().join("report.html")).unwrap();
     assert!(page.contains("<svg") && page.contains("memory under wipe, seed 1"));
 
     let (code, printed) = run(chaos(out.path(), &[&memory[..], &["--seeds", "2"]].concat())).await;
-    assert!(code == Some(0) && printed.contains("4 cells, 2 of them in"), "{printed}");
+    assert!(is_over(code) && printed.contains("4 cells, 2 of them in"), "{printed}");
     let both = record(out.path());
     assert_eq!(both.cells.len(), 4);
     assert!(first.cells.iter().all(|(cell, played)| both.cells[cell].result == played.result));
@@ -171,10 +177,10 @@ async fn what_is_there_is_not_played_again_and_the_report_is_made_of_it() {
     fs::write(out.path().join(FILE), text).unwrap();
     let seed = [&memory[..2], &["--fault", "none"]].concat();
     let (code, printed) = run(chaos(out.path(), &[&seed[..], &["--any-code"]].concat())).await;
-    assert!(code == Some(0) && printed.contains("1 cells, 1 of them in"), "{printed}");
+    assert!(is_over(code) && printed.contains("1 cells, 1 of them in"), "{printed}");
     let (code, printed) = run(chaos(out.path(), &seed)).await;
     assert!(
-        code == Some(0) && printed.contains("4 cells in") && printed.contains("played by other code"),
+        is_over(code) && printed.contains("4 cells in") && printed.contains("played by other code"),
         "{printed}"
     );
 }
@@ -239,7 +245,7 @@ async fn what_is_left_when_the_watchdogs_are_killed_too_is_cleaned_by_the_next_r
     let old = std::process::Command::new("touch").args(["-d", "5 minutes ago"]).arg(left).status();
     assert!(old.unwrap().success());
     let (code, printed) = run(chaos(out.path(), &["--backend", "memory", "--fault", "none"])).await;
-    assert_eq!(code, Some(0), "{printed}");
+    assert!(is_over(code), "{printed}");
     assert!(printed.contains(&format!("cleaned: removed {}", left.display())), "{printed}");
     let alone: BTreeSet<PathBuf> = BTreeSet::from([left.clone()]);
     all_gone(&processes, &alone).await;

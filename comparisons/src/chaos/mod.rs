@@ -23,6 +23,7 @@ pub mod history;
 pub mod lines;
 pub mod plan;
 pub mod playing;
+pub mod pulse;
 pub mod record;
 pub mod recorder;
 pub mod result;

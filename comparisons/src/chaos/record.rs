@@ -274,12 +274,17 @@ mod tests {
     }
 
     fn not_run(seed: u64) -> CellResult {
-        CellResult { cell: cell(seed), outcome: Outcome::NotRun { why: "no disk".into() }, seconds: 1.5 }
+        CellResult {
+            cell: cell(seed),
+            outcome: Outcome::NotRun { why: "no disk".into() },
+            seconds: 1.5,
+            late_ms: 0,
+        }
     }
 
     fn played(seed: u64) -> CellResult {
         let judged = Judged { as_expected: true, ..judged(&cell(seed), &[], &Checked::default()) };
-        CellResult { cell: cell(seed), outcome: Outcome::Judged(Box::new(judged)), seconds: 2.0 }
+        CellResult { cell: cell(seed), outcome: Outcome::Judged(Box::new(judged)), seconds: 2.0, late_ms: 7 }
     }
 
     fn go(code: &str) -> Go {

@@ -23,6 +23,9 @@ pub struct CellResult {
     pub outcome: Outcome,
     /// How long it took, in seconds.
     pub seconds: f64,
+    /// For how long processes stood still meanwhile at the longest, in milliseconds, because the machine was busy.
+    #[serde(default)]
+    pub late_ms: u64,
 }
 
 /// What came of a cell.

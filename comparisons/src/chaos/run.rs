@@ -18,6 +18,7 @@ use super::go::Go;
 use super::history::Line;
 use super::lines;
 use super::plan::Cell;
+use super::pulse::Pulse;
 use super::record::{FILE, Keeper, Record, Whose, example_of};
 use super::result::{CellResult, Outcome, judged};
 use super::stand::{Programs, clean_left_over};
@@ -88,6 +89,8 @@ pub async fn chaos(options: &cli::Chaos) -> Result<Ended, Failure> {
         program: std::env::current_exe()?,
         histories: Histories { folder, all: options.histories, examples: examples(&done) },
         keeper,
+        pulse: Pulse::start()?,
+        late: Duration::from_millis(options.late_ms),
         until: options.minutes.map(|minutes| Instant::now() + Duration::from_secs_f64(minutes * 60.0)),
         jobs,
     };
@@ -202,6 +205,9 @@ struct Players<'a> {
     program: PathBuf,
     histories: Histories,
     keeper: Keeper,
+    pulse: Pulse,
+    /// A cell during which processes stood still for longer says nothing.
+    late: Duration,
     /// When all is to be over.
     until: Option<Instant>,
     jobs: usize,
@@ -226,7 +232,8 @@ impl Players<'_> {
                 if self.until.is_some_and(|until| ends > until) {
                     break;
                 }
-                playing.push(one(cell, programs, program.clone(), &folder));
+                let (began, playing_it) = (self.pulse.now(), one(cell, programs, program.clone(), &folder));
+                playing.push(async move { (began, playing_it.await) });
             }
             if playing.is_empty() {
                 return Ok(Ended::Complete);
@@ -235,7 +242,7 @@ impl Players<'_> {
                 next = playing.next() => next,
                 () = &mut interrupted => None,
             };
-            let Some(result) = next else {
+            let Some((began, result)) = next else {
                 let many = playing.len();
                 // Their servers, clients, disks and proxies end with them.
                 drop(playing);
@@ -244,6 +251,7 @@ impl Players<'_> {
                 ));
                 return Ok(Ended::Interrupted);
             };
+            let result = on_a_busy_machine(result, self.pulse.late_since(began), self.late);
             self.keeper.add(&result)?;
             self.histories.keep(&result)?;
             progress.say(&result.summary());
@@ -274,7 +282,22 @@ async fn one(cell: Cell, programs: &Programs, program: PathBuf, histories: &Path
         Err(Trouble::NotRun(why)) => Outcome::NotRun { why },
         Err(trouble) => Outcome::Failed { why: trouble.to_string() },
     };
-    CellResult { cell, outcome, seconds: began.elapsed().as_secs_f64() }
+    CellResult { cell, outcome, seconds: began.elapsed().as_secs_f64(), late_ms: 0 }
+}
+
+/// What a cell came to while processes stood still for so long. Beyond what is allowed it says nothing, whatever it came to: deadlines of a registry are
+/// not kept by a machine that does not let it run.
+fn on_a_busy_machine(result: CellResult, late: Duration, allowed: Duration) -> CellResult {
+    let late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
+    let outcome = match result.outcome {
+        Outcome::Judged(_) if late > allowed => Outcome::Failed {
+            why: format!(
+                "the machine was too busy: processes stood still for {late_ms} ms (fewer --jobs help)"
+            ),
+        },
+        outcome => outcome,
+    };
+    CellResult { outcome, late_ms, ..result }
 }
 
 /// What a history came to. One that lacks what a client wrote says nothing of the registry.
@@ -299,6 +322,19 @@ pub fn file_name(cell: &Cell) -> String {
 mod tests {
     use super::*;
     use crate::chaos::history::{At, Note};
+
+    #[test]
+    fn what_was_played_on_a_machine_that_stood_still_says_nothing_whatever_it_came_to() {
+        let cell = Cell { backend: Backend::Etcd, faults: vec![Fault::None], seed: 1 };
+        let result = |outcome| CellResult { cell: cell.clone(), outcome, seconds: 1.0, late_ms: 0 };
+        let judged = || result(outcome(&cell, &[]));
+        let [limit, less, more] = [250, 249, 251].map(Duration::from_millis);
+        let well = on_a_busy_machine(judged(), less, limit);
+        assert!(matches!(well.outcome, Outcome::Judged(_)) && well.late_ms == 249);
+        assert!(on_a_busy_machine(judged(), more, limit).has_failed());
+        let not_run = result(Outcome::NotRun { why: String::new() });
+        assert!(matches!(on_a_busy_machine(not_run, more, limit).outcome, Outcome::NotRun { .. }));
+    }
 
     #[test]
     fn a_history_without_what_a_dead_client_saw_gets_no_verdict() {

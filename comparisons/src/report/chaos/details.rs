@@ -9,7 +9,7 @@ use super::super::overview::sentence;
 use super::matrix::Square;
 use super::overview::named;
 use super::picture::zero;
-use super::words::said;
+use super::words::{counted_from, said};
 use crate::chaos::backend::Backend;
 use crate::chaos::check::Violation;
 use crate::chaos::coverage::is_pair;
@@ -159,7 +159,7 @@ fn one(result: &CellResult, pictures: &Pictures) -> Markup {
                 "Seed " (result.cell.seed) (of_pair(result)) ": " (chip(judged.verdict, None))
                 @if !judged.as_expected { strong.differs { " not as expected" } }
             }
-            p { (sentence(&judged.why)) }
+            p { (sentence(&counted_from(&judged.why, zero(judged)))) }
             @if let Some(then) = then { p.soft { "Expected when it was played: " (then) "." } }
             @for window in &judged.windows {
                 p.soft {
@@ -192,7 +192,7 @@ fn excerpts(judged: &Judged) -> Markup {
 fn told(violation: &Violation, excerpt: &Excerpt, zero: At) -> Markup {
     let label = format!("What shows that {} is broken", violation.invariant);
     markup! {
-        p { strong { (violation.invariant) ": " } (sentence(&violation.what)) }
+        p { strong { (violation.invariant) ": " } (sentence(&counted_from(&violation.what, zero))) }
         div.scroll role="region" aria-label=(label) tabindex="0" {
             table.excerpt role="table" aria-label=(label) {
                 tbody role="rowgroup" {

@@ -56,13 +56,13 @@ pub(super) fn answers(record: &Record) -> Vec<String> {
         .partition(|one| one.cell.backend.is_ours());
     let mut sentences = Vec::new();
     if !ours.is_empty() {
-        let silent = with(&ours, 7);
+        let silent = left_wrong(&ours);
         let lost = match silent {
             0 => "none".to_owned(),
             some => count(some as f64),
         };
         sentences.push(format!(
-            "In {lost} of {} of this project's backends did a watcher miss something without being told. They came to {}.",
+            "In {lost} of {} of this project's backends did a watcher miss something without being told, or end with a wrong list. They came to {}.",
             runs(ours.len()),
             tally(&ours)
         ));
@@ -71,11 +71,11 @@ pub(super) fn answers(record: &Record) -> Vec<String> {
     if !control.is_empty() {
         let violated = control.iter().filter(|one| verdict(one) == Some(Verdict::Violated)).count();
         sentences.push(format!(
-            "`redis-naive`, the registry on Redis that people write, is the control and must be caught: it was VIOLATED in {} of {}, in {} of them by \
-             losing something without a word; most often it broke {}.",
+            "`redis-naive`, the registry on Redis that people write, is the control and must be caught: it was VIOLATED in {} of {}, and in {} of them a \
+             watcher was left with a wrong list and no word of it; most often it broke {}.",
             count(violated as f64),
             runs(control.len()),
-            count(with(&control, 7) as f64),
+            count(left_wrong(&control) as f64),
             most_often(&control)
         ));
     }
@@ -90,6 +90,12 @@ fn verdict(result: &CellResult) -> Option<Verdict> {
 fn with(results: &[&CellResult], invariant: u8) -> usize {
     let breaks = |judged: &Judged| judged.broken.contains(&invariant);
     results.iter().filter_map(|result| result.judged()).filter(|judged| breaks(judged)).count()
+}
+
+/// In how many a watcher missed something without a word (I7), or did not end with the list (I8).
+fn left_wrong(results: &[&CellResult]) -> usize {
+    let judged = results.iter().filter_map(|result| result.judged());
+    judged.filter(|judged| judged.broken.contains(&7) || judged.broken.contains(&8)).count()
 }
 
 fn tally(results: &[&CellResult]) -> String {
@@ -280,7 +286,7 @@ mod tests {
                 ..judged(&cell, &[], &Checked::default())
             };
             let outcome = Outcome::Judged(Box::new(judged));
-            let result = CellResult { cell: cell.clone(), outcome, seconds: 1.0 };
+            let result = CellResult { cell: cell.clone(), outcome, seconds: 1.0, late_ms: 0 };
             record.cells.insert(cell, Played { go: 0, result });
         }
         record
@@ -295,7 +301,7 @@ mod tests {
         ]);
         let told = answers(&good);
         assert!(told[0].starts_with("In none of 1 run"), "{told:?}");
-        assert!(told[1].contains("VIOLATED in 1 of 1 run, in 1 of them"), "{told:?}");
+        assert!(told[1].contains("VIOLATED in 1 of 1 run, and in 1 of them"), "{told:?}");
         assert_eq!(told.last().unwrap(), "Every run came to what was written down beforehand.");
         let bad = record(&[(Etcd, Fault::LinkCut, Verdict::Violated, &[7], false)]);
         let told = answers(&bad);

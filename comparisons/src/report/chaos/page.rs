@@ -9,7 +9,8 @@ use super::super::html::{STYLE as SHARED, facts, prose};
 use super::details::{Drawn, Pictures, anchor, article, chip, pairs as pairs_of};
 use super::matrix::{Matrix, Square, matrix, pairs};
 use super::overview::{VERDICTS, answers, extent, findings, goes, invariants, missing, named};
-use super::picture::picture;
+use super::picture::{picture, zero};
+use super::words::counted_from;
 use crate::chaos::backend::Backend;
 use crate::chaos::coverage::is_pair;
 use crate::chaos::fault::Fault;
@@ -120,7 +121,9 @@ fn first_screen(record: &Record, singles: &Matrix<'_>, pairs: &BTreeMap<Backend,
                         @let fault = one.cell.faults.first().copied().filter(|_| !is_pair(&one.cell));
                         li {
                             a href={ "#" (anchor(fault, one.cell.backend)) } { (one.cell) } ": "
-                            @if let Some(judged) = one.judged() { (chip(judged.verdict, None)) " " (judged.why) }
+                            @if let Some(judged) = one.judged() {
+                                (chip(judged.verdict, None)) " " (counted_from(&judged.why, zero(judged)))
+                            }
                         }
                     }
                 }

@@ -36,7 +36,7 @@ pub(super) fn zero(judged: &Judged) -> At {
 fn strips(course: &Course, seconds: &impl Fn(Moment) -> f64) -> Vec<Strip> {
     let times = |moments: &[Moment]| moments.iter().map(|moment| seconds(*moment)).collect::<Vec<f64>>();
     let asked = course.asked.iter().map(|asked| Strip {
-        name: format!("{} {}", asked.process, kind(asked)),
+        name: format!("{}: {}", asked.process, kind(asked)),
         marks: vec![
             (Mark::Done, times(&asked.done)),
             (Mark::Refused, times(&asked.refused)),

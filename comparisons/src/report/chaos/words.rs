@@ -65,6 +65,29 @@ pub(super) fn since(at: At, zero: At) -> String {
     format!("{sign}{}.{:03} s", micros / 1_000_000, micros / 1_000 % 1_000)
 }
 
+/// A text with the times that are told in it, `at 15.031 s`, counted from `zero`.
+pub(super) fn counted_from(text: &str, zero: At) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut rest = text.split(' ').peekable();
+    while let Some(word) = rest.next() {
+        let is_after =
+            words.last().is_some_and(|before| ["at", "by", "from", "to", "until"].contains(&before.as_str()));
+        let is_second = rest.peek().is_some_and(|next| next.trim_end_matches([',', '.', ';', ':']) == "s");
+        match time(word).filter(|_| is_after && is_second) {
+            Some(at) => words.push(since(at, zero).trim_end_matches(" s").to_owned()),
+            None => words.push(word.to_owned()),
+        }
+    }
+    words.join(" ")
+}
+
+/// The time that `At` writes as `15.031`.
+fn time(word: &str) -> Option<At> {
+    let (seconds, thousandths) = word.split_once('.').filter(|(_, digits)| digits.len() == 3)?;
+    let (seconds, thousandths): (u64, u64) = (seconds.parse().ok()?, thousandths.parse().ok()?);
+    Some(At(seconds.checked_mul(1_000_000)?.checked_add(thousandths * 1_000)?))
+}
+
 fn asked(op: &Operation) -> String {
     let verb = match op.verb {
         Verb::Register => "registers",
@@ -171,6 +194,14 @@ mod tests {
     fn times_count_from_the_strike() {
         assert_eq!(since(At(5_250_000), At(4_000_000)), "+1.250 s");
         assert_eq!(since(At(3_999_000), At(4_000_000)), "−0.001 s");
+    }
+
+    #[test]
+    fn times_within_a_text_count_from_the_strike_too() {
+        let text = "2.26 lists writer-2 at 15.031 s, although it was due by 3.000 s";
+        let told = counted_from(text, At(4_000_000));
+        assert_eq!(told, "2.26 lists writer-2 at +11.031 s, although it was due by −1.000 s");
+        assert_eq!(counted_from("lost by 1.26 at 12", At(0)), "lost by 1.26 at 12");
     }
 
     #[test]
