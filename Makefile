@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SEED ?= 0
 
-.PHONY: help setup test test-stores test-grpc-daily test-grpc test-etcd test-redis conformance-etcd conformance-redis promises-etcd promises-etcd-3.5 promises-redis heavy-etcd heavy-redis quickstart simulate images containers containers-if-docker claims claims-quick test-chaos chaos chaos-faults bench fmt clippy doc ci
+.PHONY: help setup test test-stores test-grpc-daily test-grpc test-etcd test-redis conformance-etcd conformance-redis promises-etcd promises-etcd-3.5 promises-redis heavy-etcd heavy-redis quickstart simulate images containers containers-if-docker claims claims-quick test-chaos chaos chaos-soak chaos-smoke chaos-faults bench fmt clippy doc ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,11 +93,18 @@ claims: setup ## Why not Redis? All experiments, in under 60 minutes: target/cla
 claims-quick: setup ## The same with fewer repetitions, in under 10 minutes
 	$(CARGO) run --release -p comparisons -- claims --quick --out target/claims-quick
 
-test-chaos: setup ## Test what the chaos suite is made of on real servers (2 minutes); some of it needs root
-	$(CARGO) test -p comparisons --test chaos_workload --test faults
+test-chaos: setup ## Test what the chaos suite is made of on real servers (3 minutes); some of it needs root
+	$(CARGO) test -p comparisons --test chaos_workload --test faults --test chaos_command
 
-chaos: setup ## Every backend under every fault, once, in about 60 minutes: target/chaos
-	$(CARGO) run --release -p comparisons -- chaos
+chaos: setup ## Every backend under every fault, once, then pairs, in under 60 minutes: target/chaos/report.html
+	$(CARGO) run --release -p comparisons -- chaos --minutes 60
+
+chaos-soak: setup ## Add what a record lacks, then further seeds, until Ctrl-C: target/chaos/report.html
+	$(CARGO) run --release -p comparisons -- chaos --soak
+
+# Of what make test has built.
+chaos-smoke: setup ## Faults that bite watches on memory, etcd and Redis, one seed each (under 4 minutes)
+	$(RUN) comparisons chaos_smoke --nocapture
 
 chaos-faults: setup ## Every fault of the chaos suite bites on every backend, and is healed; needs root
 	$(CARGO) test -p comparisons --test fault_sweep

@@ -52,21 +52,31 @@ What this machine cannot do (a power cut takes root and a loop device) is report
                                                                   the harmless ones, on servers of yours";
 
 const AFTER_CHAOS: &str = "\
-A cell is one backend under one fault: servers of its own, some 25 clients in several processes that register, renew, update, leave, crash, look up and
-watch, and in the end checkers for the invariants I1 to I17 over all that was asked and told. Each finished cell is kept in chaos.jsonl, and its history
-beside it: the same command goes on where it was interrupted.
+A cell is one backend under one fault, or a pair of them: servers of its own, some 25 clients in several processes that register, renew, update, leave, crash,
+look up and watch, and in the end checkers for the invariants I1 to I17 over all that was asked and told. Each finished cell is kept in chaos.jsonl, with the
+commit and the servers that it was played with: the same command goes on where it was interrupted. Cells that other code has played are played again. In the
+end there is report.html, one file that needs no network; histories are kept of whatever was not as expected, and one of each fault on each backend.
 
-  cargo run --release -p comparisons -- chaos                                  every cell once
+All faults come one at a time, those that are soonest done first, and then pairs, which are drawn from the seed. --soak plays what a record is to have (20 seeds
+of each fault that bites watches, 3 of each other one, 140 pairs), then further seeds, until it is interrupted or its --minutes are over. Disks, for power cuts and
+the like, take root; without it these cells are reported as not run.
+
+  cargo run --release -p comparisons -- chaos                                  every cell once, then 35 pairs
   cargo run --release -p comparisons -- chaos --quick                          only faults that bite watches
   cargo run --release -p comparisons -- chaos --fault wipe --backend redis --seeds 20
                                                                                one cell with 20 seeds
+  cargo run --release -p comparisons -- chaos --fault link-cut --seed 7        that seed again
+  cargo run --release -p comparisons -- chaos --soak --minutes 480             add to the record overnight
+  cargo run --release -p comparisons -- report target/chaos                    the report again, also while it runs
+  cargo run --release -p comparisons -- publish target/chaos                   into the repository
 
-Ends with 0 if every verdict is what was written down beforehand, with 1 if one is not: that is a finding, either way.";
+Ends with 0 if every verdict is what was written down beforehand; with 1 if one is not, which is a finding, either way, or if a cell broke off; with 130 if it
+was interrupted.";
 
 /// Options of `chaos`.
 #[derive(Args, Debug)]
 pub struct Chaos {
-    /// Only faults that bite watches
+    /// Only faults that bite watches, and the control
     #[arg(long)]
     pub quick: bool,
     /// Only these backends
@@ -75,24 +85,47 @@ pub struct Chaos {
     /// Only these faults
     #[arg(long, value_enum, value_delimiter = ',', value_name = "FAULTS")]
     pub fault: Vec<Fault>,
-    /// What all random choices of a cell come from
+    /// What all random choices of a cell come from; of several seeds the first
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Play each cell with so many seeds, from that one on
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    /// Play each cell with so many seeds
+    #[arg(long, default_value_t = 1, value_name = "N", conflicts_with = "soak")]
     pub seeds: u64,
-    /// How many cells are played side by side
-    #[arg(long, default_value_t = 2, value_name = "N")]
+    /// Then so many pairs of these faults [default: 35, with --quick or --fault none]
+    #[arg(long, value_name = "N", conflicts_with = "soak")]
+    pub pairs: Option<u64>,
+    /// Play what a record lacks, then further seeds and pairs without end
+    #[arg(long)]
+    pub soak: bool,
+    /// Begin no cell that would not be over by then
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub minutes: Option<f64>,
+    /// How many cells are played side by side; they mostly wait
+    #[arg(long, default_value_t = 4, value_name = "N")]
     pub jobs: usize,
-    /// Where results and histories go
+    /// Where results, histories and the report go
     #[arg(long, value_name = "DIR", default_value = "target/chaos")]
     pub out: PathBuf,
+    /// Take cells for done that other code or other servers have played; the report names them
+    #[arg(long)]
+    pub any_code: bool,
+    /// Throw away what was played while the machine let its processes stand still for longer
+    #[arg(long, default_value_t = 250, value_name = "MS")]
+    pub late_ms: u64,
+    /// Keep the history of every cell, some 2 MB each
+    #[arg(long)]
+    pub histories: bool,
     /// The etcd to start [default: 3.5 if `make setup` fetched it, otherwise that in PATH]
     #[arg(long, value_name = "FILE")]
     pub etcd_program: Option<PathBuf>,
     /// The Redis to start [default: 8 if `make setup` fetched it, otherwise that in PATH]
     #[arg(long, value_name = "FILE")]
     pub redis_program: Option<PathBuf>,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
+    if number > 0.0 && number <= 1e6 { Ok(number) } else { Err("it is to be above 0".to_owned()) }
 }
 
 /// Options of `claims`.
@@ -144,7 +177,7 @@ impl Claims {
 /// Options of `report`.
 #[derive(Args, Debug)]
 pub struct Report {
-    /// The records
+    /// The records: results.jsonl of the claims, chaos.jsonl, or the folder of either
     #[arg(default_value = "target/claims/results.jsonl", value_name = "FILE")]
     pub records: PathBuf,
     /// Where the report goes [default: beside the records]
@@ -155,7 +188,37 @@ pub struct Report {
 /// Options of `publish`.
 #[derive(Args, Debug)]
 pub struct Publish {
-    /// The records; none to bring the documents up to date with the run that is published
+    /// The records: results.jsonl of the claims, chaos.jsonl, or the folder of either; none to bring the documents up to date with what is published
     #[arg(value_name = "FILE")]
     pub records: Option<PathBuf>,
+    /// Of chaos: also keep cells of other code or servers than those of the last run; the report names them
+    #[arg(long)]
+    pub any_code: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::{Cli, Command};
+
+    #[test]
+    fn the_command_line_is_sound_and_its_examples_can_be_typed() {
+        Cli::command().debug_assert();
+        for example in super::AFTER_CHAOS.lines().chain(super::AFTER_CLAIMS.lines()) {
+            let Some((_, words)) = example.split_once("-p comparisons -- ") else { continue };
+            let words = words.split("   ").next().unwrap_or_default().split_whitespace();
+            let parsed = Cli::try_parse_from(std::iter::once("comparisons").chain(words));
+            assert!(parsed.is_ok(), "{example}: {parsed:?}");
+        }
+    }
+
+    #[test]
+    fn minutes_are_above_zero() {
+        for wrong in ["0", "-1", "nan", "inf", "soon"] {
+            assert!(Cli::try_parse_from(["comparisons", "chaos", "--minutes", wrong]).is_err(), "{wrong}");
+        }
+        let right = Cli::try_parse_from(["comparisons", "chaos", "--minutes", "0.5"]).map(|cli| cli.command);
+        assert!(matches!(right, Ok(Command::Chaos(options)) if options.minutes == Some(0.5)));
+    }
 }

@@ -214,12 +214,12 @@ fn told_again(again: &Again) -> String {
     )
 }
 
-async fn printed(program: &str, args: &[&str]) -> Option<String> {
+pub(crate) async fn printed(program: &str, args: &[&str]) -> Option<String> {
     let printed = Program::new(program, "part of every system").with_args(args).run().await;
     printed.ok().map(|text| text.trim().to_owned())
 }
 
-async fn commit() -> String {
+pub(crate) async fn commit() -> String {
     let folder = env!("CARGO_MANIFEST_DIR");
     let Some(commit) = printed("git", &["-C", folder, "rev-parse", "--short=12", "HEAD"]).await else {
         return "unknown".to_owned();
@@ -231,14 +231,14 @@ async fn commit() -> String {
     if is_changed { commit + "+" } else { commit }
 }
 
-async fn version_of_etcd(program: &Path) -> Result<String, Trouble> {
+pub(crate) async fn version_of_etcd(program: &Path) -> Result<String, Trouble> {
     let printed =
         Program::new(program, "`apt-get install etcd-server`").with_args(["--version"]).run().await?;
     let version = printed.lines().find_map(|line| line.strip_prefix("etcd Version: "));
     Ok(version.unwrap_or("unknown").to_owned())
 }
 
-async fn version_of_redis(program: &Path) -> Result<String, Trouble> {
+pub(crate) async fn version_of_redis(program: &Path) -> Result<String, Trouble> {
     let printed =
         Program::new(program, "`apt-get install redis-server`").with_args(["--version"]).run().await?;
     let version = printed.split_whitespace().find_map(|word| word.strip_prefix("v="));
@@ -246,7 +246,7 @@ async fn version_of_redis(program: &Path) -> Result<String, Trouble> {
 }
 
 /// Of `name : value`.
-fn value_of(file: &str, name: &str) -> Option<String> {
+pub(crate) fn value_of(file: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
     let line = text.lines().find(|line| line.starts_with(name))?;
     line.split_once(':').map(|(_, value)| value.trim().to_owned())
@@ -256,7 +256,7 @@ fn first_number(file: &str) -> Option<f64> {
     fs::read_to_string(file).ok()?.split_whitespace().next()?.parse().ok()
 }
 
-fn memory_gib() -> f64 {
+pub(crate) fn memory_gib() -> f64 {
     let kib = value_of("/proc/meminfo", "MemTotal");
     let kib = kib.and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok());
     kib.unwrap_or_default() / f64::from(1 << 20)

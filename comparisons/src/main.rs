@@ -1,14 +1,12 @@
 //! `comparisons claims`: the five claims, tested. See the library for how.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use comparisons::chaos;
-use comparisons::cli::{self, Cli, Command};
+use comparisons::cli::{Cli, Command};
 use comparisons::instance;
-use comparisons::publish::{publish, write_report};
-use comparisons::results::Results;
+use comparisons::publish::{publish, report_again};
 use comparisons::run::{self, Ended};
 
 #[tokio::main]
@@ -21,7 +19,9 @@ async fn main() -> ExitCode {
             print!("{}", run::list());
             Ok(Ended::Complete)
         }
-        Command::Report(options) => report(&options),
+        Command::Report(options) => {
+            report_again(&options.records, options.out.as_deref()).map(|()| Ended::Complete)
+        }
         Command::Instance(options) => instance::run(&options)
             .await
             .map(|()| Ended::Complete)
@@ -30,7 +30,9 @@ async fn main() -> ExitCode {
             .await
             .map(|()| Ended::Complete)
             .map_err(|trouble| trouble.to_string().into()),
-        Command::Publish(options) => publish(options.records.as_deref()).map(|()| Ended::Complete),
+        Command::Publish(options) => {
+            publish(options.records.as_deref(), options.any_code).map(|()| Ended::Complete)
+        }
     };
     match outcome {
         Ok(Ended::Complete) => ExitCode::SUCCESS,
@@ -41,15 +43,4 @@ async fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
-}
-
-fn report(options: &cli::Report) -> Result<Ended, Box<dyn std::error::Error + Send + Sync>> {
-    if !options.records.exists() {
-        return Err(format!("there are no records in {}", options.records.display()).into());
-    }
-    // Of a bare file name it is empty.
-    let beside = options.records.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let out = options.out.as_deref().or(beside).unwrap_or(Path::new("."));
-    write_report(&Results::read(&options.records)?, out)?;
-    Ok(Ended::Complete)
 }

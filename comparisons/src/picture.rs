@@ -46,6 +46,17 @@ pub enum Drawing {
         /// From top to bottom.
         lanes: Vec<Lane>,
     },
+    /// What many did and were told over time, each on a strip of its own, with the times of faults shaded.
+    Strips {
+        /// The axis, such as `seconds since the fault struck`.
+        x: String,
+        /// From where to where the axis goes.
+        between: [f64; 2],
+        /// The faults.
+        shades: Vec<Shade>,
+        /// From top to bottom.
+        strips: Vec<Strip>,
+    },
     /// One bar for each, of a length that is written beside it.
     Bars {
         /// What the length is, such as `changes lost without a word, of 100`.
@@ -84,6 +95,54 @@ pub struct Lane {
     pub kept: Vec<f64>,
     /// When writes were acknowledged that are lost.
     pub lost: Vec<f64>,
+}
+
+/// A time that is shaded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shade {
+    /// What there was.
+    pub name: String,
+    /// From when to when.
+    pub between: [f64; 2],
+}
+
+/// What somebody did or was told over time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Strip {
+    /// Whose; short, since it stands beside the strip.
+    pub name: String,
+    /// What happened at which times.
+    pub marks: Vec<(Mark, Vec<f64>)>,
+    /// What went on from when to when.
+    pub stretches: Vec<(Stretch, Vec<[f64; 2]>)>,
+}
+
+/// What happens at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mark {
+    /// What was asked for was done.
+    Done,
+    /// It was refused.
+    Refused,
+    /// Nobody knows whether it was done.
+    Unknown,
+    /// Changes were told.
+    Told,
+    /// All were listed anew.
+    List,
+    /// All were listed anew, and a gap was told.
+    Gap,
+    /// A promise is broken.
+    Broken,
+}
+
+/// What goes on for a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stretch {
+    /// It is known to be out of date.
+    Stale,
+    /// Nobody reads.
+    Away,
 }
 
 /// A bar.

@@ -1,14 +1,13 @@
-//! What a cell came to, as it is kept: one JSON object a line.
+//! What a cell came to.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::check::{Checked, Standing, Violation};
+use super::course::{Course, Window, course, windows};
 use super::excerpt::{Excerpt, excerpt};
 use super::fault::{Cell as Expectation, Expected, Fault};
 use super::history::Line;
@@ -24,6 +23,9 @@ pub struct CellResult {
     pub outcome: Outcome,
     /// How long it took, in seconds.
     pub seconds: f64,
+    /// For how long processes stood still meanwhile at the longest, in milliseconds, because the machine was busy.
+    #[serde(default)]
+    pub late_ms: u64,
 }
 
 /// What came of a cell.
@@ -51,12 +53,23 @@ pub struct Judged {
     pub verdict: Verdict,
     /// In a sentence.
     pub why: String,
+    /// What was expected, as it was written down when this was played; none of a pair on the control.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
     /// Whether that is what was written down beforehand.
     pub as_expected: bool,
     /// The numbers of the invariants that are broken.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub broken: BTreeSet<u8>,
     /// Of each that is broken the first violation, with the lines that show it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shown: Vec<(Violation, Excerpt)>,
+    /// What was struck, when and how, and what shows that it bit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
+    /// What is drawn of it; none where it was left out to save room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub course: Option<Course>,
     /// How many lines the history has.
     pub lines: usize,
 }
@@ -73,8 +86,32 @@ pub fn judged(cell: &Cell, history: &[Line], checked: &Checked) -> Judged {
         }
     }
     let numbers: Vec<u8> = broken.iter().copied().collect();
-    let as_expected = expected(cell).iter().all(|expected| expected.fits(verdict, &numbers));
-    Judged { verdict, why, as_expected, broken, shown, lines: history.len() }
+    let expected = expected(cell);
+    Judged {
+        verdict,
+        why,
+        expected: expected.map(in_words),
+        as_expected: is_as_expected(expected, verdict, &numbers),
+        broken,
+        shown,
+        windows: windows(history),
+        course: Some(course(history, &checked.violations)),
+        lines: history.len(),
+    }
+}
+
+/// Where nothing was written down, whatever says something is.
+fn is_as_expected(expected: Option<Expected>, verdict: Verdict, broken: &[u8]) -> bool {
+    match expected {
+        Some(expected) => expected.fits(verdict, broken),
+        None => says_something(verdict),
+    }
+}
+
+/// Whether a verdict says anything about the registry.
+#[must_use]
+pub fn says_something(verdict: Verdict) -> bool {
+    !matches!(verdict, Verdict::Invalid | Verdict::Unknown)
 }
 
 /// What is expected of `cell`, for one fault. What is expected of a pair is not written down: of ours, that they lose nothing without a word.
@@ -85,7 +122,7 @@ pub fn expected(cell: &Cell) -> Option<Expected> {
         [fault] => on(fault),
         faults if cell.backend.is_ours() => {
             let lossy = faults.iter().find_map(|fault| match on(fault)? {
-                Expected::AtBest(which) => Some(Expected::AtBest(which)),
+                Expected::AtBest(which) | Expected::Violated(which) => Some(Expected::AtBest(which)),
                 _ => None,
             });
             lossy.or(Some(Expected::SurvivedOrDegraded))
@@ -94,11 +131,41 @@ pub fn expected(cell: &Cell) -> Option<Expected> {
     }
 }
 
+/// What is expected, in words: `VIOLATED (I7 or I8)`.
+#[must_use]
+pub fn in_words(expected: Expected) -> String {
+    let numbers = |which: &[u8]| which.iter().map(|one| format!("I{one}")).collect::<Vec<_>>();
+    match expected {
+        Expected::Survived => "SURVIVED".to_owned(),
+        Expected::Degraded => "DEGRADED".to_owned(),
+        Expected::SurvivedOrDegraded => "SURVIVED or DEGRADED".to_owned(),
+        Expected::AtBest(which) => {
+            format!("SURVIVED, DEGRADED, or VIOLATED in no more than {}", numbers(which).join(", "))
+        }
+        Expected::Violated(which) => format!("VIOLATED ({})", numbers(which).join(" or ")),
+    }
+}
+
 impl CellResult {
     /// Whether it was played, and is not what was written down beforehand.
     #[must_use]
     pub fn is_finding(&self) -> bool {
-        matches!(&self.outcome, Outcome::Judged(judged) if !judged.as_expected)
+        self.judged().is_some_and(|judged| !judged.as_expected)
+    }
+
+    /// What was judged, if it was.
+    #[must_use]
+    pub fn judged(&self) -> Option<&Judged> {
+        match &self.outcome {
+            Outcome::Judged(judged) => Some(judged),
+            Outcome::NotRun { .. } | Outcome::Failed { .. } => None,
+        }
+    }
+
+    /// Whether it broke off.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        matches!(self.outcome, Outcome::Failed { .. })
     }
 
     /// In a line, for people.
@@ -108,7 +175,7 @@ impl CellResult {
         let _ = match &self.outcome {
             Outcome::Judged(judged) => {
                 let mark = if judged.as_expected { "" } else { " (NOT AS EXPECTED)" };
-                write!(line, "{}{mark}, {}", name(judged.verdict), judged.why)
+                write!(line, "{}{mark}, {}", judged.verdict, judged.why)
             }
             Outcome::NotRun { why } => write!(line, "not run, {why}"),
             Outcome::Failed { why } => write!(line, "broke off, {why}"),
@@ -117,59 +184,29 @@ impl CellResult {
     }
 }
 
-/// As it is written in tables.
-#[must_use]
-pub fn name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Survived => "SURVIVED",
-        Verdict::Degraded => "DEGRADED",
-        Verdict::Down => "DOWN",
-        Verdict::Violated => "VIOLATED",
-        Verdict::Unknown => "UNKNOWN",
-        Verdict::Invalid => "INVALID",
+impl Verdict {
+    /// All of them, from good to bad.
+    pub const ALL: [Self; 6] =
+        [Self::Survived, Self::Degraded, Self::Down, Self::Violated, Self::Unknown, Self::Invalid];
+
+    /// As it is written in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Survived => "SURVIVED",
+            Self::Degraded => "DEGRADED",
+            Self::Down => "DOWN",
+            Self::Violated => "VIOLATED",
+            Self::Unknown => "UNKNOWN",
+            Self::Invalid => "INVALID",
+        }
     }
 }
 
-/// The results in the file at `path`; none if there is no such file. A last line that was broken off is left out.
-///
-/// # Errors
-/// The file cannot be read, or a line is no result: which.
-pub fn read(path: &Path) -> io::Result<Vec<CellResult>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-    whole
-        .enumerate()
-        .map(|(at, line)| {
-            serde_json::from_str(line).map_err(|error| {
-                let what = format!("{}, line {}: {error}", path.display(), at + 1);
-                io::Error::new(io::ErrorKind::InvalidData, what)
-            })
-        })
-        .collect()
-}
-
-/// Adds a result to the file at `path`, after whatever whole lines there are.
-///
-/// # Errors
-/// It cannot be written.
-pub fn append(path: &Path, result: &CellResult) -> io::Result<()> {
-    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-    mend(&file, path)?;
-    let mut line = serde_json::to_vec(result)?;
-    line.push(b'\n');
-    file.write_all(&line)?;
-    file.sync_data()
-}
-
-/// Cuts off what was left of a line by a run that was killed while it wrote.
-fn mend(file: &File, path: &Path) -> io::Result<()> {
-    let bytes = std::fs::read(path)?;
-    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    if whole < bytes.len() { file.set_len(whole as u64) } else { Ok(()) }
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 #[cfg(test)]
@@ -177,39 +214,29 @@ mod tests {
     use super::*;
     use crate::chaos::backend::Backend;
 
-    fn result(seed: u64) -> CellResult {
-        let cell = Cell { backend: Backend::Etcd, faults: vec![Fault::Wipe], seed };
-        CellResult { cell, outcome: Outcome::NotRun { why: "no disk".into() }, seconds: 1.5 }
-    }
-
-    #[test]
-    fn results_are_read_back_and_a_line_that_was_broken_off_is_written_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("results.jsonl");
-        assert_eq!(read(&path).unwrap(), []);
-        append(&path, &result(1)).unwrap();
-        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
-        file.write_all(b"{\"cell\":").unwrap();
-        assert_eq!(read(&path).unwrap(), [result(1)]);
-        append(&path, &result(2)).unwrap();
-        assert_eq!(read(&path).unwrap(), [result(1), result(2)]);
-    }
-
-    #[test]
-    fn what_is_no_result_is_named_by_its_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("results.jsonl");
-        append(&path, &result(1)).unwrap();
-        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
-        file.write_all(b"{}\n").unwrap();
-        let error = read(&path).unwrap_err().to_string();
-        assert!(error.contains("results.jsonl, line 2"), "{error}");
-    }
-
     #[test]
     fn of_a_pair_ours_may_lose_only_what_one_of_the_two_may() {
         let pair = |backend, faults: &[Fault]| expected(&Cell { backend, faults: faults.to_vec(), seed: 1 });
         assert_eq!(pair(Backend::Etcd, &[Fault::LinkCut, Fault::Wipe]), Some(Expected::SurvivedOrDegraded));
+        let split = pair(Backend::RedisSentinel, &[Fault::SlowConsumer, Fault::SplitBrain]);
+        assert!(matches!(split, Some(Expected::AtBest(_))), "{split:?}");
         assert_eq!(pair(Backend::RedisNaive, &[Fault::LinkCut, Fault::Wipe]), None);
+    }
+
+    #[test]
+    fn what_says_nothing_is_as_nobody_expected_it() {
+        assert!(
+            is_as_expected(None, Verdict::Violated, &[7]) && is_as_expected(None, Verdict::Survived, &[])
+        );
+        assert!(!is_as_expected(None, Verdict::Invalid, &[]) && !is_as_expected(None, Verdict::Unknown, &[]));
+    }
+
+    #[test]
+    fn what_is_expected_is_told_with_the_invariants() {
+        assert_eq!(in_words(Expected::Violated(&[7, 8])), "VIOLATED (I7 or I8)");
+        assert_eq!(
+            in_words(Expected::AtBest(&[10, 12])),
+            "SURVIVED, DEGRADED, or VIOLATED in no more than I10, I12"
+        );
     }
 }

@@ -1,34 +1,43 @@
 //! The runner: which cells are to be played, some side by side, and what becomes of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use registry_testing::servers::{etcd::etcd_3_5, redis::redis_8};
 use tokio::time::Instant;
 
 use super::backend::Backend;
 use super::cell::play;
 use super::check::check;
+use super::coverage::{Scope, is_quick};
 use super::fault::Fault;
+use super::go::Go;
+use super::history::Line;
 use super::lines;
 use super::plan::Cell;
-use super::result::{CellResult, Outcome, append, judged, read};
+use super::pulse::Pulse;
+use super::record::{FILE, Keeper, Record, Whose, example_of};
+use super::result::{CellResult, Outcome, judged};
 use super::stand::{Programs, clean_left_over};
+use super::worker;
 use crate::cli;
 use crate::experiment::Trouble;
-use crate::progress::Progress;
+use crate::progress::{Progress, minutes};
+use crate::publish::write_chaos_report;
+use crate::report::chaos::text_matrix;
 use crate::run::{Ended, interruptions};
 
 /// The checkers of one history may take so long.
 const CHECKING: Duration = Duration::from_secs(60);
 
 /// About so long views may take to converge, where that is asked before there is a registry to say it.
-const CONVERGENCE_MS: u64 = 8_000;
+const CONVERGENCE_MS: u64 = 3_000;
 
-/// The file of results within the folder.
-const RESULTS: &str = "chaos.jsonl";
+/// The folder of histories within that of results.
+const HISTORIES: &str = "histories";
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -37,78 +46,217 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// # Errors
 /// What is wrong with the options, or with the folder for the results. What goes wrong in a cell is recorded instead.
 pub async fn chaos(options: &cli::Chaos) -> Result<Ended, Failure> {
-    let cells = cells(options)?;
-    let histories = options.out.join("histories");
-    std::fs::create_dir_all(&histories)
-        .map_err(|error| format!("--out {}: {error}", options.out.display()))?;
-    let file = options.out.join(RESULTS);
-    // What broke off, or could not be run, is tried again.
-    let before: BTreeSet<Cell> = read(&file)?
-        .into_iter()
-        .filter(|result| matches!(result.outcome, Outcome::Judged(_)))
-        .map(|result| result.cell)
-        .collect();
-    let left: Vec<Cell> = cells.iter().filter(|cell| !before.contains(cell)).cloned().collect();
+    let scope = scope(options);
+    if scope.singles().is_empty() {
+        return Err("none of these faults applies to any of these backends".into());
+    }
     let programs = Programs {
         etcd: options.etcd_program.clone().or_else(|| etcd_3_5().ok()).unwrap_or("etcd".into()),
         redis: options.redis_program.clone().or_else(|| redis_8().ok()).unwrap_or("redis-server".into()),
     };
-    let program = std::env::current_exe()?;
+    let folder = options.out.join(HISTORIES);
+    std::fs::create_dir_all(&folder).map_err(|error| format!("--out {}: {error}", options.out.display()))?;
     let jobs = options.jobs.max(1);
-    let mut progress = Progress::new(left.iter().map(|cell| cell.seconds(CONVERGENCE_MS) / jobs as f64));
+    let go = Go::read(&programs, jobs).await.map_err(|trouble| trouble.to_string())?;
+    let file = options.out.join(FILE);
+    let keeper = Keeper::open(&file, go.clone())?;
+    let before = Record::read(&file)?;
+    let there = before.by(if options.any_code { Whose::Any } else { Whose::SameAs(&go) });
+    // What broke off, or could not be run, is tried again.
+    let judged = there.results().filter(|result| result.judged().is_some());
+    let done: BTreeSet<Cell> = judged.map(|result| result.cell.clone()).collect();
+
+    let wanted = wanted(&scope, options);
+    let missing: Vec<Cell> = wanted.iter().filter(|cell| !done.contains(cell)).cloned().collect();
+    let left: Box<dyn Iterator<Item = Cell>> = match options.soak {
+        true => Box::new(scope.soak().filter(|cell| !done.contains(cell))),
+        false => Box::new(missing.clone().into_iter()),
+    };
+    let mut progress = Progress::new(missing.iter().map(|cell| seconds(cell) / jobs as f64));
     for cleaned in clean_left_over() {
         progress.say(&format!("left by an earlier run, and cleaned: {cleaned}"));
     }
-    progress.say(&format!(
-        "{} cells, {} of them in {} already",
-        cells.len(),
-        cells.len() - left.len(),
-        file.display()
-    ));
-    let ended = take_cells(left, &programs, &program, &histories, &file, jobs, &mut progress).await?;
-    progress.finish();
-    let wanted = read(&file)?.into_iter().filter(|result| cells.contains(&result.cell));
-    // The last of each cell counts.
-    let latest: BTreeMap<Cell, CellResult> = wanted.map(|result| (result.cell.clone(), result)).collect();
-    let results: Vec<CellResult> = latest.into_values().collect();
-    let bad = |result: &&CellResult| result.is_finding() || matches!(result.outcome, Outcome::Failed { .. });
-    let bad: Vec<&CellResult> = results.iter().filter(bad).collect();
-    if !results.is_empty() {
-        progress.say(&matrix(&results));
+    announce(&progress, options, &wanted, &missing, jobs);
+    let other = before.cells.len() - before.by(Whose::SameAs(&go)).cells.len();
+    if other > 0 && !options.any_code {
+        progress.say(&format!(
+            "{other} cells in {} were played by other code or on other servers, and are played again (--any-code takes them for done)",
+            file.display()
+        ));
     }
+    let mut players = Players {
+        programs: &programs,
+        program: std::env::current_exe()?,
+        histories: Histories { folder, all: options.histories, examples: examples(&done) },
+        keeper,
+        pulse: Pulse::start()?,
+        late: Duration::from_millis(options.late_ms),
+        until: options.minutes.map(|minutes| Instant::now() + Duration::from_secs_f64(minutes * 60.0)),
+        jobs,
+    };
+    let ended = players.take(left, &mut progress).await?;
+    progress.finish();
+    let record = Record::read(&file)?.by(if options.any_code { Whose::Any } else { Whose::SameAs(&go) });
+    conclude(&record, options, &wanted, ended, &progress)
+}
+
+/// Tells what came of it, and makes the report.
+fn conclude(
+    record: &Record,
+    options: &cli::Chaos,
+    wanted: &[Cell],
+    ended: Ended,
+    progress: &Progress,
+) -> Result<Ended, Failure> {
+    let asked = |result: &&CellResult| options.soak || wanted.contains(&result.cell);
+    let results: Vec<&CellResult> = record.results().filter(asked).collect();
+    if !results.is_empty() {
+        progress.say(&text_matrix(&results));
+    }
+    let bad: Vec<&&CellResult> =
+        results.iter().filter(|result| result.is_finding() || result.has_failed()).collect();
     for result in &bad {
         progress.say(&result.summary());
     }
-    progress.say(&format!("results in {}, histories beside it", file.display()));
-    if ended == Ended::Interrupted {
-        progress
-            .say("interrupted: all servers and clients were ended, and the same command goes on from here");
+    if !record.cells.is_empty() {
+        write_chaos_report(record, &options.out)?;
+        let report = options.out.join("report.html");
+        progress.say(&format!("{} cells; report in {}", results.len(), report.display()));
+    }
+    let missing = wanted.iter().filter(|cell| !record.cells.contains_key(*cell)).count();
+    if missing > 0 && ended == Ended::Complete {
+        progress.say(&format!(
+            "{missing} cells were not begun, since the time was over: the same command goes on from here"
+        ));
     }
     Ok(if ended == Ended::Complete && !bad.is_empty() { Ended::Failed } else { ended })
 }
 
-/// Some side by side; what a cell came to is on disk before the next one of its place begins.
-async fn take_cells(
-    cells: Vec<Cell>,
-    programs: &Programs,
-    program: &Path,
-    histories: &Path,
-    file: &Path,
+fn announce(progress: &Progress, options: &cli::Chaos, wanted: &[Cell], missing: &[Cell], jobs: usize) {
+    let time = minutes(missing.iter().map(seconds).sum::<f64>() / jobs as f64);
+    let there = wanted.len() - missing.len();
+    let (all, file) = (wanted.len(), options.out.join(FILE));
+    let file = file.display();
+    progress.say(&match options.soak {
+        true => format!("a record has {all} cells, {there} of them are in {file} already; the others take about {time}, and then it goes on"),
+        false => format!("{all} cells, {there} of them in {file} already; about {time}"),
+    });
+}
+
+/// How long a cell takes, roughly.
+fn seconds(cell: &Cell) -> f64 {
+    cell.seconds(CONVERGENCE_MS)
+}
+
+/// What may be played.
+fn scope(options: &cli::Chaos) -> Scope {
+    let backends = if options.backend.is_empty() { Backend::ALL.to_vec() } else { options.backend.clone() };
+    let faults = if options.fault.is_empty() { Fault::all().to_vec() } else { options.fault.clone() };
+    // What is named is wanted.
+    let wanted = |fault: &Fault| !options.fault.is_empty() || !options.quick || is_quick(*fault);
+    Scope { backends, faults: faults.into_iter().filter(wanted).collect(), seed: options.seed }
+}
+
+/// How many pairs are played, where that is not said.
+const PAIRS: u64 = 35;
+
+/// What is to be there in the end.
+fn wanted(scope: &Scope, options: &cli::Chaos) -> Vec<Cell> {
+    if options.soak {
+        return scope.record();
+    }
+    let is_all = options.fault.is_empty() && !options.quick;
+    let pairs = options.pairs.unwrap_or(if is_all { PAIRS } else { 0 });
+    let is_wanted = |cell: &Cell| !is_all || cell.faults.iter().all(|fault| !fault.row().long);
+    let singles = scope.each(options.seeds.max(1)).into_iter().filter(is_wanted);
+    singles.chain(scope.pairs(0..pairs)).collect()
+}
+
+/// Of what a history is kept, where not all are.
+fn examples(done: &BTreeSet<Cell>) -> BTreeSet<String> {
+    done.iter().map(example_of).collect()
+}
+
+/// Histories as files: of everything unexpected, and one example of each fault on each backend. All of them would fill the disk.
+#[derive(Debug)]
+struct Histories {
+    folder: PathBuf,
+    all: bool,
+    examples: BTreeSet<String>,
+}
+
+impl Histories {
+    fn keep(&mut self, result: &CellResult) -> std::io::Result<()> {
+        let is_first = result.judged().is_some() && self.examples.insert(example_of(&result.cell));
+        if self.all || is_first || result.is_finding() || result.has_failed() {
+            return Ok(());
+        }
+        match std::fs::remove_file(self.folder.join(file_name(&result.cell))) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Who plays cells, and what becomes of them.
+#[derive(Debug)]
+struct Players<'a> {
+    programs: &'a Programs,
+    program: PathBuf,
+    histories: Histories,
+    keeper: Keeper,
+    pulse: Pulse,
+    /// A cell during which processes stood still for longer says nothing.
+    late: Duration,
+    /// When all is to be over.
+    until: Option<Instant>,
     jobs: usize,
-    progress: &mut Progress,
-) -> Result<Ended, Failure> {
-    let mut interrupted = std::pin::pin!(interruptions(None));
-    let playing = cells.into_iter().map(|cell| one(cell, programs, program.to_owned(), histories));
-    let mut playing = stream::iter(playing).buffer_unordered(jobs);
-    loop {
-        let result = tokio::select! {
-            result = playing.next() => result,
-            () = &mut interrupted => return Ok(Ended::Interrupted),
-        };
-        let Some(result) = result else { return Ok(Ended::Complete) };
-        append(file, &result)?;
-        progress.say(&result.summary());
-        progress.done(result.cell.seconds(CONVERGENCE_MS) / jobs as f64, result.seconds / jobs as f64);
+}
+
+impl Players<'_> {
+    /// Some side by side; what a cell came to is on disk before the next one takes its place.
+    async fn take(
+        &mut self,
+        mut cells: impl Iterator<Item = Cell>,
+        progress: &mut Progress,
+    ) -> Result<Ended, Failure> {
+        let mut interrupted = std::pin::pin!(interruptions(None));
+        let (programs, program, folder) =
+            (self.programs, self.program.clone(), self.histories.folder.clone());
+        let mut playing = FuturesUnordered::new();
+        loop {
+            while playing.len() < self.jobs
+                && let Some(cell) = cells.next()
+            {
+                let ends = Instant::now() + Duration::from_secs_f64(seconds(&cell));
+                if self.until.is_some_and(|until| ends > until) {
+                    break;
+                }
+                let (began, playing_it) = (self.pulse.now(), one(cell, programs, program.clone(), &folder));
+                playing.push(async move { (began, playing_it.await) });
+            }
+            if playing.is_empty() {
+                return Ok(Ended::Complete);
+            }
+            let next = tokio::select! {
+                next = playing.next() => next,
+                () = &mut interrupted => None,
+            };
+            let Some((began, result)) = next else {
+                let many = playing.len();
+                // Their servers, clients, disks and proxies end with them.
+                drop(playing);
+                progress.say(&format!(
+                    "interrupted: {many} cells were broken off and leave nothing, their servers and clients are ended; the same command goes on from here"
+                ));
+                return Ok(Ended::Interrupted);
+            };
+            let result = on_a_busy_machine(result, self.pulse.late_since(began), self.late);
+            self.keeper.add(&result)?;
+            self.histories.keep(&result)?;
+            progress.say(&result.summary());
+            progress.done(seconds(&result.cell) / self.jobs as f64, result.seconds / self.jobs as f64);
+        }
     }
 }
 
@@ -123,12 +271,10 @@ async fn one(cell: Cell, programs: &Programs, program: PathBuf, histories: &Path
             let judged = tokio::task::spawn_blocking(move || {
                 let (cell, history) = judging;
                 lines::write(&path, &history)?;
-                let began = Instant::now();
-                let checked = check(&history, &|| began.elapsed() < CHECKING);
-                Ok::<_, std::io::Error>(judged(&cell, &history, &checked))
+                Ok::<_, std::io::Error>(outcome(&cell, &history))
             });
             match judged.await {
-                Ok(Ok(judged)) => Outcome::Judged(Box::new(judged)),
+                Ok(Ok(outcome)) => outcome,
                 Ok(Err(error)) => Outcome::Failed { why: format!("its history cannot be written: {error}") },
                 Err(error) => Outcome::Failed { why: format!("it cannot be judged: {error}") },
             }
@@ -136,7 +282,33 @@ async fn one(cell: Cell, programs: &Programs, program: PathBuf, histories: &Path
         Err(Trouble::NotRun(why)) => Outcome::NotRun { why },
         Err(trouble) => Outcome::Failed { why: trouble.to_string() },
     };
-    CellResult { cell, outcome, seconds: began.elapsed().as_secs_f64() }
+    CellResult { cell, outcome, seconds: began.elapsed().as_secs_f64(), late_ms: 0 }
+}
+
+/// What a cell came to while processes stood still for so long. Beyond what is allowed it says nothing, whatever it came to: deadlines of a registry are
+/// not kept by a machine that does not let it run.
+fn on_a_busy_machine(result: CellResult, late: Duration, allowed: Duration) -> CellResult {
+    let late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
+    let outcome = match result.outcome {
+        Outcome::Judged(_) if late > allowed => Outcome::Failed {
+            why: format!(
+                "the machine was too busy: processes stood still for {late_ms} ms (fewer --jobs help)"
+            ),
+        },
+        outcome => outcome,
+    };
+    CellResult { outcome, late_ms, ..result }
+}
+
+/// What a history came to. One that lacks what a client wrote says nothing of the registry.
+fn outcome(cell: &Cell, history: &[Line]) -> Outcome {
+    let died = |line: &Line| matches!(line, Line::Note(note) if note.what == worker::DIED);
+    if history.iter().any(died) {
+        return Outcome::Failed { why: format!("{}, and with it what it had seen", worker::DIED) };
+    }
+    let began = Instant::now();
+    let checked = check(history, &|| began.elapsed() < CHECKING);
+    Outcome::Judged(Box::new(judged(cell, history, &checked)))
 }
 
 /// Where the history of a cell is kept, within its folder.
@@ -146,62 +318,30 @@ pub fn file_name(cell: &Cell) -> String {
     format!("{}_{}_{}.jsonl", cell.backend, faults.join("+"), cell.seed)
 }
 
-/// Those that are asked for, each with each seed.
-fn cells(options: &cli::Chaos) -> Result<Vec<Cell>, Failure> {
-    let backends: &[Backend] = if options.backend.is_empty() { &Backend::ALL } else { &options.backend };
-    let named = !options.fault.is_empty();
-    let faults: &[Fault] = if named { &options.fault } else { Fault::all() };
-    let wanted = |fault: Fault| {
-        named || (!fault.row().long && (!options.quick || fault == Fault::None || fault.row().bites_watches))
-    };
-    let mut cells = Vec::new();
-    for seed in options.seed..options.seed.saturating_add(options.seeds.max(1)) {
-        for fault in faults.iter().copied().filter(|fault| wanted(*fault)) {
-            for backend in backends.iter().copied().filter(|backend| fault.on(*backend).is_some()) {
-                cells.push(Cell { backend, faults: vec![fault], seed });
-            }
-        }
-    }
-    if cells.is_empty() {
-        return Err("none of these faults applies to any of these backends".into());
-    }
-    Ok(cells)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chaos::history::{At, Note};
 
-/// Fault by backend, with how many seeds came to what was expected.
-fn matrix(results: &[CellResult]) -> String {
-    let mut table = format!("{:<22}", "");
-    for backend in Backend::ALL {
-        table.push_str(&format!("{:<15}", backend.name()));
+    #[test]
+    fn what_was_played_on_a_machine_that_stood_still_says_nothing_whatever_it_came_to() {
+        let cell = Cell { backend: Backend::Etcd, faults: vec![Fault::None], seed: 1 };
+        let result = |outcome| CellResult { cell: cell.clone(), outcome, seconds: 1.0, late_ms: 0 };
+        let judged = || result(outcome(&cell, &[]));
+        let [limit, less, more] = [250, 249, 251].map(Duration::from_millis);
+        let well = on_a_busy_machine(judged(), less, limit);
+        assert!(matches!(well.outcome, Outcome::Judged(_)) && well.late_ms == 249);
+        assert!(on_a_busy_machine(judged(), more, limit).has_failed());
+        let not_run = result(Outcome::NotRun { why: String::new() });
+        assert!(matches!(on_a_busy_machine(not_run, more, limit).outcome, Outcome::NotRun { .. }));
     }
-    for fault in Fault::all() {
-        let row: Vec<&CellResult> = results.iter().filter(|result| result.cell.faults == [*fault]).collect();
-        if row.is_empty() {
-            continue;
-        }
-        table.push_str(&format!("\n{:<22}", fault.id()));
-        for backend in Backend::ALL {
-            let of_it: Vec<&&CellResult> =
-                row.iter().filter(|result| result.cell.backend == backend).collect();
-            table.push_str(&format!("{:<15}", cell_text(&of_it)));
-        }
-    }
-    table
-}
 
-/// The worst verdict of several seeds; with a mark, if one of them is not as expected.
-fn cell_text(results: &[&&CellResult]) -> String {
-    let judged = |result: &&&CellResult| match &result.outcome {
-        Outcome::Judged(judged) => Some(judged.verdict),
-        _ => None,
-    };
-    let mark = if results.iter().any(|result| result.is_finding()) { " !" } else { "" };
-    match results.iter().filter_map(judged).max() {
-        Some(worst) => format!("{}{mark}", super::result::name(worst)),
-        None if results.is_empty() => "·".to_owned(),
-        None if results.iter().any(|result| matches!(result.outcome, Outcome::Failed { .. })) => {
-            "broke off".to_owned()
-        }
-        None => "not run".to_owned(),
+    #[test]
+    fn a_history_without_what_a_dead_client_saw_gets_no_verdict() {
+        let cell = Cell { backend: Backend::Etcd, faults: vec![Fault::None], seed: 1 };
+        let note = |what: &str| Line::Note(Note { at: At(1), what: what.to_owned(), figure: None });
+        assert!(matches!(outcome(&cell, &[note("resident_kb")]), Outcome::Judged(_)));
+        let broken_off = outcome(&cell, &[note("resident_kb"), note(worker::DIED)]);
+        assert!(matches!(broken_off, Outcome::Failed { why } if why.contains("a worker died")));
     }
 }

@@ -120,6 +120,9 @@ pub async fn run(_: Options) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// What is noted of one that ended before it was told to: it was killed, or crashed.
+pub const DIED: &str = "a worker died";
+
 /// The last line.
 const END: &str = "worker_ends";
 
@@ -187,7 +190,7 @@ impl Worker {
                 }
             }
             if !ended {
-                let what = "a worker died".to_owned();
+                let what = DIED.to_owned();
                 lines.push(Line::Note(Note { at: clock.now(), what, figure: None }));
             }
             lines

@@ -4,10 +4,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html as markup};
 
 use super::overview::{Claimed, Judged, VERDICTS, against_etcd, answer, caveats, claims, missing, sentence};
 use super::table::{proofs, table, uncounted};
-use super::{Report, draw};
+use super::{Report, chaos, draw};
 use crate::finding::Verdict;
 
-const STYLE: &str = include_str!("style.css");
+pub(super) const STYLE: &str = include_str!("style.css");
 const QUESTION: &str = "Why not use Redis as a service registry?";
 
 const INTRODUCTION: &str = "A service registry is the list of the servers that are alive: servers keep their entry by heartbeats, clients watch \
@@ -27,7 +27,7 @@ pub fn html(report: &Report) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { (QUESTION) }
-                style { (PreEscaped(STYLE)) }
+                style { (PreEscaped(STYLE)) @if report.chaos.is_some() { (PreEscaped(chaos::STYLE)) } }
             }
             body {
                 main {
@@ -39,6 +39,7 @@ pub fn html(report: &Report) -> String {
                     (first_screen(report, &claims))
                     (words())
                     @for claim in &claims { (section_of(claim)) }
+                    @if let Some(record) = &report.chaos { (chaos::summary(record)) }
                     (environment(report))
                 }
             }
@@ -221,7 +222,7 @@ fn article_of(judged: &Judged<'_>) -> Markup {
     }
 }
 
-fn facts(facts: &[(&str, &str)]) -> Markup {
+pub(super) fn facts(facts: &[(&str, &str)]) -> Markup {
     markup! {
         dl.facts {
             @for (name, text) in facts {
@@ -291,7 +292,7 @@ fn environment(report: &Report) -> Markup {
 }
 
 /// A text in which what stands between backticks is code.
-fn prose(text: &str) -> Markup {
+pub(super) fn prose(text: &str) -> Markup {
     let pieces: Vec<&str> = text.split('`').collect();
     // An odd one out is no code.
     let paired = pieces.len() % 2 == 1;

@@ -140,7 +140,7 @@ fn section(text: &mut String, judged: &Judged<'_>) {
     }
 }
 
-fn row<'a>(text: &mut String, cells: impl IntoIterator<Item = &'a str>) {
+pub(super) fn row<'a>(text: &mut String, cells: impl IntoIterator<Item = &'a str>) {
     for cell in cells {
         let _ = write!(text, "| {} ", escaped(cell).replace('|', "\\|"));
     }
@@ -153,7 +153,7 @@ fn image(picture: &Picture, path: &str) -> String {
 }
 
 /// On one line, and without what would be markup.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.replace('<', "&lt;")
 }

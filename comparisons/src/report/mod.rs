@@ -6,6 +6,7 @@
 //!
 //! The same records give the same bytes.
 
+pub mod chaos;
 mod draw;
 pub mod format;
 mod html;
@@ -33,6 +34,8 @@ pub struct Report {
     pub made_on: String,
     /// The rules of experiments as they were worded when they were run, by id.
     pub rules: BTreeMap<String, String>,
+    /// What the chaos suite came to, if it is to be shown.
+    pub chaos: Option<crate::chaos::record::Record>,
     experiments: Vec<Box<dyn Experiment>>,
 }
 
@@ -41,7 +44,7 @@ impl Report {
     #[must_use]
     pub fn new(records: Vec<Record>, environment: Vec<(String, String)>) -> Self {
         let (rules, made_on) = (BTreeMap::new(), String::new());
-        Self { records, environment, made_on, rules, experiments: experiments() }
+        Self { records, environment, made_on, rules, chaos: None, experiments: experiments() }
     }
 
     /// One on other experiments.

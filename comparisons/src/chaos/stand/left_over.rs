@@ -119,7 +119,9 @@ mod tests {
     use std::fs;
     use std::path::Path;
     use std::process::{Command, Stdio};
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
+
+    use tokio::time::Instant;
 
     use super::{NAME, clean_in, holders};
 

@@ -7,6 +7,7 @@ mod forest;
 mod lines;
 mod marks;
 mod sheet;
+mod strips;
 mod timeline;
 
 use crate::picture::{Drawing, Picture};
@@ -23,6 +24,9 @@ pub(super) fn svg(picture: &Picture) -> String {
         Drawing::Lag { x, y, lines } => lines::lag(&mut sheet, x, y, lines),
         Drawing::Forest { x, undecided, rows } => forest::draw(&mut sheet, x, *undecided, rows),
         Drawing::Timeline { x, fault, lanes } => timeline::draw(&mut sheet, x, *fault, lanes),
+        Drawing::Strips { x, between, shades, strips } => {
+            strips::draw(&mut sheet, x, *between, shades, strips)
+        }
         Drawing::Bars { x, bars } => bars::draw(&mut sheet, x, bars),
     };
     sheet.svg(&picture.title, &description)

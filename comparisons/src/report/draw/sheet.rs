@@ -1,5 +1,7 @@
 //! A sheet that grows downwards: shapes are put on it, and it becomes SVG once its height is known.
 
+use std::fmt::Write as _;
+
 use plotters::element::{Circle, PathElement, Polygon, Rectangle, Text};
 use plotters::prelude::{IntoDrawingArea, SVGBackend};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -37,10 +39,19 @@ enum Shape {
     Text { text: String, at: (i32, i32), held: Held, bold: bool, colour: RGBColor },
 }
 
+/// Many lines of one kind, which are one element: a picture may have thousands.
+#[derive(Debug)]
+struct Strokes {
+    lines: Vec<[(i32, i32); 2]>,
+    width: u32,
+    colour: RGBColor,
+}
+
 /// What is drawn, from back to front.
 #[derive(Debug, Default)]
 pub(super) struct Sheet {
     shapes: Vec<Shape>,
+    strokes: Vec<Strokes>,
     /// How far down it is used.
     pub(super) y: i32,
 }
@@ -72,6 +83,13 @@ impl Sheet {
         self.line((x - radius, y + radius), (x + radius, y - radius), 4, colour);
     }
 
+    /// Many lines of one kind, in front of everything else.
+    pub(super) fn strokes(&mut self, lines: Vec<[(i32, i32); 2]>, width: u32, colour: RGBColor) {
+        if !lines.is_empty() {
+            self.strokes.push(Strokes { lines, width, colour });
+        }
+    }
+
     /// One line of text; `at` is the middle of its height.
     pub(super) fn text(&mut self, text: &str, at: (i32, i32), held: Held, colour: RGBColor) {
         self.shapes.push(Shape::Text { text: text.to_owned(), at, held, bold: false, colour });
@@ -92,13 +110,27 @@ impl Sheet {
         let mut svg = String::new();
         // Nothing can fail in a string; what could not be drawn would be missing, and the rest still there.
         let _ = draw(&self.shapes, height, &mut svg);
+        let strokes: String = self.strokes.iter().map(path).collect();
+        let mut svg = svg.replacen("</svg>", &format!("{strokes}</svg>"), 1);
         let (title, description) = (escaped(title), escaped(description));
         let opened = format!(
             "<svg role=\"img\" aria-label=\"{title}\" font-variant-numeric=\"tabular-nums\" width=\"{WIDTH}\""
         );
-        let svg = svg.replacen(&format!("<svg width=\"{WIDTH}\""), &opened, 1);
+        svg = svg.replacen(&format!("<svg width=\"{WIDTH}\""), &opened, 1);
         svg.replacen(">\n", &format!(">\n<title>{title}</title>\n<desc>{description}</desc>\n"), 1)
     }
+}
+
+fn path(strokes: &Strokes) -> String {
+    let RGBColor(red, green, blue) = strokes.colour;
+    let mut path = String::new();
+    for [from, to] in &strokes.lines {
+        let _ = write!(path, "M{} {}l{} {}", from.0, from.1, to.0 - from.0, to.1 - from.1);
+    }
+    let width = strokes.width;
+    format!(
+        "<path d=\"{path}\" stroke=\"#{red:02X}{green:02X}{blue:02X}\" stroke-width=\"{width}\" fill=\"none\"/>\n"
+    )
 }
 
 fn draw(shapes: &[Shape], height: i32, svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
