@@ -200,10 +200,8 @@ fn registrars_are_counted_by_state_and_not_after_their_end() {
         let memory = MemoryRegistry::new();
         let meter = Meter::new();
         let start = |port: u16| {
-            let options = RegistrarOptions::new().with_seed(port.into());
-            let registrar = Registrar::start(memory.clone().shared(), instance(port), options);
-            meter.observe_registrar(&service(), registrar.states());
-            registrar
+            let options = RegistrarOptions::new().with_seed(port.into()).with_meter(&meter);
+            Registrar::start(memory.clone().shared(), instance(port), options)
         };
         let label = |name: &str, state: &str| format!("registry_{name}{{service=user.rpc,state={state}}}");
         let present = |state: &str| recorded.gauge(&label("registrars", state));

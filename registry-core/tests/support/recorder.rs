@@ -31,12 +31,10 @@ impl Recorded {
         self.counters.lock().unwrap().get(key).map_or(0, |counter| counter.load(Ordering::SeqCst))
     }
 
-    /// The value of a gauge that must be there.
+    /// The value of a gauge; for one that was never heard of no number, which equals nothing.
     pub(crate) fn gauge(&self, key: &str) -> f64 {
-        let gauges = self.gauges.lock().unwrap();
-        f64::from_bits(
-            gauges.get(key).unwrap_or_else(|| panic!("{key} in {gauges:?}")).load(Ordering::SeqCst),
-        )
+        let value = |gauge: &Arc<AtomicU64>| f64::from_bits(gauge.load(Ordering::SeqCst));
+        self.gauges.lock().unwrap().get(key).map_or(f64::NAN, value)
     }
 
     /// What a histogram was told, which must be there.

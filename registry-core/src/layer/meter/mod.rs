@@ -9,8 +9,8 @@
 //! let registry = registry.metered(&meter).shared();
 //!
 //! // Operations and watches are metered now. What is built on them is observed.
-//! let registrar = Registrar::start(registry.clone(), instance.clone(), RegistrarOptions::default());
-//! meter.observe_registrar(instance.service(), registrar.states());
+//! let options = RegistrarOptions::default().with_meter(&meter);
+//! let registrar = Registrar::start(registry.clone(), instance.clone(), options);
 //! let view = Directory::new(registry).view(instance.service());
 //! let observed = meter.observe_view(&view);
 //! # }
@@ -90,7 +90,8 @@ impl Meter {
         Observed::start(view.clone(), ViewMetrics::new(self, view.service()))
     }
 
-    /// Keeps the metrics of a registrar of an instance of `service`, until it ends. Must be called within a tokio runtime.
+    /// Keeps the metrics of a registrar of an instance of `service`, until it ends. [`RegistrarOptions::with_meter`](crate::RegistrarOptions::with_meter)
+    /// does it from the start. Must be called within a tokio runtime.
     pub fn observe_registrar(&self, service: &ServiceName, states: RegistrarStates) {
         tokio::spawn(RegistrarMetrics::new(self, service).follow(states));
     }
