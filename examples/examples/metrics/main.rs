@@ -19,7 +19,7 @@ use registry_examples::user::{FindReply, FindRequest};
 use service_registry::core::layer::{Meter, Timeouts};
 use service_registry::memory::MemoryRegistry;
 use service_registry::tonic::{Channel, Server};
-use service_registry::{Directory, Registrar, RegistrarOptions, Registry, RegistryExt, ServiceName};
+use service_registry::{Directory, Registrar, RegistrarOptions, Registry, RegistryExt, ServiceName, Ttl};
 use tonic::{Request, Response, Status};
 
 type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
@@ -58,12 +58,12 @@ async fn play() -> Result<Kept> {
     let registry = memory.clone().with_timeouts(Timeouts::default()).traced().metered(&meter).shared();
     let service = ServiceName::new("user.rpc")?;
 
-    // Two servers. Their registrars tell how they are.
-    let options = RegistrarOptions::default().with_meter(&meter);
+    // Two servers. Their registrars tell how they are; no heartbeat is due before this is over, so that every run shows the same.
     for _ in 0..2 {
+        let options = RegistrarOptions::default().with_ttl(Ttl::from_secs(60)?).with_meter(&meter);
         let server = Server::builder(registry.clone(), service.as_str())
             .listen("127.0.0.1:0")
-            .registrar(options.clone().with_register(Default::default()))
+            .registrar(options)
             .bind()
             .await?;
         let router = tonic::transport::Server::builder().add_service(UsersServer::new(Directors));

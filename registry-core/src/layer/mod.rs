@@ -17,14 +17,16 @@
 //! }
 //! ```
 //!
-//! | layer | what it does | what it costs an operation, beside one allocation for its future |
+//! | layer | what it does | what it costs an operation |
 //! | --- | --- | --- |
-//! | [`Timeouts`] | a deadline for each operation | COST_TIMEOUTS |
-//! | [`Spans`] | a tracing span for each operation, an event for what a watch goes through | COST_SPANS |
-//! | `Meter` (feature `metrics`) | operations, latencies, errors by kind, resets by cause; views and registrars too | COST_METER |
+//! | [`Timeouts`] | a deadline for each operation | 500 instructions |
+//! | [`Spans`] | a tracing span for each operation, an event for what a watch goes through | 440; where spans are kept, 1,440 and what the subscriber does with them |
+//! | `Meter` (feature `metrics`) | operations, latencies, errors by kind, resets by cause; views and registrars too | 560; told to a Prometheus exporter, 760 |
 //! | [`Faults`](crate::fault::Faults) | seeded faults, for tests | |
 //!
-//! An operation over a network takes a hundred thousand instructions and more. Watches cost nothing between their items.
+//! The costs are instructions counted by callgrind, among them one allocation for a future (`registry-core/tests/layers.rs`); all three together took 0.1 µs
+//! with nobody listening and 0.5 µs with both a subscriber and an exporter (`cargo bench -p benches --bench layers`). A heartbeat over etcd costs a client 17 µs. A
+//! watch costs nothing between its items.
 //!
 //! Your own layer implements [`Layer`]. It has to keep the contract too: give what it was given, or fail as the contract allows.
 

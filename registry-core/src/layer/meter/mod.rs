@@ -20,8 +20,9 @@
 //!
 //! # The page
 //!
-//! What `metrics-exporter-prometheus` serves of two servers and a client, one of whose watches was cut off for a while
-//! (`cargo run -p registry-examples --features metrics --example metrics` plays it). A test keeps names and labels as they are.
+//! What `metrics-exporter-prometheus` serves of two gRPC servers and a client, after a short outage of their registry
+//! (`cargo run -p registry-examples --features metrics --example metrics` plays it). A test holds names and labels against what is served. Metrics of channels
+//! are those of `registry-tonic`.
 //!
 #![doc = concat!("```text\n", include_str!("page.prom"), "```")]
 //!

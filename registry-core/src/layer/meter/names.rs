@@ -40,7 +40,7 @@ names! {
     Counter Count WATCH_RESETS = "registry_watch_resets_total",
         "Lists that watches loaded anew, by cause; the first one of each included.";
     Counter Count WATCH_CHANGES = "registry_watch_changes_total",
-        "Changes that watches told: put, or why an instance is gone.";
+        "Changes that watches told: put, deregistered, expired, or gone where the registry cannot tell why.";
     Gauge Seconds VIEW_AGE = "registry_view_age_seconds",
         "How long ago the view was last proven current. Below 14 while the registry can be reached.";
     Gauge Count VIEW_INSTANCES = "registry_view_instances", "Instances in the view.";
