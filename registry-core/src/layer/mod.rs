@@ -25,8 +25,8 @@
 //! | [`Faults`](crate::fault::Faults) | seeded faults, for tests | |
 //!
 //! The costs are instructions counted by callgrind, among them one allocation for a future (`registry-core/tests/layers.rs`); all three together took 0.1 µs
-//! with nobody listening and 0.5 µs with both a subscriber and an exporter (`cargo bench -p benches --bench layers`). A heartbeat over etcd costs a client 17 µs. A
-//! watch costs nothing between its items.
+//! with nobody listening, and 0.5 µs with both a subscriber and an exporter, where a heartbeat over etcd costs a client 17 µs. `cargo bench -p benches --bench layers`
+//! measures it on your machine. A watch costs nothing between its items.
 //!
 //! Your own layer implements [`Layer`]. It has to keep the contract too: give what it was given, or fail as the contract allows.
 

@@ -140,10 +140,10 @@ impl Told {
 
     fn see(&mut self, peer: &Arc<Peer>) {
         let own = || {
-            let endpoint = peer.endpoint().authority().into();
+            let endpoint = SharedString::from(peer.endpoint().authority());
             self.metering
                 .by_endpoint
-                .then(|| Handles::new(&self.metering.meter, &self.service, Some(endpoint)))
+                .then(|| Handles::new(&self.metering.meter, &self.service, Some(&endpoint)))
         };
         let new = || Seen { peer: Arc::clone(peer), told: [0; COUNTS.len()], own: own(), listed: true };
         self.seen.entry(Arc::as_ptr(peer) as usize).or_insert_with(new).listed = true;
@@ -151,11 +151,11 @@ impl Told {
 }
 
 impl Handles {
-    fn new(meter: &Meter, service: &SharedString, endpoint: Option<SharedString>) -> Self {
+    fn new(meter: &Meter, service: &SharedString, endpoint: Option<&SharedString>) -> Self {
         let labels = || {
             let service = ("service", service.clone());
-            match endpoint.clone() {
-                Some(endpoint) => meter.labels([service, ("endpoint", endpoint)]),
+            match endpoint {
+                Some(endpoint) => meter.labels([service, ("endpoint", endpoint.clone())]),
                 None => meter.labels([service]),
             }
         };
