@@ -79,9 +79,11 @@ pub enum Operation {
     Watch,
 }
 
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Operation {
+    /// The operation in one lower-case word, as a label of metrics: that of the method.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Parse => "parse",
             Self::Connect => "connect",
             Self::Register => "register",
@@ -91,7 +93,13 @@ impl fmt::Display for Operation {
             Self::Lookup => "lookup",
             Self::Services => "services",
             Self::Watch => "watch",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -108,6 +116,25 @@ impl ErrorKind {
             | Self::Corrupt
             | Self::Unauthenticated
             | Self::PermissionDenied => Retry::AfterBackoff,
+        }
+    }
+
+    /// The kind in one lower-case word, as a label of metrics: `lease_lost`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InvalidInput => "invalid_input",
+            Self::AlreadyRegistered => "already_registered",
+            Self::LeaseLost => "lease_lost",
+            Self::CursorLost => "cursor_lost",
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::Unauthenticated => "unauthenticated",
+            Self::PermissionDenied => "permission_denied",
+            Self::StoreFull => "store_full",
+            Self::Corrupt => "corrupt",
+            Self::Unsupported => "unsupported",
+            Self::Closed => "closed",
         }
     }
 }

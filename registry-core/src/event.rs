@@ -122,15 +122,23 @@ pub enum ResetCause {
     Unknown,
 }
 
-impl fmt::Display for ResetCause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl ResetCause {
+    /// The cause in one lower-case word, as a label of metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
             Self::First => "first",
             Self::Compacted => "compacted",
             Self::Overflow => "overflow",
             Self::Wiped => "wiped",
             Self::Diverged => "diverged",
             Self::Unknown => "unknown",
-        })
+        }
+    }
+}
+
+impl fmt::Display for ResetCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }

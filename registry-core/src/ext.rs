@@ -1,6 +1,7 @@
 //! Conveniences over any registry.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -8,6 +9,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::event::WatchEvent;
 use crate::fold::fold;
+#[cfg(feature = "metrics")]
+use crate::layer::Meter;
+use crate::layer::{Layer, Layered, Spans, Timeouts};
 use crate::name::ServiceName;
 use crate::registry::Registry;
 use crate::snapshot::Snapshot;
@@ -30,6 +34,47 @@ pub trait RegistryExt: Registry {
         F: FnMut(&Snapshot) -> bool + Send,
     {
         wait_until(self.watch(service, None), service.clone(), later(Instant::now(), within), wanted)
+    }
+
+    /// This registry within a [`layer`](crate::layer).
+    fn layered<L: Layer>(self, layer: L) -> Layered<Self, L>
+    where
+        Self: Sized,
+    {
+        Layered::new(self, layer)
+    }
+
+    /// With a deadline for each operation.
+    fn with_timeouts(self, timeouts: Timeouts) -> Layered<Self, Timeouts>
+    where
+        Self: Sized,
+    {
+        self.layered(timeouts)
+    }
+
+    /// With a tracing span for each operation, and an event for what a watch goes through.
+    fn traced(self) -> Layered<Self, Spans>
+    where
+        Self: Sized,
+    {
+        self.layered(Spans::new())
+    }
+
+    /// With metrics of operations and watches.
+    #[cfg(feature = "metrics")]
+    fn metered(self, meter: &Meter) -> Layered<Self, Meter>
+    where
+        Self: Sized,
+    {
+        self.layered(meter.clone())
+    }
+
+    /// This registry as what a [`Registrar`](crate::Registrar), a [`Directory`](crate::Directory) and most others take.
+    fn shared(self) -> Arc<dyn Registry>
+    where
+        Self: Sized,
+    {
+        Arc::new(self)
     }
 }
 

@@ -10,6 +10,8 @@
 //! 4. Events are folded ([`fold()`]) into a [`Snapshot`]; a [`Directory`] keeps one per service and tells the [`Difference`]s.
 //! 5. A policy of [`pick`] chooses one of its instances.
 //!
+//! Deadlines, spans and metrics are [`layer`]s over any registry.
+//!
 //! For tests of what is built on this, [`fault`] makes any registry fail in lawful ways, from a seed.
 
 pub mod backoff;
@@ -27,6 +29,7 @@ pub mod fault;
 mod fold;
 mod guarantees;
 mod instance;
+pub mod layer;
 mod lease;
 mod name;
 pub mod pick;

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use registry_core::fault::{FaultPlan, Faults, Faulty};
-use registry_core::{Instance, InstanceId, Registry, ServiceName};
+use registry_core::layer::{Meter, Timeouts};
+use registry_core::{Instance, InstanceId, Registry, RegistryExt, ServiceName};
 use registry_memory::{MemoryOptions, MemoryRegistry};
 use registry_testing::MemoryBackend;
 use registry_testing::conformance::{Backend, Link};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 /// The memory backend, each of whose clients is wrapped.
 #[derive(Debug)]
@@ -34,6 +37,31 @@ fn faults_off(client: MemoryRegistry) -> Arc<dyn Registry> {
     let faults = Faults::new(FaultPlan::stormy(), 1);
     faults.set_on(false);
     Arc::new(Faulty::new(client, faults))
+}
+
+/// Every layer, each of which has something to do: whoever traces listens, metrics are kept, and no deadline is never.
+fn layers(client: MemoryRegistry) -> Arc<dyn Registry> {
+    let _ = tracing::subscriber::set_global_default(Listener);
+    client.with_timeouts(Timeouts::default()).traced().metered(&Meter::new()).shared()
+}
+
+/// Listens to everything that is traced.
+struct Listener;
+
+impl Subscriber for Listener {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, _: &Event<'_>) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
 }
 
 /// Operations take time, so that they can be dropped half way and overlap.
@@ -124,6 +152,13 @@ registry_testing::conformance! {
 registry_testing::conformance! {
     mod wrapper_without_faults;
     harness: Wrapped::new(faults_off);
+    clock: paused;
+    controls: [link, pause, compact, wipe, restart, restore, operator, expire, capacity];
+}
+
+registry_testing::conformance! {
+    mod within_layers;
+    harness: Wrapped::new(layers);
     clock: paused;
     controls: [link, pause, compact, wipe, restart, restore, operator, expire, capacity];
 }

@@ -26,6 +26,7 @@
 //! | --- | --- |
 //! | `etcd` | `etcd://` and `etcds://`, and the crate as `etcd`; building it needs `protoc` and its well-known types |
 //! | `memory` (default) | `memory://`, and the crate as `memory` |
+//! | `metrics` | metrics through the facade of the crate `metrics`: `Meter` in [`layer`](registry_core::layer); with `tonic`, of channels too |
 //! | `redis` | `redis://`, `redis+sentinel://` and `redis+cluster://`, with TLS `rediss…`, and the crate as `redis` |
 //! | `tonic` | gRPC: the crate as `tonic`, and `grpc`, from one line to a channel |
 //! | `serde` | with `tonic`: servers and clients from a configuration in go-zero's form |
@@ -56,8 +57,8 @@ pub use registry_redis as redis;
 pub use registry_tonic as tonic;
 
 pub use registry_core::{
-    Directory, Error, ErrorKind, Instance, Registrar, RegistrarOptions, Registry, Result, ServiceName, Ttl,
-    View,
+    Directory, Error, ErrorKind, Instance, Registrar, RegistrarOptions, Registry, RegistryExt, Result,
+    ServiceName, Ttl, View,
 };
 
 pub use crate::connect::connect;

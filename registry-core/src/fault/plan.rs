@@ -182,7 +182,7 @@ impl Faults {
     }
 
     /// Runs `call` as the dice decide.
-    pub(super) async fn around<T>(
+    pub(super) async fn befall<T>(
         &self,
         operation: Operation,
         call: impl Future<Output = Result<T>>,

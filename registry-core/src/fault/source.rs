@@ -30,7 +30,7 @@ impl<S> FaultySource<S> {
 #[async_trait]
 impl<S: WatchSource> WatchSource for FaultySource<S> {
     async fn open(&self, service: &ServiceName, from: Option<Cursor>) -> Result<Feed> {
-        let feed = self.faults.around(Operation::Watch, self.inner.open(service, from)).await?;
+        let feed = self.faults.befall(Operation::Watch, self.inner.open(service, from)).await?;
         let items = unfold((feed, self.faults.clone(), false), |(mut feed, faults, broken)| async move {
             if broken {
                 return None;

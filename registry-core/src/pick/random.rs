@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::weighted::scaled;
+
 /// Pseudo-random numbers for picks: seeded, shared between threads, wait-free.
 ///
 /// SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014), whose state is a mere counter,
@@ -35,8 +37,12 @@ impl Draw {
 
     /// A number below `bound`; 0 for a bound of 0. The bias is below 2^-32 for bounds below 2^32.
     pub fn below(&self, bound: usize) -> usize {
-        // The high half of a 128-bit product is below the bound.
-        ((u128::from(self.next()) * bound as u128) >> 64) as usize
+        self.below_u64(bound as u64) as usize
+    }
+
+    /// As [`below`](Self::below), on every machine up to 64 bits.
+    pub(super) fn below_u64(&self, bound: u64) -> u64 {
+        scaled(self.next(), bound)
     }
 }
 

@@ -1,16 +1,48 @@
 //! Picking by a key: the same key goes to the same candidate for as long as that is there.
 
+use super::bounded::LoadBound;
+
 /// The index of the candidate to which `key` belongs, where `of` tells what identifies a candidate, as a [`hash`], and its weight.
 ///
 /// Weighted rendezvous hashing: each candidate draws a number from the key and its own identity, and the highest wins (Thaler and
 /// Ravishankar, "Using name-based mappings to increase hit rates", IEEE/ACM TON 6(1), 1998; weights as in Schindelhauer and
 /// Schomaker, "Weighted Distributed Hash Tables", SPAA 2005). When a candidate leaves, only its own keys move, and to all others by
 /// weight; when one comes, it takes only what is its own. Nothing is kept between picks, and the order of candidates does not
-/// matter. Looks at all candidates. One with weight 0 gets a key only where all others have weight 0 too.
+/// matter. Looks at all candidates; for many there is a table, [`Ring`](super::Ring). One with weight 0 gets nothing.
 pub fn rendezvous<T>(candidates: &[T], key: u64, of: impl Fn(&T) -> (u64, u32)) -> Option<usize> {
-    let scores = candidates.iter().enumerate().map(|(at, candidate)| {
+    highest(candidates, key, of, |_, _| true)
+}
+
+/// As [`rendezvous`], among the candidates that have room within `bound`, for what `load` tells of each. Looks at all candidates, three times.
+///
+/// A key whose candidate has none goes to the next one of an order of its own, the same one every time, and comes back once there is room. So what
+/// one candidate cannot carry is spread over all others, which on a ring falls upon its neighbours (Chen, Coleman and Shrivastava, "Revisiting
+/// Consistent Hashing with Bounded Loads", AAAI 2021). Where loads are read while others change them, all can seem full: then the key goes to where
+/// it belongs.
+pub fn rendezvous_bounded<T>(
+    candidates: &[T],
+    key: u64,
+    of: impl Fn(&T) -> (u64, u32),
+    bound: LoadBound,
+    load: impl Fn(&T) -> u64,
+) -> Option<usize> {
+    let total_load: u64 = candidates.iter().map(&load).sum();
+    let total_weight = candidates.iter().map(|candidate| u64::from(of(candidate).1)).sum();
+    let has_room =
+        |candidate: &T, weight| bound.has_room(load(candidate), u64::from(weight), total_weight, total_load);
+    highest(candidates, key, &of, has_room).or_else(|| rendezvous(candidates, key, of))
+}
+
+/// The one whose score is highest among those that are `eligible` with their weight.
+fn highest<T>(
+    candidates: &[T],
+    key: u64,
+    of: impl Fn(&T) -> (u64, u32),
+    eligible: impl Fn(&T, u32) -> bool,
+) -> Option<usize> {
+    let scores = candidates.iter().enumerate().filter_map(|(at, candidate)| {
         let (identity, weight) = of(candidate);
-        (score(key, identity, weight), identity, at)
+        (weight > 0 && eligible(candidate, weight)).then(|| (score(key, identity, weight), identity, at))
     });
     // Of equal scores the greater identity wins, so that clients that list candidates in another order agree.
     let best = scores.reduce(|best, next| if (next.0, next.1) > (best.0, best.1) { next } else { best });
@@ -34,7 +66,7 @@ fn score(key: u64, identity: u64, weight: u32) -> f64 {
     f64::from(weight) / -unit.ln()
 }
 
-fn mix(mut z: u64) -> u64 {
+pub(super) fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
@@ -97,9 +129,9 @@ mod tests {
     }
 
     #[test]
-    fn weight_zero_gets_nothing_where_there_is_another() {
-        assert_eq!(shares(&candidates(&[0, 1]))[0], 0);
-        assert_eq!(shares(&candidates(&[0])), [30_000]);
+    fn weight_zero_gets_nothing() {
+        assert_eq!(shares(&candidates(&[0, 1])), [0, 30_000]);
+        assert_eq!(rendezvous(&candidates(&[0, 0]), 7, |one| *one), None);
         assert_eq!(rendezvous(&[], 7, |one: &(u64, u32)| *one), None);
     }
 }

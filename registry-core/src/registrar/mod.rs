@@ -97,7 +97,13 @@ impl Registrar {
         let (publisher, state) = published(RegistrarState::Starting { error: None });
         let (commands, receiver) = mpsc::unbounded_channel();
         let patience = options.shutdown_timeout;
+        #[cfg(feature = "metrics")]
+        let states = RegistrarStates { reader: state.fresh() };
         let run = async move {
+            #[cfg(feature = "metrics")]
+            if let Some(meter) = &options.meter {
+                meter.observe_registrar(instance.service(), states);
+            }
             let mut receiver: mpsc::UnboundedReceiver<Command> = receiver;
             let mut backlog = Vec::new();
             let mut connect = std::pin::pin!(connect);

@@ -35,6 +35,9 @@ pub struct RegistrarOptions {
     pub thread_name: String,
     /// The seed of the jitter. Default: from the operating system.
     pub seed: u64,
+    /// What keeps metrics of its state. Default: nothing does.
+    #[cfg(feature = "metrics")]
+    pub meter: Option<crate::layer::Meter>,
 }
 
 impl Default for RegistrarOptions {
@@ -47,6 +50,8 @@ impl Default for RegistrarOptions {
             shutdown_timeout: Duration::from_secs(5),
             thread_name: "registrar".into(),
             seed: entropy::random(),
+            #[cfg(feature = "metrics")]
+            meter: None,
         }
     }
 }
@@ -118,6 +123,14 @@ impl RegistrarOptions {
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// Sets what keeps metrics of its state.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn with_meter(mut self, meter: &crate::layer::Meter) -> Self {
+        self.meter = Some(meter.clone());
         self
     }
 }

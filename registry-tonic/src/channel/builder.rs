@@ -12,6 +12,8 @@ use super::connect::{Connect, Tcp};
 use super::eject::Ejection;
 use super::keeper::{Keeping, Shared};
 use super::lineup::Rules;
+#[cfg(feature = "metrics")]
+use super::metered::{Metering, follow};
 use super::pick::{Picker, Policy};
 use super::pool::{Board, Pool};
 use super::retry::Retry;
@@ -27,6 +29,8 @@ pub struct ChannelBuilder {
     policy: Policy,
     retry: Option<Retry>,
     draw: Draw,
+    #[cfg(feature = "metrics")]
+    metering: Option<Metering>,
 }
 
 impl ChannelBuilder {
@@ -46,6 +50,8 @@ impl ChannelBuilder {
             policy: Policy::default(),
             retry: None,
             draw: Draw::from_entropy(),
+            #[cfg(feature = "metrics")]
+            metering: None,
         }
     }
 
@@ -133,19 +139,43 @@ impl ChannelBuilder {
         self
     }
 
+    /// Tells metrics of all endpoints together, once a second: calls, errors, ejections, calls in flight, the latency of the one in the middle, and
+    /// how many endpoints can be called. Two channels to one service with the same meter add up what they count; of the rest the last one is seen.
+    /// Default: it does not.
+    #[cfg(feature = "metrics")]
+    pub fn metered(mut self, meter: &registry_core::layer::Meter) -> Self {
+        self.metering = Some(Metering { meter: meter.clone(), by_endpoint: false });
+        self
+    }
+
+    /// As [`metered`](Self::metered), for each endpoint by itself, with its `host:port` as the label `endpoint`. A recorder keeps the metrics of those that have
+    /// left: where addresses change all the time, let it forget what is idle (`metrics-exporter-prometheus`: `idle_timeout`).
+    #[cfg(feature = "metrics")]
+    pub fn metered_by_endpoint(mut self, meter: &registry_core::layer::Meter) -> Self {
+        self.metering = Some(Metering { meter: meter.clone(), by_endpoint: true });
+        self
+    }
+
     /// The channel. Connects in the background.
     ///
     /// Must be called within a tokio runtime, whose tasks keep the channel up to date.
     #[must_use]
     pub fn build(self) -> Channel {
-        let Self { view, wait_for_ready, keeping, rules, policy, retry, draw } = self;
+        #[cfg(feature = "metrics")]
+        let metering = self.metering;
+        let Self { view, wait_for_ready, keeping, rules, policy, retry, draw, .. } = self;
         let board = Board::new();
         let seeds = Draw::with_seed(draw.next());
         let shared = Shared::new(keeping);
         let pool = Pool::new(view.clone(), Arc::clone(&board), shared, rules, seeds);
         let pool = tokio::spawn(pool.run()).abort_handle();
         let picker = Picker::new(policy, draw);
-        Channel { inner: Arc::new(Inner { view, board, picker, wait_for_ready, retry, pool }) }
+        let inner = Arc::new(Inner { view, board, picker, wait_for_ready, retry, pool });
+        #[cfg(feature = "metrics")]
+        if let Some(metering) = metering {
+            tokio::spawn(follow(metering, inner.view.service().clone(), Arc::downgrade(&inner)));
+        }
+        Channel { inner }
     }
 }
 

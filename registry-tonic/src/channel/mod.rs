@@ -10,6 +10,8 @@ mod health;
 mod keeper;
 mod lineup;
 mod load;
+#[cfg(feature = "metrics")]
+mod metered;
 mod outcome;
 mod peer;
 mod pick;

@@ -1,7 +1,7 @@
 //! Which of them: by weight and load, in turn, or by a key. Pure.
 
 use http::HeaderName;
-use registry_core::pick::{Draw, RoundRobin, p2c};
+use registry_core::pick::{Draw, RoundRobin, Weighted, p2c};
 
 /// How a [`Channel`](crate::Channel) chooses among the endpoints that can be called.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,25 +43,20 @@ impl Picker {
     }
 }
 
-/// The weights of a line-up, as running totals.
+/// The weights of a line-up.
 #[derive(Debug, Default)]
 pub(crate) struct Shares {
-    ends: Box<[u64]>,
+    table: Weighted,
 }
 
 impl Shares {
     pub(crate) fn new(weights: impl Iterator<Item = u32>) -> Self {
-        let ends = weights.scan(0, |total, weight| {
-            *total += u64::from(weight.max(1));
-            Some(*total)
-        });
-        Self { ends: ends.collect() }
+        Self { table: Weighted::new(weights.map(|weight| weight.max(1))) }
     }
 
     /// How many calls in flight on `weight` count as much as one on average.
     pub(crate) fn relative(&self, weight: u32) -> f64 {
-        let total = self.ends.last().copied().unwrap_or(0) as f64;
-        f64::from(weight.max(1)) * self.ends.len() as f64 / total.max(1.0)
+        f64::from(weight.max(1)) * self.table.len() as f64 / (self.table.total() as f64).max(1.0)
     }
 
     /// The less costly of two that are drawn by weight, never the same one twice.
@@ -77,15 +72,8 @@ impl Shares {
         part: impl Fn(usize) -> f64,
         draw: &Draw,
     ) -> Option<usize> {
-        let total = *self.ends.last()?;
-        let first = self.at(below(draw, total));
-        let (start, end) = self.span(first);
-        if end - start == total {
-            return Some(first);
-        }
-        // Drawn from what is left without the first one.
-        let second = below(draw, total - (end - start));
-        let second = self.at(if second < start { second } else { second + (end - start) });
+        let (first, second) = self.table.pair(draw)?;
+        let Some(second) = second else { return Some(first) };
         let pair = [first, second];
         let better = p2c(&pair, |at| cost(*at) * (1.0 + unit(draw)), draw)?;
         let (better, other) = (pair[better], pair[1 - better]);
@@ -96,38 +84,8 @@ impl Shares {
 
     /// The next in turn, by weight.
     pub(crate) fn in_turn(&self, picker: &Picker) -> Option<usize> {
-        let total = *self.ends.last()?;
-        let turn = picker.turns.next() as u64;
-        let len = self.ends.len() as u64;
-        if self.are_equal() {
-            return Some((turn % len) as usize);
-        }
-        // Steps of the golden ratio fall into every span as often as it is long, and never near the last ones.
-        let spot = turn.wrapping_mul(GOLDEN);
-        Some(self.at(((u128::from(spot) * u128::from(total)) >> 64) as u64))
+        self.table.in_turn(&picker.turns)
     }
-
-    fn are_equal(&self) -> bool {
-        let len = self.ends.len() as u64;
-        self.ends.first().zip(self.ends.last()).is_some_and(|(first, last)| first * len == *last)
-            && self.ends.windows(2).all(|pair| pair[1] - pair[0] == self.ends[0])
-    }
-
-    fn at(&self, share: u64) -> usize {
-        self.ends.partition_point(|end| *end <= share)
-    }
-
-    fn span(&self, at: usize) -> (u64, u64) {
-        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
-        (start, self.ends[at])
-    }
-}
-
-/// 2^64 over the golden ratio.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-fn below(draw: &Draw, bound: u64) -> u64 {
-    draw.below(usize::try_from(bound).unwrap_or(usize::MAX)) as u64
 }
 
 /// From 0.0 to 1.0.

@@ -1,0 +1,251 @@
+//! What the metrics say.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+#[path = "support/recorder.rs"]
+mod recorder;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use recorder::Recorded;
+use registry_core::layer::{Meter, Timeouts};
+use registry_core::{
+    Directory, Instance, OnConflict, RegisterOptions, Registrar, RegistrarOptions, Registry, RegistryExt,
+    ServiceName, Ttl, WatchEvent,
+};
+use registry_memory::MemoryRegistry;
+use tokio::time::{advance, sleep, timeout};
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn service() -> ServiceName {
+    ServiceName::new("user.rpc").unwrap()
+}
+
+fn instance(port: u16) -> Instance {
+    Instance::builder(service()).endpoint(format!("10.0.0.7:{port}")).build().unwrap()
+}
+
+/// Plays on a paused clock, with a recorder that only this thread tells.
+fn recorded<F: Future<Output = ()>>(play: impl FnOnce(Recorded) -> F) {
+    let recorded = Recorded::default();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    metrics::with_local_recorder(&recorded, || runtime.block_on(play(recorded.clone())));
+}
+
+/// Waits for what is told by a task.
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, wait).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+#[test]
+fn operations_are_counted_by_outcome_and_timed() {
+    recorded(async |recorded| {
+        let memory = MemoryRegistry::new();
+        memory.controls().set_latency(Duration::from_millis(100));
+        let registry = memory.clone().metered(&Meter::new());
+        let lease = registry.register(&instance(1), &RegisterOptions::new()).await.unwrap().lease;
+        registry.lookup(&service()).await.unwrap();
+        registry.deregister(&lease).await.unwrap();
+        registry.keepalive(&lease).await.unwrap_err();
+        let operations = |labels: &str| recorded.counter(&format!("registry_operations_total{{{labels}}}"));
+        assert_eq!(operations("operation=register,outcome=ok"), 1);
+        assert_eq!(operations("operation=lookup,outcome=ok"), 1);
+        assert_eq!(operations("operation=keepalive,outcome=ok"), 0);
+        assert_eq!(operations("operation=keepalive,outcome=lease_lost"), 1);
+        let took = recorded.samples("registry_operation_duration_seconds{operation=keepalive}");
+        assert!(took.len() == 1 && (0.1..0.3).contains(&took[0]), "{took:?}");
+        assert!(recorded.all_are_described());
+    });
+}
+
+#[test]
+fn what_is_under_way_is_in_flight_and_what_is_dropped_is_counted_as_that() {
+    recorded(async |recorded| {
+        let memory = MemoryRegistry::new();
+        memory.controls().black_hole();
+        let registry = memory.clone().metered(&Meter::new());
+        let service = service();
+        let mut lookup = Box::pin(registry.lookup(&service));
+        assert!((&mut lookup).now_or_never().is_none());
+        let in_flight = || recorded.gauge("registry_operations_in_flight{operation=lookup}");
+        assert_eq!(in_flight(), 1.0);
+        drop(lookup);
+        assert_eq!(in_flight(), 0.0);
+        assert_eq!(recorded.counter("registry_operations_total{operation=lookup,outcome=dropped}"), 1);
+        assert!(recorded.samples("registry_operation_duration_seconds{operation=lookup}").is_empty());
+    });
+}
+
+#[test]
+fn a_deadline_within_a_meter_is_an_outcome() {
+    recorded(async |recorded| {
+        let memory = MemoryRegistry::new();
+        memory.controls().black_hole();
+        let registry = memory.with_timeouts(Timeouts::all(SOON)).metered(&Meter::named("eu"));
+        registry.lookup(&service()).await.unwrap_err();
+        let timeouts = "registry_operations_total{operation=lookup,outcome=timeout,registry=eu}";
+        assert_eq!(recorded.counter(timeouts), 1);
+    });
+}
+
+#[test]
+fn watches_tell_resets_by_cause_changes_by_kind_and_how_long_they_were_stale() {
+    recorded(async |recorded| {
+        let memory = MemoryRegistry::new();
+        let registry = memory.clone().metered(&Meter::new());
+        let mut watch = registry.watch(&service(), None);
+        let mut until = async |wanted: fn(&WatchEvent) -> bool| {
+            timeout(SOON, async { while !watch.next().await.is_some_and(|event| wanted(&event)) {} })
+                .await
+                .expect("it comes")
+        };
+        let value = |name: &str| recorded.gauge(&format!("registry_{name}{{service=user.rpc}}"));
+        let resets = |cause: &str| {
+            recorded.counter(&format!("registry_watch_resets_total{{cause={cause},service=user.rpc}}"))
+        };
+        let changes = |change: &str| {
+            recorded.counter(&format!("registry_watch_changes_total{{change={change},service=user.rpc}}"))
+        };
+        until(|event| matches!(event, WatchEvent::Reset { .. })).await;
+        assert_eq!(
+            (resets("first"), resets("wiped"), value("watches"), value("watches_stale")),
+            (1, 0, 1.0, 0.0)
+        );
+
+        let one_change = |event: &WatchEvent| matches!(event, WatchEvent::Changes(_));
+        let short = RegisterOptions::new().with_ttl(Ttl::MIN);
+        registry.register(&instance(1), &short).await.unwrap();
+        until(one_change).await;
+        until(one_change).await;
+        let lease = registry.register(&instance(2), &RegisterOptions::new()).await.unwrap().lease;
+        until(one_change).await;
+        registry.deregister(&lease).await.unwrap();
+        until(one_change).await;
+        assert_eq!(
+            (changes("put"), changes("expired"), changes("deregistered"), changes("gone")),
+            (2, 1, 1, 0)
+        );
+
+        memory.controls().outage();
+        until(|event| matches!(event, WatchEvent::Stale { .. })).await;
+        assert_eq!(value("watches_stale"), 1.0);
+        advance(Duration::from_secs(60)).await;
+        memory.controls().wipe();
+        memory.controls().heal();
+        until(|event| matches!(event, WatchEvent::Reset { .. })).await;
+        assert_eq!((resets("first"), resets("wiped"), value("watches_stale")), (1, 1, 0.0));
+        let stale = recorded.samples("registry_watch_stale_seconds{service=user.rpc}");
+        assert!(stale.len() == 1 && (60.0..80.0).contains(&stale[0]), "{stale:?}");
+
+        memory.controls().outage();
+        until(|event| matches!(event, WatchEvent::Stale { .. })).await;
+        drop(watch);
+        assert_eq!((value("watches"), value("watches_stale")), (0.0, 0.0));
+        assert!(recorded.all_are_described());
+    });
+}
+
+#[test]
+fn a_view_tells_its_instances_and_an_age_that_grows_through_an_outage() {
+    recorded(async |recorded| {
+        let memory = MemoryRegistry::new();
+        memory.register(&instance(1), &RegisterOptions::new().with_ttl(Ttl::MAX)).await.unwrap();
+        let meter = Meter::new();
+        let view = Directory::new(Arc::new(memory.clone())).view(&service());
+        let observed = meter.observe_view(&view);
+        let value = |name: &str| recorded.gauge(&format!("registry_view_{name}{{service=user.rpc}}"));
+        view.ready().await;
+        eventually("its instances are told", || value("instances") == 1.0).await;
+        assert_eq!((value("held_instances"), value("malformed_entries")), (0.0, 0.0));
+        for _ in 0..60 {
+            sleep(Duration::from_secs(1)).await;
+            assert!(value("age_seconds") < 14.0, "{}", value("age_seconds"));
+        }
+        memory.controls().outage();
+        sleep(Duration::from_secs(120)).await;
+        assert!((115.0..135.0).contains(&value("age_seconds")), "{}", value("age_seconds"));
+        assert_eq!(value("instances"), 1.0, "trouble is not data");
+        memory.controls().heal();
+        eventually("it is current again", || value("age_seconds") < 5.0).await;
+        drop(observed);
+        eventually("what is not observed any more is nothing", || value("instances") == 0.0).await;
+    });
+}
+
+#[test]
+fn a_view_that_has_heard_nothing_yet_grows_older() {
+    recorded(async |recorded| {
+        let memory = MemoryRegistry::new();
+        memory.controls().outage();
+        let view = Directory::new(Arc::new(memory)).view(&service());
+        let _observed = Meter::new().observe_view(&view);
+        sleep(Duration::from_secs(60)).await;
+        let age = recorded.gauge("registry_view_age_seconds{service=user.rpc}");
+        assert!((58.0..62.0).contains(&age), "{age}");
+    });
+}
+
+#[test]
+fn registrars_are_counted_by_state_and_not_after_their_end() {
+    recorded(async |recorded| {
+        let memory = MemoryRegistry::new();
+        let meter = Meter::new();
+        let start = |port: u16| {
+            let options = RegistrarOptions::new().with_seed(port.into()).with_meter(&meter);
+            Registrar::start(memory.clone().shared(), instance(port), options)
+        };
+        let label = |name: &str, state: &str| format!("registry_{name}{{service=user.rpc,state={state}}}");
+        let present = |state: &str| recorded.gauge(&label("registrars", state));
+        let entered = |state: &str| recorded.counter(&label("registrar_transitions_total", state));
+        let registrars = [start(1), start(2)];
+        eventually("both are registered", || present("registered") == 2.0).await;
+        // Heartbeats change nothing.
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!((present("registered"), present("recovering"), entered("registered")), (2.0, 0.0, 2));
+
+        let other = RegisterOptions::new().with_on_conflict(OnConflict::TakeOver);
+        memory.register(&instance(1), &other).await.unwrap();
+        eventually("one is fenced", || present("fenced") == 1.0).await;
+        assert_eq!(present("registered"), 1.0);
+        for registrar in registrars {
+            registrar.shutdown().await.unwrap();
+        }
+        let all = ["starting", "registered", "recovering", "fenced", "paused", "draining", "closed"];
+        eventually("none is left", || all.iter().all(|state| present(state) == 0.0)).await;
+        assert_eq!(entered("closed"), 2);
+        assert!(recorded.all_are_described());
+    });
+}
+
+#[test]
+fn no_metric_names_an_instance() {
+    recorded(async |recorded| {
+        let memory = MemoryRegistry::new();
+        let meter = Meter::new();
+        let registry = memory.clone().metered(&meter).shared();
+        let registrar = Registrar::start(registry.clone(), instance(1), RegistrarOptions::new());
+        meter.observe_registrar(&service(), registrar.states());
+        let view = Directory::new(registry).view(&service());
+        let _observed = meter.observe_view(&view);
+        registrar.registered().await.unwrap();
+        view.ready().await;
+        eventually("all is told", || recorded.keys().iter().any(|key| key.starts_with("registry_view")))
+            .await;
+        let known = ["operation", "outcome", "service", "cause", "change", "state"];
+        for key in recorded.keys() {
+            let labels = key.split(['{', '}']).nth(1).unwrap().split(',').filter(|label| !label.is_empty());
+            let mut names = labels.map(|label| label.split('=').next().unwrap());
+            assert!(names.all(|name| known.contains(&name)), "{key}");
+            assert!(!key.contains("10.0.0.7"), "{key}");
+        }
+    });
+}
