@@ -51,7 +51,7 @@ pub struct DiskOptions {
     pub delay: Duration,
     /// How often a view is saved that has not changed; as much older than it is a file may seem. Default: 1 minute.
     pub refresh: Duration,
-    /// How long the registry has for its first answer before what was saved is served; at once when it says that it cannot be reached. Default: 50 ms.
+    /// How long the registry has for its first answer before what was saved is served; at once when it says that it cannot be reached. Default: 25 ms.
     pub grace: Duration,
     clock: Clock,
 }
@@ -72,7 +72,7 @@ impl DiskOptions {
             max_age: Duration::from_secs(24 * 60 * 60),
             delay: Duration::from_secs(1),
             refresh: Duration::from_secs(60),
-            grace: Duration::from_millis(50),
+            grace: Duration::from_millis(25),
             clock: Arc::new(entropy::unix_millis),
         }
     }
