@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SEED ?= 0
 
-.PHONY: help setup test test-stores test-grpc-daily test-grpc test-etcd test-redis conformance-etcd conformance-redis promises-etcd promises-etcd-3.5 promises-redis heavy-etcd heavy-redis quickstart simulate images containers containers-if-docker claims claims-quick test-chaos chaos chaos-soak chaos-smoke chaos-faults bench fmt clippy doc ci
+.PHONY: help setup test test-stores test-grpc-daily test-grpc test-directory test-etcd test-redis conformance-etcd conformance-redis promises-etcd promises-etcd-3.5 promises-redis heavy-etcd heavy-redis quickstart simulate images containers containers-if-docker claims claims-quick test-chaos chaos chaos-soak chaos-smoke chaos-faults bench fmt clippy doc ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,7 @@ test-stores: setup ## The suite and the further promises on real etcd and Redis 
 	$(MAKE) heavy-etcd
 	$(MAKE) heavy-redis
 	$(MAKE) test-grpc-daily
+	$(MAKE) test-directory
 
 # Thousands of endpoints and channels over each store take a minute more than there is for every change.
 MASSES = $(foreach store,etcd redis,--skip no_connection::over_$(store) --skip leave_nothing::over_$(store) --skip five_thousand::over_$(store))
@@ -40,6 +41,9 @@ test-grpc-daily: setup
 
 test-grpc: setup ## What gRPC clients and servers promise, over memory, etcd and Redis (3 minutes)
 	$(RUN) service-registry grpc --test-threads=6
+
+test-directory: setup ## What guarded views and views on disk promise, over memory, etcd and Redis (1 minute)
+	$(RUN) service-registry directory --test-threads=4
 
 test-etcd: setup ## The same on etcd 3.4 and 3.5 alone
 	$(MAKE) conformance-etcd promises-etcd promises-etcd-3.5 heavy-etcd

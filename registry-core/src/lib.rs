@@ -43,7 +43,10 @@ pub mod time;
 pub use crate::credentials::{Material, Tls, User};
 pub use crate::cursor::{Cursor, Epoch, Revision};
 pub use crate::diff::{Difference, diff};
-pub use crate::directory::{Differences, Directory, Freshness, View, ViewRef, ViewState};
+pub use crate::directory::{
+    Debounce, Differences, Directory, DirectoryOptions, DiskOptions, Filter, Folder, Freshness, GuardOptions,
+    Held, HeldCause, Shelf, Subset, View, ViewOptions, ViewRef, ViewState, ViewStats, ZonePreference,
+};
 pub use crate::endpoint::Endpoint;
 pub use crate::error::{Error, ErrorKind, Operation, Result, Retry};
 pub use crate::event::{Batch, Change, DeleteCause, ResetCause, WatchEvent};

@@ -15,6 +15,7 @@ struct Shared<T> {
     value: ArcSwap<T>,
     version: AtomicU64,
     changed: Notify,
+    touched: Notify,
 }
 
 /// The writing side. Dropping it closes the value.
@@ -34,6 +35,7 @@ pub(crate) fn published<T>(value: T) -> (Publisher<T>, Reader<T>) {
         value: ArcSwap::from_pointee(value),
         version: AtomicU64::new(1),
         changed: Notify::new(),
+        touched: Notify::new(),
     });
     (Publisher { shared: Arc::clone(&shared) }, Reader { shared, seen: 0 })
 }
@@ -41,14 +43,15 @@ pub(crate) fn published<T>(value: T) -> (Publisher<T>, Reader<T>) {
 impl<T> Publisher<T> {
     /// Replaces the value and wakes who waits.
     pub(crate) fn publish(&mut self, value: T) {
-        self.publish_silently(value);
+        self.shared.value.store(Arc::new(value));
         self.shared.version.fetch_add(1, Ordering::Release);
         self.shared.changed.notify_waiters();
     }
 
-    /// Replaces the value for who reads next, without waking anyone.
+    /// Replaces the value for who reads next, without waking anyone but who waits for that.
     pub(crate) fn publish_silently(&mut self, value: T) {
         self.shared.value.store(Arc::new(value));
+        self.shared.touched.notify_waiters();
     }
 
     /// The present value.
@@ -102,6 +105,11 @@ impl<T> Reader<T> {
             }
             notified.await;
         }
+    }
+
+    /// Waits until the value is replaced silently the next time.
+    pub(crate) async fn touched(&self) {
+        self.shared.touched.notified().await;
     }
 
     /// Waits until the value satisfies `wanted`, and gives it; `Err` with the final value when the writer went before.

@@ -155,6 +155,16 @@ impl Snapshot {
         &self.entries
     }
 
+    /// Lists `entry` as well.
+    pub(crate) fn insert(&mut self, entry: Arc<Entry>) {
+        self.entries.insert(entry.id().clone(), entry);
+    }
+
+    /// Does not list `id` any more.
+    pub(crate) fn remove(&mut self, id: &InstanceId) {
+        self.entries.remove(id);
+    }
+
     /// Applies the changes of one revision, in time that hardly grows with the number of instances. A batch that is not
     /// newer than the snapshot, or of another epoch, changes nothing and gives `false`.
     pub fn apply(&mut self, batch: &Batch) -> bool {

@@ -22,6 +22,7 @@
 //! | key | value | lease |
 //! | --- | --- | --- |
 //! | `<prefix>/<service>/<id>` | the entry, as [`registry_core::codec`] writes it | of its owner |
+//! | `<prefix>/<service>/~gone/<id>` | nothing: the owner's goodbye, gone with its lease a moment later | the same |
 //! | `<prefix>/~store` | a random number, written once: the identity of this stretch of history | none |
 //!
 //! [`Layout::GoZero`], for finding and being found by services of go-zero; a service is what go-zero calls `Key`:
@@ -30,6 +31,7 @@
 //! | --- | --- | --- |
 //! | `<Key>/<number>` | `host:port` of the first endpoint, which is all that go-zero reads; absent while draining | of its owner |
 //! | `<Key>.~meta/<id>` | the entry, as [`registry_core::codec`] writes it | the same |
+//! | `<Key>.~meta/~gone/<id>` | nothing: the owner's goodbye, gone with its lease a moment later | the same |
 //! | `~registry/store` | the identity of this stretch of history | none |
 //!
 //! Both keys of an entry are written and removed in one transaction. What go-zero servers publish is listed as `go-zero:<number>`, with nothing
@@ -44,8 +46,11 @@
 //! Every member that a client comes to use costs one login, which costs that member some 100 ms of computing.
 //!
 //! # How the promises are kept
-//! - Registering and updating are transactions that compare the modification revision of what they replace; deregistering ends the lease, and with it
-//!   exactly what that lease holds. So all of them are atomic and fenced.
+//! - Registering and updating are transactions that compare the modification revision of what they replace; deregistering takes the entry off by
+//!   such a transaction and ends the lease, and with it exactly what that lease holds. So all of them are atomic and fenced.
+//! - A watch tells [`Deregistered`](registry_core::DeleteCause::Deregistered) where an owner has said goodbye. All else that ends an entry is
+//!   [`Unknown`](registry_core::DeleteCause::Unknown): a lease that ran out, a deletion by hand, owners that use an older version or go-zero, and those that
+//!   leave while etcd is full, all look the same.
 //! - A heartbeat renews the lease and reads the lease and modification revision of its keys, because etcd renews a lease whether or not its keys still
 //!   belong to it. Heartbeats of all leases of a client share one stream, and their reads share transactions. A lease that is lost is said to be lost as often
 //!   as it is used.

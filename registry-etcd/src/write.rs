@@ -294,9 +294,18 @@ impl EtcdRegistry {
         Some(self.written(stored, id, found.modified, Ttl::MAX))
     }
 
-    /// Ends the lease, and with it, in one revision, all that it holds and nothing else.
+    /// Takes the entry off with a goodbye, if this lease still holds it, and ends the lease with all that it holds and nothing else.
     pub(crate) async fn remove(&self, lease: &Lease) -> Result<()> {
         let id = lease_id(lease);
+        match self.say_goodbye(lease, id).await {
+            // It fails for the other as well, and is to be tried again as a whole.
+            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) => {
+                return Err(error);
+            }
+            // A full store takes no goodbye; watches are not told why, then.
+            Err(error) => tracing::debug!(%error, "an instance leaves without a goodbye"),
+            Ok(()) => {}
+        }
         match self.revoke(Operation::Deregister, id).await {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::LeaseLost => {}
@@ -304,6 +313,36 @@ impl EtcdRegistry {
         }
         self.held().forget(id);
         Ok(())
+    }
+
+    /// In one revision: the entry goes, and its owner says that it has left. Without that, the end of a lease looks the same whether it was
+    /// given up or ran out.
+    async fn say_goodbye(&self, lease: &Lease, id: i64) -> Result<()> {
+        let guard = self.codec().guard(lease.service(), lease.id());
+        let written = match self.held().known(id).0 {
+            Known::Written(written) => Some(written),
+            Known::Lost => return Ok(()),
+            Known::Nothing | Known::Changing => {
+                let found = self.find(&guard, Operation::Deregister).await?;
+                found.and_then(|found| self.as_written(&found, lease))
+            }
+        };
+        let Some(written) = written else { return Ok(()) };
+        let goodbye = self.codec().goodbye(lease.service(), lease.id());
+        let mut then = vec![TxnOp::delete(guard.clone(), None)];
+        then.extend(written.beside.map(|key| TxnOp::delete(key, None)));
+        then.push(TxnOp::put(goodbye, "", Some(PutOptions::new().with_lease(id))));
+        // As it was written last: of a later write, it is not known what is beside it.
+        let when = [
+            Compare::mod_revision(guard.clone(), CompareOp::Equal, written.modified),
+            Compare::lease(guard, CompareOp::Equal, id),
+        ];
+        let txn = Txn::new().when(when).and_then(then);
+        let write = |mut client: Client| {
+            let txn = txn.clone();
+            async move { client.txn(txn).await }
+        };
+        self.connection().call(Operation::Deregister, write).await.map(drop)
     }
 
     async fn find(&self, guard: &str, operation: Operation) -> Result<Option<Found>> {

@@ -1,5 +1,14 @@
 //! The live view of services: one watch upstream per service, however many subscribers.
 
+mod cold;
+mod debounce;
+mod derived;
+mod disk;
+mod guard;
+mod options;
+mod select;
+mod stats;
+mod subset;
 mod view;
 mod worker;
 
@@ -7,8 +16,20 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use self::view::Shared;
+use tokio::sync::mpsc;
+
+pub use self::debounce::Debounce;
+use self::disk::Disk;
+pub use self::disk::{DiskOptions, Folder, Shelf};
+pub use self::guard::{Held, HeldCause};
+pub use self::options::{DirectoryOptions, GuardOptions, ViewOptions};
+pub use self::select::{Filter, ZonePreference};
+use self::stats::Stats;
+pub use self::stats::ViewStats;
+pub use self::subset::Subset;
 pub use self::view::{Differences, Freshness, View, ViewRef, ViewState};
+use self::view::{Origin, Shared};
+use self::worker::Work;
 use crate::name::ServiceName;
 use crate::registry::Registry;
 
@@ -38,21 +59,58 @@ pub struct Directory {
 
 pub(crate) struct Inner {
     registry: Arc<dyn Registry>,
+    options: DirectoryOptions,
     views: Mutex<HashMap<ServiceName, Weak<Shared>>>,
 }
 
 impl Directory {
-    /// A directory of the services of `registry`. Does nothing until a view is asked for.
+    /// A directory of the services of `registry`, whose views are what the registry lists. Does nothing until a view is asked for.
     #[must_use]
     pub fn new(registry: Arc<dyn Registry>) -> Self {
-        Self { inner: Arc::new(Inner { registry, views: Mutex::default() }) }
+        Self::with_options(registry, DirectoryOptions::default())
     }
 
-    /// The view of `service`, shared with all who ask for it. Returns at once; [`View::ready`] waits for the first snapshot.
+    /// A directory with a guard, with views on disk, or with views that choose.
+    ///
+    /// ```
+    /// # fn example(registry: std::sync::Arc<dyn registry_core::Registry>) -> registry_core::Directory {
+    /// use registry_core::{Directory, DirectoryOptions, DiskOptions, GuardOptions};
+    ///
+    /// let options = DirectoryOptions::new()
+    ///     .with_guard(GuardOptions::new().with_share(0.3))
+    ///     .with_disk(DiskOptions::new("/var/cache/shop").with_store("production"));
+    /// Directory::with_options(registry, options)
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_options(registry: Arc<dyn Registry>, options: DirectoryOptions) -> Self {
+        Self { inner: Arc::new(Inner { registry, options, views: Mutex::default() }) }
+    }
+
+    /// The view of `service`, shared with all who ask for it unless the directory's options say [how it chooses](DirectoryOptions::view). Returns at
+    /// once; [`View::ready`] waits for the first snapshot.
     ///
     /// Must be called within a tokio runtime: a task of it keeps the view up to date.
     #[must_use]
     pub fn view(&self, service: &ServiceName) -> View {
+        self.view_with(service, self.inner.options.view.clone())
+    }
+
+    /// A view of what `options` choose of `service`. It has a task of its own, shared by its clones; the watch is shared by all views of the
+    /// service. A change costs each such view a logarithm of the number of instances, and what its [`Subset`] costs.
+    ///
+    /// Must be called within a tokio runtime, as [`view`](Self::view).
+    #[must_use]
+    pub fn view_with(&self, service: &ServiceName, options: ViewOptions) -> View {
+        let all = self.view_of_all(service);
+        if options.is_plain() {
+            return all;
+        }
+        let task = derived::spawn(service.clone(), all.reader(), options);
+        View::new(Arc::new(Shared::new(service.clone(), task, Origin::View(all))))
+    }
+
+    fn view_of_all(&self, service: &ServiceName) -> View {
         // One that is dead may end here, and takes the lock then: it must be dropped after the lock.
         let found;
         let mut views = self.inner.lock();
@@ -62,11 +120,29 @@ impl Directory {
         {
             return View::new(Arc::clone(shared));
         }
-        let watch = self.inner.registry.watch(service, None);
-        let reader = worker::spawn(service.clone(), watch);
-        let shared = Arc::new(Shared::new(service.clone(), reader, Arc::downgrade(&self.inner)));
+        let (stats, (releases, asked)) = (Arc::<Stats>::default(), mpsc::unbounded_channel());
+        let disk = self.inner.options.disk.clone();
+        let task = worker::spawn(Work {
+            service: service.clone(),
+            watch: self.inner.registry.watch(service, None),
+            guard: self.inner.options.guard.clone(),
+            disk: disk.map(|disk| Disk::new(disk, service.clone(), Arc::clone(&stats))),
+            releases: asked,
+            stats: Arc::clone(&stats),
+        });
+        let origin = Origin::Watch { directory: Arc::downgrade(&self.inner), releases, stats };
+        let shared = Arc::new(Shared::new(service.clone(), task, origin));
         views.insert(service.clone(), Arc::downgrade(&shared));
         View::new(shared)
+    }
+
+    /// The views of all services that are being watched at the moment, each of all instances: for who measures them. Keeping them keeps the
+    /// watches open.
+    #[must_use]
+    pub fn views(&self) -> Vec<View> {
+        // The last ones may end here, and take the lock then: they are dropped by the caller.
+        let views: Vec<_> = self.inner.lock().values().filter_map(Weak::upgrade).collect();
+        views.into_iter().map(View::new).collect()
     }
 
     /// How many services are being watched at the moment.
@@ -101,6 +177,7 @@ impl fmt::Debug for Directory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Directory")
             .field("registry", &self.inner.registry)
+            .field("options", &self.inner.options)
             .field("watched", &self.watched())
             .finish()
     }

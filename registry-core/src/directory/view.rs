@@ -7,15 +7,18 @@ use std::time::Duration;
 
 use arc_swap::Guard;
 use futures_core::Stream;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::Inner;
+use super::guard::{Held, HeldSet};
+use super::stats::{Stats, ViewStats};
 use crate::cursor::Cursor;
 use crate::diff::{Difference, diff};
 use crate::error::Error;
 use crate::event::ResetCause;
-use crate::name::ServiceName;
+use crate::name::{InstanceId, ServiceName};
 use crate::published::Reader;
 use crate::snapshot::{Entry, Snapshot};
 
@@ -53,17 +56,31 @@ impl Listing {
     pub(super) fn new(snapshot: Snapshot) -> Arc<Self> {
         Arc::new(Self { snapshot, flat: OnceLock::new() })
     }
+
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+}
+
+/// That what is listed was read from disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FromDisk {
+    /// How long ago it had been proven current when it was read.
+    pub(super) age: Duration,
+    pub(super) read: Instant,
 }
 
 /// A view at one moment.
 #[derive(Clone, Debug)]
 pub struct ViewState {
-    service: ServiceName,
+    pub(super) service: ServiceName,
     pub(super) listing: Option<Arc<Listing>>,
     pub(super) cursor: Option<Cursor>,
     pub(super) freshness: Freshness,
     pub(super) resets: u64,
     pub(super) last_reset: Option<ResetCause>,
+    pub(super) held: HeldSet,
+    pub(super) from_disk: Option<FromDisk>,
 }
 
 impl ViewState {
@@ -75,6 +92,8 @@ impl ViewState {
             freshness: Freshness::Pending { since: Instant::now() },
             resets: 0,
             last_reset: None,
+            held: HeldSet::new(),
+            from_disk: None,
         }
     }
 
@@ -84,7 +103,8 @@ impl ViewState {
         &self.service
     }
 
-    /// The instances; `None` until the registry has answered for the first time, which is not the same as none.
+    /// The instances, held ones included; `None` until the registry has answered for the first time, or a saved view was read, which is not the
+    /// same as none.
     #[must_use]
     pub fn snapshot(&self) -> Option<&Snapshot> {
         self.listing.as_ref().map(|listing| &listing.snapshot)
@@ -121,6 +141,30 @@ impl ViewState {
         self.cursor
     }
 
+    /// The instances of this view that the guard holds: the registry does not list them any more. Ordered by id.
+    pub fn held(&self) -> impl Iterator<Item = (&InstanceId, &Held)> {
+        self.held.iter()
+    }
+
+    /// How many they are.
+    #[must_use]
+    pub fn held_len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Since when, until when and why `id` is held; `None` when it is not.
+    #[must_use]
+    pub fn held_of(&self, id: &InstanceId) -> Option<&Held> {
+        self.held.get(id)
+    }
+
+    /// How long before `now` what is listed was proven current, when it was read from disk; `None` once the registry has answered. By the wall
+    /// clock: a step of it while the process was down makes it wrong by as much.
+    #[must_use]
+    pub fn disk_age(&self, now: Instant) -> Option<Duration> {
+        self.from_disk.map(|disk| disk.age + now.saturating_duration_since(disk.read))
+    }
+
     /// How often the view was loaded anew, the first time included, and why the last time.
     #[must_use]
     pub fn resets(&self) -> (u64, Option<ResetCause>) {
@@ -128,12 +172,23 @@ impl ViewState {
     }
 }
 
+/// A request to give up what is held; answered with how many that were.
+pub(super) type Release = oneshot::Sender<usize>;
+
 /// Ends the task with the last view.
 pub(super) struct Shared {
     service: ServiceName,
     reader: Reader<ViewState>,
     task: AbortHandle,
-    directory: Weak<Inner>,
+    origin: Origin,
+}
+
+/// Where a view has its instances from.
+pub(super) enum Origin {
+    /// From a watch of its own.
+    Watch { directory: Weak<Inner>, releases: mpsc::UnboundedSender<Release>, stats: Arc<Stats> },
+    /// From another view, which it keeps up to date by this.
+    View(View),
 }
 
 impl Shared {
@@ -145,16 +200,18 @@ impl Shared {
     pub(super) fn new(
         service: ServiceName,
         (reader, task): (Reader<ViewState>, AbortHandle),
-        directory: Weak<Inner>,
+        origin: Origin,
     ) -> Self {
-        Self { service, reader, task, directory }
+        Self { service, reader, task, origin }
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         self.task.abort();
-        if let Some(directory) = self.directory.upgrade() {
+        if let Origin::Watch { directory, .. } = &self.origin
+            && let Some(directory) = directory.upgrade()
+        {
             directory.forget(&self.service);
         }
     }
@@ -171,6 +228,10 @@ pub struct View {
 }
 
 impl View {
+    pub(super) fn reader(&self) -> Reader<ViewState> {
+        self.reader.fresh()
+    }
+
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let reader = shared.reader.fresh();
         Self { shared, reader }
@@ -194,7 +255,7 @@ impl View {
         Arc::clone(&self.reader.load())
     }
 
-    /// Waits until the registry has answered for the first time. While it cannot be reached this waits; put a timeout
+    /// Waits until the registry has answered for the first time, or a saved view was read. While it cannot be reached this waits; put a timeout
     /// around it where that is not wanted. `false` when it never will, because the runtime of the view has been shut down.
     /// Dropping the future changes nothing.
     pub async fn ready(&self) -> bool {
@@ -206,6 +267,34 @@ impl View {
     /// Dropping the future loses nothing.
     pub async fn changed(&mut self) -> bool {
         self.reader.changed().await
+    }
+
+    /// Gives up everything that the guard holds of this service, for all of its views, and gives how many instances that were. Nothing else is
+    /// held because of what vanished before. What the registry lists again comes back at once, as ever. `0` where nothing is held, and when
+    /// the runtime of the view has been shut down.
+    ///
+    /// When it returns, the views that have all instances show it; those with [options](crate::ViewOptions) of their own follow. Dropping the future does
+    /// not take it back.
+    pub async fn release(&self) -> usize {
+        match &self.shared.origin {
+            Origin::Watch { releases, .. } => {
+                let (answer, released) = oneshot::channel();
+                if releases.send(answer).is_err() {
+                    return 0;
+                }
+                released.await.unwrap_or_default()
+            }
+            Origin::View(view) => Box::pin(view.release()).await,
+        }
+    }
+
+    /// How often what happened since the service was first asked for.
+    #[must_use]
+    pub fn stats(&self) -> ViewStats {
+        match &self.shared.origin {
+            Origin::Watch { stats, .. } => stats.read(),
+            Origin::View(view) => view.stats(),
+        }
     }
 
     /// The differences from here on: first everything there is, then what changed. A reader that is slow gets fewer and

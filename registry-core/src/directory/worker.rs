@@ -1,9 +1,17 @@
-//! The task behind a view: folds the watch's events and publishes what comes out.
+//! The task behind a view: folds the watch's events, lets the guard judge them, and publishes what comes out.
 
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::view::{Freshness, Listing, ViewState};
+use super::cold::{Cold, at};
+use super::disk::{Disk, Saved};
+use super::guard::{Guard, Ruling};
+use super::options::GuardOptions;
+use super::stats::Stats;
+use super::view::{Freshness, FromDisk, Listing, Release, ViewState};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::event::WatchEvent;
 use crate::fold::{Folded, fold};
@@ -12,16 +20,43 @@ use crate::published::{Publisher, Reader, published};
 use crate::registry::Watch;
 use crate::snapshot::Snapshot;
 
+/// What a task works with.
+pub(super) struct Work {
+    pub(super) service: ServiceName,
+    pub(super) watch: Watch,
+    pub(super) guard: Option<GuardOptions>,
+    pub(super) disk: Option<Disk>,
+    pub(super) releases: mpsc::UnboundedReceiver<Release>,
+    pub(super) stats: Arc<Stats>,
+}
+
 /// Starts the task; it ends when the handle aborts it.
-pub(super) fn spawn(service: ServiceName, watch: Watch) -> (Reader<ViewState>, AbortHandle) {
-    let (publisher, reader) = published(ViewState::pending(service));
-    let task = tokio::spawn(follow(watch, publisher));
+pub(super) fn spawn(work: Work) -> (Reader<ViewState>, AbortHandle) {
+    let (publisher, reader) = published(ViewState::pending(work.service.clone()));
+    let kept = work.disk.clone().map(|disk| disk.keep(reader.fresh()));
+    let follow = Follower::new(work, publisher);
+    let task = tokio::spawn(async move {
+        match kept {
+            None => follow.run().await,
+            Some(kept) => {
+                let kept = async {
+                    kept.await;
+                    std::future::pending::<()>().await;
+                };
+                tokio::select! {
+                    biased;
+                    () = follow.run() => {}
+                    () = kept => {}
+                }
+            }
+        }
+    });
     (reader, task.abort_handle())
 }
 
 /// Says that the view is not kept up to date any more, however the task ends: its runtime was shut down, it panicked, or the watch broke
 /// its contract and ended.
-struct LastWord(Publisher<ViewState>);
+pub(super) struct LastWord(pub(super) Publisher<ViewState>);
 
 impl Drop for LastWord {
     fn drop(&mut self) {
@@ -38,28 +73,81 @@ impl Drop for LastWord {
     }
 }
 
-async fn follow(mut watch: Watch, publisher: Publisher<ViewState>) {
-    let mut last_word = LastWord(publisher);
-    let publisher = &mut last_word.0;
-    let mut snapshot: Option<Snapshot> = None;
-    while let Some(event) = watch.next().await {
-        let folded = fold(&mut snapshot, &event);
+/// What wakes the task.
+enum Wake {
+    Event(Option<WatchEvent>),
+    Release(Release),
+    /// Held instances are to be given up.
+    Due,
+    /// The start without a registry has come a step further.
+    Cold,
+}
+
+struct Follower {
+    work: Work,
+    publisher: LastWord,
+    /// What the registry lists.
+    live: Option<Snapshot>,
+    /// From the first list on, if there is to be one.
+    guard: Option<Guard>,
+    cold: Cold,
+}
+
+impl Follower {
+    fn new(work: Work, publisher: Publisher<ViewState>) -> Self {
+        let cold = Cold::new(work.disk.clone(), Instant::now());
+        Self { work, publisher: LastWord(publisher), live: None, guard: None, cold }
+    }
+
+    async fn run(mut self) {
+        loop {
+            let deadline = self.guard.as_ref().and_then(Guard::deadline);
+            let wake = tokio::select! {
+                biased;
+                Some(release) = self.work.releases.recv() => Wake::Release(release),
+                () = at(deadline) => Wake::Due,
+                event = self.work.watch.next() => Wake::Event(event),
+                () = self.cold.step() => Wake::Cold,
+            };
+            match wake {
+                Wake::Event(Some(event)) => self.take(&event),
+                Wake::Event(None) => return,
+                Wake::Release(answer) => self.release(answer),
+                Wake::Due => self.expire(),
+                Wake::Cold => {}
+            }
+            if let Some(saved) = self.cold.take() {
+                self.serve(saved);
+            }
+        }
+    }
+
+    fn state(&self) -> ViewState {
+        ViewState::clone(&self.publisher.0.load())
+    }
+
+    fn take(&mut self, event: &WatchEvent) {
+        let folded = fold(&mut self.live, event);
         if folded == Folded::Refused {
             tracing::error!(?event, "a watch broke its contract; the event was not applied");
-            continue;
+            return;
         }
         let now = Instant::now();
-        let before = publisher.load();
-        let mut state = ViewState::clone(&before);
-        drop(before);
-        match &event {
+        let mut state = self.state();
+        match event {
+            // What was read from disk is older than the watch.
             WatchEvent::Stale { since, error } => {
-                state.freshness = Freshness::Stale { since: *since, error: error.clone() };
+                let since = match (&state.freshness, state.from_disk) {
+                    (Freshness::Stale { since, .. }, Some(_)) => *since,
+                    _ => *since,
+                };
+                state.freshness = Freshness::Stale { since, error: error.clone() };
             }
             WatchEvent::Reset { cause, .. } => {
                 state.freshness = Freshness::Live { proven: now };
                 state.resets += 1;
                 state.last_reset = Some(*cause);
+                state.from_disk = None;
             }
             WatchEvent::Live { .. } | WatchEvent::Progress { .. } => {
                 state.freshness = Freshness::Live { proven: now };
@@ -71,16 +159,100 @@ async fn follow(mut watch: Watch, publisher: Publisher<ViewState>) {
                 }
             }
         }
-        if let Some(snapshot) = &snapshot {
-            if folded == Folded::Changed {
-                state.listing = Some(Listing::new(snapshot.clone()));
-            }
-            state.cursor = Some(snapshot.cursor());
+        match &self.live {
+            Some(_) => self.cold = Cold::Over,
+            None => self.cold.lose_patience(),
+        }
+        if let Some(live) = &self.live {
+            state.cursor = Some(live.cursor());
+        }
+        self.guard(event, now);
+        if folded == Folded::Changed {
+            self.list(&mut state);
         }
         if matches!(event, WatchEvent::Progress { .. }) {
-            publisher.publish_silently(state);
+            self.publisher.0.publish_silently(state);
         } else {
-            publisher.publish(state);
+            self.publisher.0.publish(state);
         }
+    }
+
+    /// Lets the guard judge an event that was folded.
+    fn guard(&mut self, event: &WatchEvent, now: Instant) {
+        let (Some(options), Some(live)) = (&self.work.guard, &self.live) else { return };
+        let Some(guard) = &mut self.guard else {
+            self.guard = Some(Guard::new(options.clone(), live.clone()));
+            return;
+        };
+        let Ruling { begun, ended } = guard.on(event, live, now);
+        self.work.stats.holds_begun(begun);
+        self.work.stats.holds_ended(ended);
+        let (service, held) = (&self.work.service, guard.held().len());
+        if begun > 0 {
+            let for_at_most = guard.deadline().map(|until| until.saturating_duration_since(now));
+            tracing::warn!(%service, begun, held, live = live.len(), ?for_at_most, "too many instances vanished at once: they are held");
+        } else if ended > 0 && held == 0 {
+            tracing::info!(%service, "no instance is held any more: all have come back, or were given up");
+        }
+    }
+
+    /// What is listed now: what the registry lists, and what is held.
+    fn list(&self, state: &mut ViewState) {
+        let Some(live) = &self.live else { return };
+        let shown = match &self.guard {
+            Some(guard) => {
+                state.held = guard.held().clone();
+                guard.shown().clone()
+            }
+            None => live.clone(),
+        };
+        state.listing = Some(Listing::new(shown));
+    }
+
+    fn release(&mut self, answer: Release) {
+        let released = self.guard.as_mut().map_or(0, Guard::release);
+        if released > 0 {
+            self.work.stats.holds_released(released);
+            tracing::info!(service = %self.work.service, released, "held instances were released");
+            let mut state = self.state();
+            self.list(&mut state);
+            self.publisher.0.publish(state);
+        }
+        // Who asked may be gone.
+        let _ = answer.send(released);
+    }
+
+    fn expire(&mut self) {
+        let expired = self.guard.as_mut().map_or(0, |guard| guard.expire(Instant::now()));
+        if expired > 0 {
+            self.work.stats.holds_expired(expired);
+            let service = &self.work.service;
+            tracing::warn!(%service, expired, "held instances have not come back in time, and are gone");
+            let mut state = self.state();
+            self.list(&mut state);
+            self.publisher.0.publish(state);
+        }
+    }
+
+    /// Serves what was saved, until the registry answers.
+    fn serve(&mut self, saved: Saved) {
+        let now = Instant::now();
+        let (service, age, instances) = (&self.work.service, saved.age, saved.snapshot.len());
+        tracing::warn!(%service, ?age, instances, "the registry has not answered: what was saved is served");
+        let mut state = self.state();
+        let error = match &state.freshness {
+            Freshness::Stale { error, .. } => error.clone(),
+            _ => Error::new(ErrorKind::Unavailable, Operation::Watch, "the registry has not answered yet"),
+        };
+        // Before the machine was started there is no moment to name.
+        let since = now.checked_sub(saved.age).unwrap_or(now);
+        state.freshness = Freshness::Stale { since, error };
+        state.from_disk = Some(FromDisk { age: saved.age, read: now });
+        state.cursor = Some(saved.snapshot.cursor());
+        if let Some(options) = &self.work.guard {
+            self.guard = Some(Guard::new(options.clone(), saved.snapshot.clone()));
+        }
+        state.listing = Some(Listing::new(saved.snapshot));
+        self.publisher.0.publish(state);
     }
 }

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `<Key>/<number>` | `host:port` of the first endpoint, raw: what go-zero's clients read; absent while draining | of its owner |
 //! | `<Key>.~meta/<id>` | the entry, as [`registry_core::codec`] writes it: the guard | the same |
+//! | `<Key>.~meta/~gone/<id>` | nothing: the owner's goodbye, gone with its lease a moment later | the same |
 //! | `~registry/store` | the identity of the store | none |
 //!
 //! go-zero writes the lease's id, or a configured one, as `<number>`, and never parses it. Ours has 20 digits, the first of which is 0: a
@@ -17,7 +18,7 @@ use etcd_client::KeyValue;
 use registry_core::codec::Stored;
 use registry_core::{Endpoint, Entry, Error, Incarnation, Instance, InstanceId, Result, ServiceName, Status};
 
-use super::{Codec, Key, revision};
+use super::{Codec, GOODBYE, Key, revision};
 use crate::proof::fnv;
 
 /// In front of a guard's id.
@@ -79,6 +80,16 @@ impl Codec for GoZero {
         Some((format!("{}{}/{}", self.prefix, instance.service(), number(lease, &address)), address))
     }
 
+    fn goodbye(&self, service: &ServiceName, id: &InstanceId) -> String {
+        format!("{}{service}{META}{GOODBYE}{id}", self.prefix)
+    }
+
+    fn goodbye_of(&self, key: &[u8]) -> Option<(ServiceName, InstanceId)> {
+        let key = std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?;
+        let (service, id) = key.split_once(META)?;
+        Some((ServiceName::new(service).ok()?, InstanceId::new(id.strip_prefix(GOODBYE)?).ok()?))
+    }
+
     fn allows(&self, id: &InstanceId) -> bool {
         !id.as_str().starts_with(FOREIGN)
     }
@@ -138,6 +149,20 @@ mod tests {
         let guard = keys.guard(&ServiceName::new("user.rpc").unwrap(), &InstanceId::new("node-1").unwrap());
         assert_eq!(guard, "user.rpc.~meta/node-1");
         assert!(!guard.starts_with("user.rpc/") && !keys.store().starts_with("user.rpc/"));
+    }
+
+    #[test]
+    fn a_goodbye_is_in_the_range_of_its_service_no_entry_and_nothing_that_go_zero_reads() {
+        let (service, id) = (ServiceName::new("user.rpc").unwrap(), InstanceId::new("10.0.0.7:80").unwrap());
+        for prefix in ["", "team"] {
+            let keys = GoZero::new(prefix);
+            let key = keys.goodbye(&service, &id);
+            let (start, end) = keys.range(&service);
+            assert!(start <= key && key < end && !key.contains("user.rpc/"));
+            assert_eq!(keys.parse(key.as_bytes()), None);
+            assert_eq!(keys.goodbye_of(key.as_bytes()), Some((service.clone(), id.clone())));
+            assert_eq!(keys.goodbye_of(keys.guard(&service, &id).as_bytes()), None);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use etcd_client::KeyValue;
 use registry_core::codec::Stored;
 use registry_core::{Entry, Error, InstanceId, Result, ServiceName};
 
-use super::{Codec, Key};
+use super::{Codec, GOODBYE, Key};
 
 #[derive(Debug)]
 pub(crate) struct Json {
@@ -42,6 +42,16 @@ impl Codec for Json {
         None
     }
 
+    fn goodbye(&self, service: &ServiceName, id: &InstanceId) -> String {
+        format!("{}/{service}/{GOODBYE}{id}", self.prefix)
+    }
+
+    fn goodbye_of(&self, key: &[u8]) -> Option<(ServiceName, InstanceId)> {
+        let key = std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?.strip_prefix('/')?;
+        let (service, id) = key.split_once('/')?;
+        Some((ServiceName::new(service).ok()?, InstanceId::new(id.strip_prefix(GOODBYE)?).ok()?))
+    }
+
     fn allows(&self, _: &InstanceId) -> bool {
         true
     }
@@ -74,6 +84,18 @@ mod tests {
             }
             assert_eq!(keys.parse(key.as_bytes()).unwrap().service(), owner);
         }
+    }
+
+    #[test]
+    fn a_goodbye_is_in_the_range_of_its_service_and_no_entry() {
+        let keys = Json::new("/registry");
+        let (service, id) = (ServiceName::new("user.rpc").unwrap(), InstanceId::new("10.0.0.7:80").unwrap());
+        let key = keys.goodbye(&service, &id);
+        let (start, end) = keys.range(&service);
+        assert!(start <= key && key < end);
+        assert_eq!(keys.parse(key.as_bytes()), None);
+        assert_eq!(keys.goodbye_of(key.as_bytes()), Some((service.clone(), id.clone())));
+        assert_eq!(keys.goodbye_of(keys.guard(&service, &id).as_bytes()), None);
     }
 
     #[test]

@@ -16,6 +16,9 @@ use registry_core::{Change, DeleteCause, Entry, Error, InstanceId, Result, Revis
 
 use crate::options::Layout;
 
+/// In front of the id in the key of a goodbye. No id has such characters.
+const GOODBYE: &str = "~gone/";
+
 /// A layout.
 pub(crate) trait Codec: fmt::Debug + Send + Sync {
     /// The keys from which all of `service` can be told: first and end.
@@ -32,6 +35,13 @@ pub(crate) trait Codec: fmt::Debug + Send + Sync {
 
     /// The key and value that an entry keeps beside its guard while `lease` holds it.
     fn beside(&self, stored: &Stored, lease: i64) -> Option<(String, String)>;
+
+    /// The key by which the owner of an entry says, in the revision in which its guard goes, that it has left. It is in the service's range, and no
+    /// entry's: readers that do not know it pass over it.
+    fn goodbye(&self, service: &ServiceName, id: &InstanceId) -> String;
+
+    /// Whose goodbye a key is.
+    fn goodbye_of(&self, key: &[u8]) -> Option<(ServiceName, InstanceId)>;
 
     /// Whether an instance of ours may have this id.
     fn allows(&self, id: &InstanceId) -> bool;
@@ -82,6 +92,8 @@ pub(crate) enum Item {
     Entry(Arc<Entry>, Option<Beside>),
     /// A key that belongs beside an entry.
     Beside(Beside),
+    /// What the owner of an entry says when it leaves.
+    Goodbye(InstanceId),
     /// What cannot be read, where the entry of this instance is or would be, and why.
     Malformed(InstanceId, Error),
     /// Nothing of this service.
@@ -121,7 +133,10 @@ pub(crate) fn read(codec: &dyn Codec, service: &ServiceName, kv: &KeyValue) -> I
         Some(Key::Beside(of)) if of == *service => {
             Item::Beside(Beside { key: kv.key().to_vec(), value: kv.value().to_vec(), lease: kv.lease() })
         }
-        _ => Item::Other,
+        _ => match codec.goodbye_of(kv.key()) {
+            Some((of, id)) if of == *service => Item::Goodbye(id),
+            _ => Item::Other,
+        },
     }
 }
 
@@ -157,7 +172,7 @@ pub(crate) fn assemble(items: Vec<Item>) -> (Vec<Arc<Entry>>, usize) {
                 besides.insert(beside);
             }
             Item::Malformed(..) => skipped += 1,
-            Item::Other => {}
+            Item::Goodbye(_) | Item::Other => {}
         }
     }
     let whole = |(entry, beside): (Arc<Entry>, Option<Beside>)| {
@@ -181,7 +196,7 @@ pub(crate) fn changes(
 ) -> Option<Vec<Change>> {
     let mut changes = Vec::new();
     let (mut guards, mut besides) = (0, 0);
-    let (mut put, mut wanted) = (BTreeSet::new(), Vec::new());
+    let (mut put, mut wanted, mut goodbyes) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
     let gone = |id| Change::Delete { id, cause: DeleteCause::Unknown };
     for event in events {
         match event {
@@ -200,6 +215,9 @@ pub(crate) fn changes(
                     besides += 1;
                     put.insert(beside);
                 }
+                Item::Goodbye(id) => {
+                    goodbyes.insert(id);
+                }
                 Item::Other => {}
             },
             Seen::Delete(key) => match codec.parse(key) {
@@ -210,6 +228,14 @@ pub(crate) fn changes(
                 Some(Key::Beside(of)) if of == *service => besides += 1,
                 _ => {}
             },
+        }
+    }
+    // Whatever else ends a lease, or deletes a key, looks the same.
+    for change in &mut changes {
+        if let Change::Delete { id, cause } = change
+            && goodbyes.contains(id)
+        {
+            *cause = DeleteCause::Deregistered;
         }
     }
     let whole = wanted.iter().all(|beside| put.contains(beside));

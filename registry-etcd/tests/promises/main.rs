@@ -8,6 +8,7 @@
 mod cluster;
 mod full;
 mod go_zero;
+mod goodbye;
 mod history;
 mod idle;
 mod lives;

@@ -127,7 +127,9 @@ fn epoch(value: &[u8]) -> Option<u64> {
 }
 
 fn id<'a>(kv: &'a KeyValue, service: &ServiceName) -> Option<&'a str> {
-    kv.key_str().ok()?.strip_prefix(PREFIX)?.strip_prefix(service.as_str())?.strip_prefix('/')
+    let id = kv.key_str().ok()?.strip_prefix(PREFIX)?.strip_prefix(service.as_str())?.strip_prefix('/')?;
+    // What owners say when they leave is no entry.
+    (!id.starts_with('~')).then_some(id)
 }
 
 /// None if it cannot be read: then it is listed nowhere.

@@ -1,0 +1,279 @@
+//! Views on disk, for processes that start while the registry cannot be reached.
+
+mod format;
+mod shelf;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+pub(super) use self::format::Saved;
+use self::format::{Wanted, decode, encode};
+use self::shelf::blocking;
+pub use self::shelf::{Folder, Shelf};
+use super::stats::Stats;
+use super::view::{Freshness, Listing, ViewState};
+use crate::entropy;
+use crate::name::ServiceName;
+use crate::pick;
+use crate::published::Reader;
+use crate::time::later;
+
+/// From as many entries on, they are written and read where it may block.
+const MANY: usize = 256;
+/// How long a save that failed is let be.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Where views are kept, and when they are trusted.
+///
+/// A view is saved whenever it has changed, and while it stays the same, at intervals, since a file's age is counted from when it was last proven
+/// current; while it is not current, or while instances are held, nothing is saved. It is served when the registry has not answered soon
+/// after the start, until it does: the view is then [`Stale`](Freshness::Stale), and [`ViewState::disk_age`] tells how old it is.
+///
+/// A file that is damaged (a checksum), of another format, store or service, of the future or too old is reported in the log,
+/// counted in [`ViewStats`](crate::ViewStats), and ignored. It holds what instances publish, readable for who may read the folder, and nothing secret of
+/// the registry's.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct DiskOptions {
+    /// Where they are kept.
+    pub shelf: Arc<dyn Shelf>,
+    /// Which store they are of, in words of your own, such as `production`: what was saved under other words is foreign. Default: none.
+    pub store: String,
+    /// The age up to which they are trusted. Default: 24 hours.
+    pub max_age: Duration,
+    /// How long changes are gathered before they are saved; what changed later than this before a crash is lost. Default: 1 s.
+    pub delay: Duration,
+    /// How often a view is saved that has not changed; as much older than it is a file may seem. Default: 1 minute.
+    pub refresh: Duration,
+    /// How long the registry has for its first answer before what was saved is served; at once when it says that it cannot be reached. Default: 25 ms.
+    pub grace: Duration,
+    clock: Clock,
+}
+
+impl DiskOptions {
+    /// Keeps views in the folder at `path`, which several processes can share.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self::on(Arc::new(Folder::new(path)))
+    }
+
+    /// Keeps views on `shelf`.
+    #[must_use]
+    pub fn on(shelf: Arc<dyn Shelf>) -> Self {
+        Self {
+            shelf,
+            store: String::new(),
+            max_age: Duration::from_secs(24 * 60 * 60),
+            delay: Duration::from_secs(1),
+            refresh: Duration::from_secs(60),
+            grace: Duration::from_millis(25),
+            clock: Arc::new(entropy::unix_millis),
+        }
+    }
+
+    /// Sets which store they are of.
+    #[must_use]
+    pub fn with_store(mut self, store: impl Into<String>) -> Self {
+        self.store = store.into();
+        self
+    }
+
+    /// Sets the age up to which they are trusted.
+    #[must_use]
+    pub fn with_max_age(mut self, age: Duration) -> Self {
+        self.max_age = age;
+        self
+    }
+
+    /// Sets how long changes are gathered.
+    #[must_use]
+    pub fn with_delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// Sets how often a view is saved that has not changed, at most once a second.
+    #[must_use]
+    pub fn with_refresh(mut self, refresh: Duration) -> Self {
+        self.refresh = refresh.max(Duration::from_secs(1));
+        self
+    }
+
+    /// Sets how long the registry has for its first answer.
+    #[must_use]
+    pub fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Sets what tells the time of day, in milliseconds since 1970. For tests; by default it is the system's clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+}
+
+impl fmt::Debug for DiskOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskOptions")
+            .field("shelf", &self.shelf)
+            .field("store", &self.store)
+            .field("max_age", &self.max_age)
+            .field("delay", &self.delay)
+            .field("refresh", &self.refresh)
+            .field("grace", &self.grace)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The file of one service.
+#[derive(Clone)]
+pub(super) struct Disk {
+    options: DiskOptions,
+    service: ServiceName,
+    name: String,
+    stats: Arc<Stats>,
+}
+
+impl Disk {
+    pub(super) fn new(options: DiskOptions, service: ServiceName, stats: Arc<Stats>) -> Self {
+        let name = file_name(&options.store, &service);
+        Self { options, service, name, stats }
+    }
+
+    pub(super) fn grace(&self) -> Duration {
+        self.options.grace
+    }
+
+    /// What was saved, if it can be trusted.
+    pub(super) async fn load(self) -> Option<Saved> {
+        let file = match self.options.shelf.load(&self.name).await {
+            Ok(file) => file?,
+            Err(error) => {
+                self.reject(&format_args!("cannot be read: {error}"));
+                return None;
+            }
+        };
+        let now = (self.options.clock)();
+        let (disk, large) = (self.clone(), file.len() > 1024 * MANY);
+        let read = move || {
+            let Self { options, service, .. } = &disk;
+            let wanted = Wanted { store: &options.store, service, now, max_age: options.max_age };
+            decode(&file, &wanted)
+        };
+        let saved = if large { blocking(move || Ok(read())).await } else { Ok(read()) };
+        match saved {
+            Ok(Ok(saved)) => Some(saved),
+            Ok(Err(why)) => {
+                self.reject(&why);
+                None
+            }
+            Err(error) => {
+                self.reject(&error);
+                None
+            }
+        }
+    }
+
+    fn reject(&self, why: &dyn fmt::Display) {
+        self.stats.disk_rejected();
+        tracing::warn!(service = %self.service, file = %self.name, %why, "a saved view is not used");
+    }
+
+    /// Saves what `reader` reads, as it changes. Never ends, but with the view.
+    pub(super) async fn keep(self, mut reader: Reader<ViewState>) {
+        let mut kept: Option<(Arc<Listing>, Instant)> = None;
+        loop {
+            let refresh = kept.as_ref().map(|(_, at)| later(*at, self.options.refresh));
+            let news = worth_saving(&reader.load()).is_some_and(|(listing, _)| {
+                let same = kept.as_ref().is_some_and(|(kept, _)| Arc::ptr_eq(kept, &listing));
+                !same || refresh.is_some_and(|refresh| refresh <= Instant::now())
+            });
+            if !news {
+                let later = async {
+                    match refresh.filter(|refresh| *refresh > Instant::now()) {
+                        Some(refresh) => sleep_until(refresh).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    open = reader.changed() => if !open { return },
+                    () = later => {}
+                }
+                continue;
+            }
+            sleep(self.options.delay).await;
+            // What it is by now.
+            let Some((listing, proven)) = worth_saving(&reader.load()) else { continue };
+            match self.save(Arc::clone(&listing), proven).await {
+                Ok(()) => {
+                    self.stats.disk_saved();
+                    kept = Some((listing, Instant::now()));
+                }
+                Err(error) => {
+                    self.stats.disk_failed();
+                    tracing::warn!(service = %self.service, file = %self.name, %error, "a view cannot be saved");
+                    sleep(AFTER_FAILURE).await;
+                }
+            }
+        }
+    }
+
+    async fn save(&self, listing: Arc<Listing>, proven: Instant) -> std::io::Result<()> {
+        let ago = Instant::now().saturating_duration_since(proven).as_millis();
+        let proven = (self.options.clock)().saturating_sub(u64::try_from(ago).unwrap_or(u64::MAX));
+        let bytes = if listing.snapshot().len() > MANY {
+            let store = self.options.store.clone();
+            blocking(move || Ok(encode(listing.snapshot(), &store, proven))).await?
+        } else {
+            encode(listing.snapshot(), &self.options.store, proven)
+        };
+        self.options.shelf.save(&self.name, bytes).await
+    }
+}
+
+/// What is current, and when it was proven so.
+fn worth_saving(state: &ViewState) -> Option<(Arc<Listing>, Instant)> {
+    match (&state.freshness, &state.listing) {
+        (Freshness::Live { proven }, Some(listing)) if state.held.is_empty() => {
+            Some((Arc::clone(listing), *proven))
+        }
+        _ => None,
+    }
+}
+
+/// Stores and services never share a file, also where names differ only in case and the file system does not tell.
+fn file_name(store: &str, service: &ServiceName) -> String {
+    let hash = pick::hash(format!("{store}\0{service}").as_bytes());
+    let readable: String = service.as_str().chars().take(100).collect();
+    format!("{readable}-{hash:016x}.view")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_store_and_service_has_a_file_of_its_own_with_a_name_for_any_file_system() {
+        let service = |name: &str| ServiceName::new(name).unwrap();
+        let long = "a".repeat(ServiceName::MAX_LEN);
+        let names = [
+            file_name("", &service("user")),
+            file_name("", &service("User")),
+            file_name("prod", &service("user")),
+            file_name("prod", &service("user.rpc")),
+            file_name("prod", &service(&long)),
+        ];
+        let folded: std::collections::BTreeSet<_> = names.iter().map(|name| name.to_lowercase()).collect();
+        assert_eq!(folded.len(), names.len(), "{names:?}");
+        assert!(names.iter().all(|name| name.len() < 200 && !name.contains('/')), "{names:?}");
+    }
+}

@@ -1,0 +1,272 @@
+//! What is held when much vanishes at once: a pure function of events and time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use tokio::time::Instant;
+
+use super::options::GuardOptions;
+use crate::diff::{Difference, diff};
+use crate::event::{Batch, Change, DeleteCause, ResetCause, WatchEvent};
+use crate::instance::Status;
+use crate::name::InstanceId;
+use crate::snapshot::{Entry, Snapshot};
+use crate::time::later;
+
+/// Why an instance that is held has vanished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HeldCause {
+    /// A [`Reset`](WatchEvent::Reset) did not have it any more.
+    Reset(ResetCause),
+    /// Its lease ran out.
+    Expired,
+    /// The backend could not tell.
+    Unknown,
+}
+
+/// Since when, until when and why an instance is listed that the registry does not list any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    since: Instant,
+    until: Instant,
+    cause: HeldCause,
+}
+
+impl Held {
+    /// When the registry ceased to list it.
+    #[must_use]
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// When it will be given up, if it has not come back or been released.
+    #[must_use]
+    pub fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// Why it has vanished.
+    #[must_use]
+    pub fn cause(&self) -> HeldCause {
+        self.cause
+    }
+}
+
+/// The instances that are held.
+pub(super) type HeldSet = OrdMap<InstanceId, Held>;
+
+/// What an event did to what is held, in instances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ruling {
+    /// Held from now on.
+    pub(super) begun: usize,
+    /// Listed by the registry again, or given up by their owners.
+    pub(super) ended: usize,
+}
+
+/// What vanished not long ago, in a way that may be an error, and is not held.
+struct Suspect {
+    since: Instant,
+    entry: Arc<Entry>,
+    cause: HeldCause,
+}
+
+/// A guard over one service. Feed it every event that was folded; what is to be shown is [`shown`](Self::shown).
+///
+/// A change costs time that hardly grows with the number of instances, also while some are held; beginning a hold, and a `Reset`, cost what they
+/// touch.
+pub(super) struct Guard {
+    options: GuardOptions,
+    /// What the registry lists.
+    live: Snapshot,
+    /// Live and held together.
+    shown: Snapshot,
+    held: HeldSet,
+    /// When held ones are to be given up, in order; those that are held no more are skipped.
+    due: VecDeque<(Instant, InstanceId)>,
+    suspects: BTreeMap<InstanceId, Suspect>,
+    /// When suspects vanished, in order; those that are suspects no more are skipped.
+    vanished: VecDeque<(Instant, InstanceId)>,
+}
+
+impl Guard {
+    /// A guard over what is listed first, which may be of a file.
+    pub(super) fn new(options: GuardOptions, first: Snapshot) -> Self {
+        Self {
+            options,
+            live: first.clone(),
+            shown: first,
+            held: HeldSet::new(),
+            due: VecDeque::new(),
+            suspects: BTreeMap::new(),
+            vanished: VecDeque::new(),
+        }
+    }
+
+    /// What is to be listed: what the registry lists, and what is held.
+    pub(super) fn shown(&self) -> &Snapshot {
+        &self.shown
+    }
+
+    pub(super) fn held(&self) -> &HeldSet {
+        &self.held
+    }
+
+    /// When the next held instance is to be given up.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.due.iter().find(|(until, id)| self.is_due(*until, id)).map(|(until, _)| *until)
+    }
+
+    /// `event` was folded, and the registry now lists `live`.
+    pub(super) fn on(&mut self, event: &WatchEvent, live: &Snapshot, now: Instant) -> Ruling {
+        let ended = match event {
+            WatchEvent::Reset { cause, .. } => self.reset(live, *cause, now),
+            WatchEvent::Changes(batch) => self.changes(batch, live, now),
+            WatchEvent::Live { .. } | WatchEvent::Progress { .. } | WatchEvent::Stale { .. } => {
+                self.live = live.clone();
+                self.shown.advance(live.cursor());
+                return Ruling::default();
+            }
+        };
+        Ruling { begun: self.judge(now), ended }
+    }
+
+    /// Gives up what was held for long enough. How many.
+    pub(super) fn expire(&mut self, now: Instant) -> usize {
+        let mut gone = 0;
+        while let Some((until, id)) = pop_if(&mut self.due, |until| until <= now) {
+            if self.is_due(until, &id) {
+                self.held.remove(&id);
+                self.shown.remove(&id);
+                gone += 1;
+            }
+        }
+        gone
+    }
+
+    /// Gives up everything that is held, and forgets what vanished of late. How many were held.
+    pub(super) fn release(&mut self) -> usize {
+        let released = self.held.len();
+        self.shown = self.live.clone();
+        self.held = HeldSet::new();
+        self.due.clear();
+        self.suspects.clear();
+        self.vanished.clear();
+        released
+    }
+
+    fn reset(&mut self, live: &Snapshot, cause: ResetCause, now: Instant) -> usize {
+        for difference in diff(Some(&self.live), live) {
+            if let Difference::Removed(entry) = difference {
+                self.suspect(entry, HeldCause::Reset(cause), now);
+            }
+        }
+        let back = |id: &InstanceId| live.get(id).is_some();
+        let returned: Vec<_> = self.held.keys().filter(|id| back(id)).cloned().collect();
+        self.suspects.retain(|id, _| !back(id));
+        let mut shown = live.clone();
+        for id in &returned {
+            self.held.remove(id);
+        }
+        for entry in self.held.keys().filter_map(|id| self.shown.get(id)) {
+            shown.insert(Arc::clone(entry));
+        }
+        (self.live, self.shown) = (live.clone(), shown);
+        returned.len()
+    }
+
+    fn changes(&mut self, batch: &Batch, live: &Snapshot, now: Instant) -> usize {
+        let mut ended = 0;
+        for change in &batch.changes {
+            let id = change.id();
+            let cause = match change {
+                Change::Put(entry) => {
+                    self.shown.insert(Arc::clone(entry));
+                    None
+                }
+                Change::Delete { cause, .. } => {
+                    let cause = match cause {
+                        DeleteCause::Deregistered => None,
+                        DeleteCause::Expired => Some(HeldCause::Expired),
+                        DeleteCause::Unknown => self.options.hold_unknown.then_some(HeldCause::Unknown),
+                    };
+                    let lost = self.live.get(id).cloned();
+                    if cause.is_none() || lost.is_some() {
+                        self.shown.remove(id);
+                    }
+                    if let (Some(cause), Some(entry)) = (cause, lost) {
+                        self.suspect(entry, cause, now);
+                    }
+                    cause
+                }
+            };
+            if cause.is_none() {
+                // It is there, or its owner has given it up: also if it had been lost before.
+                self.suspects.remove(id);
+                ended += usize::from(self.held.remove(id).is_some());
+            }
+        }
+        self.shown.advance(batch.cursor);
+        self.live = live.clone();
+        ended
+    }
+
+    fn suspect(&mut self, entry: Arc<Entry>, cause: HeldCause, now: Instant) {
+        if entry.instance().status() == Status::Draining {
+            return;
+        }
+        let id = entry.id().clone();
+        self.vanished.push_back((now, id.clone()));
+        self.suspects.insert(id, Suspect { since: now, entry, cause });
+    }
+
+    /// Holds the suspects if there are too many of them. How many.
+    fn judge(&mut self, now: Instant) -> usize {
+        let window = self.options.window();
+        let old = |since| now.saturating_duration_since(since) > window;
+        while let Some((since, id)) = pop_if(&mut self.vanished, old) {
+            if self.suspects.get(&id).is_some_and(|suspect| suspect.since == since) {
+                self.suspects.remove(&id);
+            }
+        }
+        let gone = self.suspects.len() + self.held.len();
+        let all = self.live.len() + gone;
+        // Of counts below 2^52 nothing is lost.
+        let too_many = gone as f64 > self.options.share * all as f64;
+        if self.suspects.is_empty() || !(too_many || self.live.is_empty()) {
+            return 0;
+        }
+        let suspects = std::mem::take(&mut self.suspects);
+        let mut begun = 0;
+        for (since, id) in std::mem::take(&mut self.vanished) {
+            // By time, so that `due` stays in order. One that vanished twice is there twice.
+            let Some(suspect) = suspects.get(&id).filter(|suspect| suspect.since == since) else { continue };
+            let until = later(since, self.options.hold_for());
+            if until > now {
+                begun += usize::from(
+                    self.held.insert(id.clone(), Held { since, until, cause: suspect.cause }).is_none(),
+                );
+                self.due.push_back((until, id));
+                self.shown.insert(Arc::clone(&suspect.entry));
+            }
+        }
+        begun
+    }
+
+    fn is_due(&self, until: Instant, id: &InstanceId) -> bool {
+        self.held.get(id).is_some_and(|held| held.until == until)
+    }
+}
+
+/// The first one, if its moment is wanted.
+fn pop_if(
+    queue: &mut VecDeque<(Instant, InstanceId)>,
+    wanted: impl Fn(Instant) -> bool,
+) -> Option<(Instant, InstanceId)> {
+    if queue.front().is_some_and(|(at, _)| wanted(*at)) { queue.pop_front() } else { None }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! How a directory and its views behave. The defaults change nothing: a view is what the registry lists.
+
+use std::time::Duration;
+
+use super::debounce::Debounce;
+use super::disk::DiskOptions;
+use super::select::{Filter, ZonePreference};
+use super::subset::Subset;
+use crate::lease::Ttl;
+
+/// How a [`Directory`](crate::Directory) behaves, for all of its services.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct DirectoryOptions {
+    /// What is held when much vanishes at once. Default: nothing.
+    pub guard: Option<GuardOptions>,
+    /// Where views are kept, so that a process can start while the registry cannot be reached. Default: nowhere.
+    pub disk: Option<DiskOptions>,
+    /// How [`Directory::view`](crate::Directory::view) chooses. Default: all instances, at once.
+    pub view: ViewOptions,
+}
+
+impl DirectoryOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Holds what vanishes by a `Reset` or by expiry when it is too much at once.
+    #[must_use]
+    pub fn with_guard(mut self, guard: GuardOptions) -> Self {
+        self.guard = Some(guard);
+        self
+    }
+
+    /// Keeps views on disk.
+    #[must_use]
+    pub fn with_disk(mut self, disk: DiskOptions) -> Self {
+        self.disk = Some(disk);
+        self
+    }
+
+    /// Sets how views choose that are asked for without options of their own.
+    #[must_use]
+    pub fn with_view(mut self, view: ViewOptions) -> Self {
+        self.view = view;
+        self
+    }
+}
+
+/// What a guard holds, and for how long.
+///
+/// Instances that vanish are *suspects* when a [`Reset`](crate::WatchEvent::Reset) no longer has them, or when their lease ran out. They are
+/// held once they are more than a [`share`](Self::share) of the set (those of the last TTL counted together, since what dies at once expires one
+/// by one), or once the set would be empty. Then all suspects of the last TTL are listed again, beside the live ones, until each comes back,
+/// is given up by its owner, is [released](crate::View::release), or has been gone for three TTLs.
+///
+/// Never held is what its owner deregistered, as far as the watch was told, and what was draining when it vanished. What was deregistered
+/// while the watch missed changes looks, in the `Reset` that follows, like what was lost.
+///
+/// The idea is that of Eureka's self-preservation and of Envoy's panic threshold: many that die at once are rarer than a registry that is wrong about them.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct GuardOptions {
+    /// The greatest TTL with which instances of the watched services register: entries do not carry theirs. Three times this is the bound of a
+    /// hold. Default: 10 s, as a registration's.
+    pub ttl: Ttl,
+    /// How large a part of the set may vanish within a TTL before it is held, 0.0 to 1.0: at 0.0 everything that vanishes is held, at 1.0
+    /// only what empties the set. Default: 0.5, as Envoy's panic threshold.
+    pub share: f64,
+    /// Whether deletions count whose cause the backend [cannot tell](crate::DeleteCause::Unknown): they may be an expiry, or an operator's
+    /// hand. Default: yes, because on etcd, expiry cannot be told from them. Set it to `false` where owners leave in ways that the backend
+    /// cannot tell either, such as go-zero's servers on etcd; then only a `Reset` and what is known to have expired are held.
+    pub hold_unknown: bool,
+    hold_for: Option<Duration>,
+}
+
+impl Default for GuardOptions {
+    fn default() -> Self {
+        Self { ttl: Ttl::default(), share: 0.5, hold_unknown: true, hold_for: None }
+    }
+}
+
+impl GuardOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the greatest TTL with which instances register.
+    #[must_use]
+    pub fn with_ttl(mut self, ttl: Ttl) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Sets how large a part may vanish; what is no number from 0.0 to 1.0 counts as the nearest one, and NaN as 0.0.
+    #[must_use]
+    pub fn with_share(mut self, share: f64) -> Self {
+        self.share = if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) };
+        self
+    }
+
+    /// Sets whether deletions without a known cause count.
+    #[must_use]
+    pub fn with_hold_unknown(mut self, hold: bool) -> Self {
+        self.hold_unknown = hold;
+        self
+    }
+
+    /// Holds for less than three TTLs. A greater time counts as three TTLs.
+    #[must_use]
+    pub fn with_hold_for(mut self, time: Duration) -> Self {
+        self.hold_for = Some(time);
+        self
+    }
+
+    /// For how long an instance is held at most, from the moment it vanished: three TTLs, or less.
+    #[must_use]
+    pub fn hold_for(&self) -> Duration {
+        let most = self.ttl.get() * 3;
+        self.hold_for.map_or(most, |time| time.min(most))
+    }
+
+    /// Within which time what vanishes counts as vanished at once: a TTL. Those that die together expire within a third of it, and backends
+    /// may be late by as much again.
+    #[must_use]
+    pub fn window(&self) -> Duration {
+        self.ttl.get()
+    }
+}
+
+/// What a view has of the instances of its service, and how soon. Each step takes what the one before leaves: filter, zone, subset,
+/// debounce.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ViewOptions {
+    /// Which instances. Default: all.
+    pub filter: Filter,
+    /// Which zone goes before others. Default: none.
+    pub zone: Option<ZonePreference>,
+    /// How many of them. Default: all.
+    pub subset: Option<Subset>,
+    /// How long changes are gathered. Default: not at all.
+    pub debounce: Option<Debounce>,
+}
+
+impl ViewOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets which instances.
+    #[must_use]
+    pub fn with_filter(mut self, filter: Filter) -> Self {
+        self.filter = filter;
+        self
+    }
+
+    /// Prefers a zone.
+    #[must_use]
+    pub fn with_zone(mut self, zone: ZonePreference) -> Self {
+        self.zone = Some(zone);
+        self
+    }
+
+    /// Takes a part of them.
+    #[must_use]
+    pub fn with_subset(mut self, subset: Subset) -> Self {
+        self.subset = Some(subset);
+        self
+    }
+
+    /// Gathers changes.
+    #[must_use]
+    pub fn with_debounce(mut self, debounce: Debounce) -> Self {
+        self.debounce = Some(debounce);
+        self
+    }
+
+    /// Whether a view has all that is listed, at once.
+    pub(super) fn is_plain(&self) -> bool {
+        self.filter.is_empty() && self.zone.is_none() && self.subset.is_none() && self.debounce.is_none()
+    }
+}

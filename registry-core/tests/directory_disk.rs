@@ -1,0 +1,386 @@
+//! Views on disk: a process starts while the registry cannot be reached, and what cannot be trusted is not.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use registry_core::{
+    Directory, DirectoryOptions, DiskOptions, ErrorKind, Freshness, GuardOptions, Instance, Lease,
+    RegisterOptions, Registry, ServiceName, Shelf, Ttl, View,
+};
+use registry_memory::MemoryRegistry;
+use tokio::time::{Instant, sleep, timeout};
+
+const SOON: Duration = Duration::from_secs(5);
+
+fn service() -> ServiceName {
+    ServiceName::new("user.rpc").unwrap()
+}
+
+async fn register(registry: &MemoryRegistry, port: u16) -> Lease {
+    let instance = Instance::builder(service()).endpoint(format!("10.0.0.1:{}", port + 1)).build().unwrap();
+    let options = RegisterOptions::new().with_ttl(Ttl::MAX);
+    registry.register(&instance, &options).await.unwrap().lease
+}
+
+async fn listed(view: &View, count: usize) {
+    let mut view = view.clone();
+    let waiting = async {
+        while view.load().entries().len() != count {
+            assert!(view.changed().await);
+        }
+    };
+    timeout(SOON, waiting).await.unwrap_or_else(|_| panic!("{count} are not in {view:?}"));
+}
+
+/// A shelf in memory, on which a test can lay its hands.
+#[derive(Debug, Default)]
+struct Board {
+    files: Mutex<BTreeMap<String, Vec<u8>>>,
+    saves: AtomicU64,
+    broken: std::sync::atomic::AtomicBool,
+}
+
+#[async_trait]
+impl Shelf for Board {
+    async fn load(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(io::Error::other("broken"));
+        }
+        Ok(self.files.lock().unwrap().get(name).cloned())
+    }
+
+    async fn save(&self, name: &str, bytes: Vec<u8>) -> io::Result<()> {
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(io::Error::other("broken"));
+        }
+        self.saves.fetch_add(1, Ordering::Relaxed);
+        self.files.lock().unwrap().insert(name.to_owned(), bytes);
+        Ok(())
+    }
+}
+
+impl Board {
+    fn saves(&self) -> u64 {
+        self.saves.load(Ordering::Relaxed)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<u8>)) {
+        self.files.lock().unwrap().values_mut().next().map(change).unwrap();
+    }
+}
+
+/// A shelf, and the time of day that follows tokio's clock.
+struct Desk {
+    board: Arc<Board>,
+    began: Instant,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self { board: Arc::default(), began: Instant::now() }
+    }
+
+    fn disk(&self) -> DiskOptions {
+        let began = self.began;
+        let clock = move || 1_700_000_000_000 + u64::try_from(began.elapsed().as_millis()).unwrap();
+        DiskOptions::on(self.board.clone()).with_clock(clock)
+    }
+
+    /// A process with this registry.
+    fn directory(&self, registry: &MemoryRegistry) -> Directory {
+        let options = DirectoryOptions::new().with_disk(self.disk());
+        Directory::with_options(Arc::new(registry.clone()), options)
+    }
+
+    /// Lets a process see as many instances, and end once they are saved.
+    async fn saved(&self, registry: &MemoryRegistry, count: u16) {
+        for port in 0..count {
+            register(registry, port).await;
+        }
+        let view = self.directory(registry).view(&service());
+        listed(&view, count.into()).await;
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(view.stats().disk_saved, 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_starts_from_disk_within_100_ms_says_how_old_that_is_and_goes_live_without_a_gap() {
+    let desk = Desk::new();
+    let registry = MemoryRegistry::new();
+    desk.saved(&registry, 100).await;
+    let saved = Instant::now();
+    for _ in 0..2 {
+        registry.controls().outage();
+        sleep(Duration::from_secs(600)).await;
+        let started = Instant::now();
+        let mut view = desk.directory(&registry).view(&service());
+        assert!(timeout(Duration::from_millis(100), view.ready()).await.unwrap());
+        let state = view.state();
+        assert_eq!(state.entries().len(), 100);
+        let Freshness::Stale { since, error } = state.freshness() else { panic!("{state:?}") };
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        let age = state.disk_age(Instant::now()).unwrap();
+        assert!(
+            age >= Duration::from_secs(600) && age <= saved.elapsed() + Duration::from_secs(3),
+            "{age:?}"
+        );
+        assert!(state.stale_for(Instant::now()) >= Duration::from_secs(600) && *since < started);
+        sleep(Duration::from_secs(60)).await;
+        assert!(view.load().disk_age(Instant::now()).unwrap() >= age + Duration::from_secs(60));
+
+        registry.controls().heal();
+        let live = async {
+            while !matches!(view.load().freshness(), Freshness::Live { .. }) {
+                assert!(view.changed().await);
+                assert_eq!(view.load().entries().len(), 100, "without a gap");
+            }
+        };
+        timeout(SOON, live).await.unwrap();
+        assert_eq!((view.load().disk_age(Instant::now()), view.load().resets().0), (None, 1));
+        sleep(Duration::from_secs(2)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_says_nothing_is_not_waited_for() {
+    let desk = Desk::new();
+    let registry = MemoryRegistry::new();
+    desk.saved(&registry, 3).await;
+    registry.controls().black_hole();
+    let view = desk.directory(&registry).view(&service());
+    assert!(timeout(Duration::from_millis(100), view.ready()).await.unwrap());
+    assert_eq!(view.load().entries().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_answers_is_believed_and_not_the_disk() {
+    let desk = Desk::new();
+    desk.saved(&MemoryRegistry::new(), 3).await;
+    let view = desk.directory(&MemoryRegistry::new()).view(&service());
+    view.ready().await;
+    assert!(view.load().entries().is_empty() && view.load().disk_age(Instant::now()).is_none());
+    sleep(Duration::from_secs(1)).await;
+    assert!(view.load().entries().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_trusted_is_reported_and_ignored() {
+    type Harm = fn(&Desk) -> DiskOptions;
+    let harms: [(&str, Harm); 6] = [
+        ("damaged", |desk| {
+            desk.board.change(|file| *file.last_mut().unwrap() ^= 1);
+            desk.disk()
+        }),
+        ("cut short", |desk| {
+            desk.board.change(|file| file.truncate(file.len() / 2));
+            desk.disk()
+        }),
+        ("empty", |desk| {
+            desk.board.change(Vec::clear);
+            desk.disk()
+        }),
+        ("too old", |desk| desk.disk().with_max_age(Duration::from_millis(1))),
+        ("of the future", |desk| desk.disk().with_clock(|| 1_600_000_000_000)),
+        ("not readable", |desk| {
+            desk.board.broken.store(true, Ordering::Relaxed);
+            desk.disk()
+        }),
+    ];
+    for (what, harm) in harms {
+        let desk = Desk::new();
+        let registry = MemoryRegistry::new();
+        desk.saved(&registry, 3).await;
+        registry.controls().outage();
+        sleep(Duration::from_secs(1)).await;
+        let options = DirectoryOptions::new().with_disk(harm(&desk));
+        let view = Directory::with_options(Arc::new(registry), options).view(&service());
+        sleep(SOON).await;
+        assert!(view.load().snapshot().is_none(), "{what}");
+        assert_eq!(view.stats().disk_rejected, 1, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_saved_of_another_store_or_service_is_not_served() {
+    let desk = Desk::new();
+    let registry = MemoryRegistry::new();
+    desk.saved(&registry, 3).await;
+    registry.controls().outage();
+    let other = DirectoryOptions::new().with_disk(desk.disk().with_store("other"));
+    let other = Directory::with_options(Arc::new(registry.clone()), other).view(&service());
+    let user = desk.directory(&registry).view(&ServiceName::new("user").unwrap());
+    sleep(SOON).await;
+    assert!(other.load().snapshot().is_none() && user.load().snapshot().is_none());
+    assert_eq!(other.stats().disk_rejected, 0, "it is not even looked at");
+    drop(user);
+    // One that was copied to where the other's would be.
+    let names = || desk.board.files.lock().unwrap().keys().cloned().collect::<Vec<_>>();
+    registry.controls().heal();
+    listed(&other, 3).await;
+    sleep(Duration::from_secs(2)).await;
+    let [own, foreign] = &names()[..] else { panic!("{:?}", names()) };
+    let file = desk.board.files.lock().unwrap()[own].clone();
+    desk.board.files.lock().unwrap().insert(foreign.clone(), file.clone());
+    desk.board.files.lock().unwrap().insert(own.clone(), file);
+    registry.controls().outage();
+    drop(other);
+    let mut rejected = 0;
+    for store in ["", "other"] {
+        let options = DirectoryOptions::new().with_disk(desk.disk().with_store(store));
+        let view = Directory::with_options(Arc::new(registry.clone()), options).view(&service());
+        sleep(SOON).await;
+        rejected += view.stats().disk_rejected;
+    }
+    assert_eq!(rejected, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn saves_are_gathered_and_repeated_so_that_the_age_stays_true() {
+    let desk = Desk::new();
+    let registry = MemoryRegistry::new();
+    let view = desk.directory(&registry).view(&service());
+    view.ready().await;
+    for port in 0..50 {
+        register(&registry, port).await;
+        sleep(Duration::from_millis(100)).await;
+    }
+    sleep(Duration::from_secs(2)).await;
+    assert!((4..=7).contains(&desk.board.saves()), "{} saves in 5 s of 50 changes", desk.board.saves());
+    let before = desk.board.saves();
+    sleep(Duration::from_secs(600)).await;
+    let repeated = desk.board.saves() - before;
+    assert!((9..=11).contains(&repeated), "{repeated} in 10 minutes");
+    registry.controls().outage();
+    sleep(Duration::from_secs(60)).await;
+    let before = desk.board.saves();
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(desk.board.saves(), before, "what is not current is not saved");
+    assert_eq!(view.stats().disk_saved, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shelf_that_is_broken_is_counted_and_used_again_once_it_works() {
+    let desk = Desk::new();
+    let registry = MemoryRegistry::new();
+    register(&registry, 1).await;
+    desk.board.broken.store(true, Ordering::Relaxed);
+    let view = desk.directory(&registry).view(&service());
+    sleep(Duration::from_secs(20)).await;
+    assert!(view.stats().disk_failed >= 2 && view.load().entries().len() == 1, "{:?}", view.stats());
+    desk.board.broken.store(false, Ordering::Relaxed);
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(view.stats().disk_saved, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_knows_what_was_on_disk_and_saves_nothing_that_is_held() {
+    let desk = Desk::new();
+    let registry = MemoryRegistry::new();
+    desk.saved(&registry, 10).await;
+    registry.controls().outage();
+    let options = DirectoryOptions::new().with_disk(desk.disk()).with_guard(GuardOptions::new());
+    let view = Directory::with_options(Arc::new(registry.clone()), options).view(&service());
+    listed(&view, 10).await;
+    registry.controls().wipe();
+    let saves = desk.board.saves();
+    registry.controls().heal();
+    let mut follower = view.clone();
+    let held = async {
+        while follower.load().held_len() != 10 {
+            assert!(follower.changed().await);
+        }
+    };
+    timeout(SOON, held).await.unwrap();
+    assert_eq!((view.load().entries().len(), view.load().resets().0), (10, 1));
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(desk.board.saves(), saves);
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!((view.load().entries().len(), desk.board.saves()), (0, saves + 1));
+}
+
+/// A folder of its own, removed at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("registry-core-{name}-{}", std::process::id())))
+    }
+
+    fn names(&self) -> Vec<String> {
+        let files = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
+        files.map(|file| file.file_name().into_string().unwrap()).collect()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_share_a_folder_and_what_is_read_is_always_whole() {
+    let scratch = Scratch::new("shared");
+    let registry = MemoryRegistry::new();
+    for port in 0..400 {
+        register(&registry, port).await;
+    }
+    let open = || {
+        let disk = DiskOptions::new(&scratch.0).with_delay(Duration::ZERO);
+        let client: Arc<dyn Registry> = Arc::new(registry.client());
+        Directory::with_options(client, DirectoryOptions::new().with_disk(disk)).view(&service())
+    };
+    let (one, two) = (open(), open());
+    let lost = registry.client();
+    lost.controls().outage();
+    let mut starts = 0;
+    for port in 400..440 {
+        register(&registry, port).await;
+        if one.stats().disk_saved + two.stats().disk_saved > 0 {
+            let disk = DiskOptions::new(&scratch.0);
+            let options = DirectoryOptions::new().with_disk(disk);
+            let view = Directory::with_options(Arc::new(lost.clone()), options).view(&service());
+            assert!(timeout(SOON, view.ready()).await.unwrap());
+            assert!((400..=440).contains(&view.load().entries().len()));
+            assert_eq!(view.stats().disk_rejected, 0);
+            starts += 1;
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert!(starts > 10, "{starts}");
+    let both = async {
+        while one.stats().disk_saved < 2 || two.stats().disk_saved < 2 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, both).await.unwrap();
+    assert_eq!(one.stats().disk_failed + two.stats().disk_failed, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_cannot_be_written_costs_no_view() {
+    let scratch = Scratch::new("file");
+    std::fs::write(&scratch.0, "a file, where the folder should be").unwrap();
+    let registry = MemoryRegistry::new();
+    register(&registry, 1).await;
+    let disk = DiskOptions::new(&scratch.0).with_delay(Duration::ZERO);
+    let options = DirectoryOptions::new().with_disk(disk);
+    let view = Directory::with_options(Arc::new(registry), options).view(&service());
+    listed(&view, 1).await;
+    let failed = async {
+        while view.stats().disk_failed == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, failed).await.unwrap();
+    std::fs::remove_file(&scratch.0).unwrap();
+    assert!(scratch.names().is_empty());
+}

@@ -1,0 +1,60 @@
+//! A process starts while the registry is out of reach.
+
+use std::time::Duration;
+
+use registry_core::{DirectoryOptions, DiskOptions, ErrorKind, Freshness, Ttl};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::stage::{PATIENCE, Stage, over_each, service, until};
+
+over_each! {
+    started_with_the_registry_down_it_serves_from_disk_within_100_ms_and_goes_live_without_a_gap => cold;
+}
+
+async fn cold(stage: Stage) {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = || DiskOptions::new(folder.path()).with_store("test").with_delay(Duration::from_millis(10));
+    let _instances = stage.instances(100, Ttl::from_secs(600).unwrap()).await;
+    {
+        let before = stage.directory(DirectoryOptions::new().with_disk(disk())).await.view(&service());
+        until(&before, 100, 0).await;
+        let saved = async {
+            while before.stats().disk_saved == 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, saved).await.unwrap();
+    }
+    stage.away().await;
+    sleep(Duration::from_secs(2)).await;
+
+    let directory = stage.directory(DirectoryOptions::new().with_disk(disk())).await;
+    let started = Instant::now();
+    let mut view = directory.view(&service());
+    assert!(timeout(PATIENCE, view.ready()).await.unwrap());
+    let took = started.elapsed();
+    let state = view.state();
+    assert!(took < Duration::from_millis(100), "{took:?}");
+    assert_eq!(state.entries().len(), 100);
+    let Freshness::Stale { error, .. } = state.freshness() else { panic!("{state:?}") };
+    assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{error}");
+    let age = state.disk_age(Instant::now()).unwrap();
+    assert!(age >= Duration::from_millis(1_900) && age < PATIENCE, "{age:?}");
+    assert!(state.stale_for(Instant::now()) >= age.min(Duration::from_secs(2)));
+    sleep(Duration::from_secs(1)).await;
+    assert!(view.load().disk_age(Instant::now()).unwrap() >= age + Duration::from_secs(1));
+
+    stage.back().await;
+    let live = async {
+        loop {
+            let state = view.state();
+            assert_eq!(state.entries().len(), 100, "a gap");
+            if matches!(state.freshness(), Freshness::Live { .. }) {
+                return state.disk_age(Instant::now());
+            }
+            assert!(view.changed().await);
+        }
+    };
+    assert_eq!(timeout(PATIENCE, live).await.expect("it goes live"), None);
+    assert_eq!(view.stats().disk_rejected, 0);
+}
