@@ -8,15 +8,16 @@ mod recorder;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use recorder::Recorded;
-use registry_core::layer::{Meter, Timeouts};
+use registry_core::layer::{Layer, Meter, Timeouts};
 use registry_core::{
-    Directory, Instance, OnConflict, RegisterOptions, Registrar, RegistrarOptions, Registry, RegistryExt,
-    ServiceName, Ttl, WatchEvent,
+    Cursor, Directory, Epoch, Error, ErrorKind, Guarantees, Instance, Lease, OnConflict, Operation,
+    RegisterOptions, Registrar, RegistrarOptions, Registration, Registry, RegistryExt, Result, Revision,
+    ServiceName, Snapshot, Ttl, Watch, WatchEvent,
 };
 use registry_memory::MemoryRegistry;
-use tokio::time::{advance, sleep, timeout};
+use tokio::time::{Instant, advance, sleep, timeout};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -104,9 +105,11 @@ fn watches_tell_resets_by_cause_changes_by_kind_and_how_long_they_were_stale() {
         let registry = memory.clone().metered(&Meter::new());
         let mut watch = registry.watch(&service(), None);
         let mut until = async |wanted: fn(&WatchEvent) -> bool| {
-            timeout(SOON, async { while !watch.next().await.is_some_and(|event| wanted(&event)) {} })
-                .await
-                .expect("it comes")
+            timeout(SOON, async {
+                while !Watch::next(&mut watch).await.is_some_and(|event| wanted(&event)) {}
+            })
+            .await
+            .expect("it comes")
         };
         let value = |name: &str| recorded.gauge(&format!("registry_{name}{{service=user.rpc}}"));
         let resets = |cause: &str| {
@@ -151,6 +154,93 @@ fn watches_tell_resets_by_cause_changes_by_kind_and_how_long_they_were_stale() {
         drop(watch);
         assert_eq!((value("watches"), value("watches_stale")), (0.0, 0.0));
         assert!(recorded.all_are_described());
+    });
+}
+
+/// A registry that can be asked what there is, and finds three entries that it cannot read.
+#[derive(Debug)]
+struct Littered(MemoryRegistry);
+
+impl Littered {
+    fn litter(event: WatchEvent) -> WatchEvent {
+        match event {
+            WatchEvent::Reset { snapshot, cause } => {
+                WatchEvent::Reset { snapshot: snapshot.with_skipped(3), cause }
+            }
+            other => other,
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Registry for Littered {
+    async fn register(&self, instance: &Instance, options: &RegisterOptions) -> Result<Registration> {
+        self.0.register(instance, options).await
+    }
+
+    async fn keepalive(&self, lease: &Lease) -> Result<()> {
+        self.0.keepalive(lease).await
+    }
+
+    async fn update(&self, lease: &Lease, instance: &Instance) -> Result<Revision> {
+        self.0.update(lease, instance).await
+    }
+
+    async fn deregister(&self, lease: &Lease) -> Result<()> {
+        self.0.deregister(lease).await
+    }
+
+    async fn lookup(&self, service: &ServiceName) -> Result<Snapshot> {
+        Ok(self.0.lookup(service).await?.with_skipped(3))
+    }
+
+    async fn services(&self, prefix: &str) -> Result<Vec<ServiceName>> {
+        self.0.services(prefix).await
+    }
+
+    fn watch(&self, service: &ServiceName, from: Option<Cursor>) -> Watch {
+        Watch::new(self.0.watch(service, from).map(Self::litter))
+    }
+
+    fn guarantees(&self) -> Guarantees {
+        self.0.guarantees()
+    }
+}
+
+#[test]
+fn what_could_not_be_read_is_counted_by_lookups_watches_and_views() {
+    recorded(async |recorded| {
+        let meter = Meter::new();
+        let registry = Littered(MemoryRegistry::new()).metered(&meter).shared();
+        let malformed = || recorded.counter("registry_malformed_entries_total{}");
+        registry.lookup(&service()).await.unwrap();
+        assert_eq!(malformed(), 3);
+        let view = Directory::new(registry).view(&service());
+        let _observed = meter.observe_view(&view);
+        view.ready().await;
+        assert_eq!(malformed(), 6);
+        let now = || recorded.gauge("registry_view_malformed_entries{service=user.rpc}");
+        eventually("the view tells it", || now() == 3.0).await;
+    });
+}
+
+#[test]
+fn a_watch_that_says_twice_that_it_is_stale_is_stale_once() {
+    recorded(async |recorded| {
+        let stale = |ago| WatchEvent::Stale {
+            since: Instant::now() - Duration::from_secs(ago),
+            error: Error::new(ErrorKind::Unavailable, Operation::Watch, "away"),
+        };
+        let live = WatchEvent::Live { cursor: Cursor::new(Epoch::new(1), Revision::new(1), 0) };
+        advance(Duration::from_secs(60)).await;
+        let events = futures_util::stream::iter([stale(10), stale(5), live.clone(), live]);
+        let mut watch = Meter::new().watch(&service(), Watch::new(events));
+        let present = || recorded.gauge("registry_watches_stale{service=user.rpc}");
+        for expected in [1.0, 1.0, 0.0, 0.0] {
+            Watch::next(&mut watch).await.unwrap();
+            assert_eq!(present(), expected);
+        }
+        assert_eq!(recorded.samples("registry_watch_stale_seconds{service=user.rpc}"), [10.0]);
     });
 }
 
@@ -211,6 +301,12 @@ fn registrars_are_counted_by_state_and_not_after_their_end() {
         // Heartbeats change nothing.
         sleep(Duration::from_secs(60)).await;
         assert_eq!((present("registered"), present("recovering"), entered("registered")), (2.0, 0.0, 2));
+        // Nor do heartbeats that fail, as long as the lease may stand.
+        memory.controls().outage();
+        sleep(Duration::from_secs(5)).await;
+        memory.controls().heal();
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!((present("registered"), entered("recovering"), entered("registered")), (2.0, 0, 2));
 
         let other = RegisterOptions::new().with_on_conflict(OnConflict::TakeOver);
         memory.register(&instance(1), &other).await.unwrap();

@@ -166,6 +166,25 @@ proptest! {
     }
 
     #[test]
+    fn when_a_weight_changes_that_one_only_gains_or_only_loses_keys_and_no_other_moves(
+        first in any::<u32>(), weights in vec(1_u32..=127, 2..12), changed in any::<proptest::sample::Index>(), weight in 1_u32..=127,
+    ) {
+        let before = [&[(1, 100)][..], &candidates(first.into(), &weights)].concat();
+        let (mut after, changed) = (before.clone(), changed.index(weights.len()) + 1);
+        after[changed].1 = weight;
+        let (ring, next) = (Ring::new(before.iter().copied()), Ring::new(after.iter().copied()));
+        for key in keys() {
+            for (was, is) in [
+                (ring.pick(key), next.pick(key)),
+                (rendezvous(&before, key, |one| *one), rendezvous(&after, key, |one| *one)),
+            ] {
+                let (loses, gains) = (weight <= before[changed].1, weight >= before[changed].1);
+                prop_assert!(was == is || (was == Some(changed) && loses) || (is == Some(changed) && gains));
+            }
+        }
+    }
+
+    #[test]
     fn the_order_of_candidates_does_not_matter_on_a_ring(weights in weights(), first in any::<u32>()) {
         let all = candidates(first.into(), &weights);
         let reversed: Vec<_> = all.iter().rev().copied().collect();
@@ -218,6 +237,16 @@ fn within_bounds_the_keys_of_one_that_leaves_move_and_few_others() {
 }
 
 #[test]
+fn when_the_greatest_weight_crosses_a_power_of_two_most_keys_stay_on_a_ring() {
+    let before = candidates(7, &[100; 20]);
+    let mut after = before.clone();
+    after[4].1 = 200;
+    let (ring, next) = (Ring::new(before), Ring::new(after));
+    let moved = keys().filter(|key| ring.pick(*key) != next.pick(*key)).count();
+    assert!(moved < PICKS / 2, "{moved} of {PICKS} moved");
+}
+
+#[test]
 fn what_a_hot_key_asks_too_much_of_one_is_carried_by_all() {
     let all = candidates(7, &[100; 10]);
     let key = hash(b"hot");
@@ -241,6 +270,12 @@ fn when_all_seem_full_a_key_goes_to_where_it_belongs() {
     let all = candidates(7, &[100; 3]);
     let (ring, key, bound) = (Ring::new(all.iter().copied()), hash(b"a"), LoadBound::default());
     assert_eq!(ring.pick_bounded(key, bound, 0, |_| u64::MAX), ring.pick(key));
+    // Each time it is asked, as if others were at work, the load is greater.
+    let growing = std::cell::Cell::new(0);
+    let load = |_: &(u64, u32)| growing.replace(growing.get() + 100);
+    let bounded = rendezvous_bounded(&all, key, |one| *one, bound, load);
+    assert_eq!(bounded, rendezvous(&all, key, |one| *one));
+    assert!(rendezvous_bounded(&all, key, |one| *one, bound, |_| u64::MAX).is_some());
     assert_eq!(Ring::new([]).pick_bounded(key, bound, 0, |_| 0), None);
     assert_eq!(Ring::new([(1, 0)]).pick_bounded(key, bound, 0, |_| 0), None);
 }

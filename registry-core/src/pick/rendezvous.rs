@@ -26,7 +26,7 @@ pub fn rendezvous_bounded<T>(
     bound: LoadBound,
     load: impl Fn(&T) -> u64,
 ) -> Option<usize> {
-    let total_load: u64 = candidates.iter().map(&load).sum();
+    let total_load = candidates.iter().map(&load).fold(0, u64::saturating_add);
     let total_weight = candidates.iter().map(|candidate| u64::from(of(candidate).1)).sum();
     let has_room =
         |candidate: &T, weight| bound.has_room(load(candidate), u64::from(weight), total_weight, total_load);
