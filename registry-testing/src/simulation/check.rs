@@ -9,9 +9,9 @@ use registry_core::{
 use registry_memory::JournalItem;
 use tokio::time::{Duration, Instant};
 
-use super::Violation;
 use super::history::{Answer, OperationRecord, Record, Seen};
 use super::truth::Truth;
+use super::{Violation, guard_check};
 
 /// For how long a view may say that it is live without new proof: the silence that a feed is allowed, then the patience with
 /// opening the next one, and a little.
@@ -26,6 +26,7 @@ pub fn check(records: &[Record], journal: &[JournalItem]) -> Vec<Violation> {
     let mut found = Vec::new();
     watchers(records, &truth, &mut found);
     views(records, &truth, &mut found);
+    guard_check::guarded(records, &truth, &mut found);
     not_early(&asked, &truth, &mut found);
     no_ghosts(&asked, &served, &mut found);
     fenced(&asked, &served, &truth, &mut found);
@@ -47,7 +48,7 @@ fn operations(records: &[Record], asked: bool) -> Vec<&OperationRecord> {
         .collect()
 }
 
-fn violation(invariant: &'static str, what: impl Into<String>) -> Violation {
+pub(super) fn violation(invariant: &'static str, what: impl Into<String>) -> Violation {
     Violation { invariant, what: what.into() }
 }
 

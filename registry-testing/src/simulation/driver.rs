@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
 use super::client::Client;
+use super::guarded::Guarded;
 use super::history::{History, Record, Seen};
 use super::mutant::{Memory, Mutant};
 use super::process::{Intent, Life, Order, Process, lock, obey};
@@ -45,6 +46,7 @@ struct World {
     store: MemoryRegistry,
     clients: Vec<Client>,
     directories: Vec<Directory>,
+    guarded: Guarded,
     services: Vec<ServiceName>,
     processes: Vec<Process>,
     tasks: JoinSet<()>,
@@ -92,6 +94,7 @@ impl World {
         let directories = clients.iter().map(|client| Directory::new(Arc::clone(&client.registry))).collect();
         let services =
             ["user.rpc", "user", "order.rpc"].map(|name| ServiceName::new(name).expect("a good name"));
+        let guarded = Guarded::new(seed, &store, mutant, &history, services[0].clone());
         // At least three, and a few more.
         let mut steps: Vec<usize> = (10..STEPS - 10).collect();
         rng.shuffle(&mut steps);
@@ -102,6 +105,7 @@ impl World {
             store,
             clients,
             directories,
+            guarded,
             services: services.to_vec(),
             processes: Vec::new(),
             tasks: JoinSet::new(),
@@ -140,6 +144,7 @@ impl World {
             80..82 => self.open_some_view(),
             _ => self.look_at_views(),
         }
+        self.guarded.step(&mut self.tasks);
     }
 
     fn some_service(&mut self) -> usize {
@@ -445,13 +450,16 @@ impl World {
             client.store.controls().set_latency(Duration::ZERO);
             client.faults.set_on(false);
         }
+        self.guarded.heal();
         sleep(HEALED).await;
         self.look_at_views();
+        self.guarded.look();
         let mut violations = self.converged().await;
         self.recovered(&mut violations).await;
 
         let views = std::mem::take(&mut self.views);
         drop((views, std::mem::take(&mut self.directories), std::mem::take(&mut self.processes)));
+        drop(self.guarded);
         self.tasks.shutdown().await;
         sleep(Duration::from_secs(6)).await;
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
@@ -485,6 +493,10 @@ impl World {
                     let what = format!("view {number} of {service} is {state:?}, the list is {list:?}");
                     found.push(Violation { invariant: "I8 convergence", what });
                 }
+            }
+            if service == self.guarded.service() {
+                let unlike = self.guarded.unlike(&list);
+                found.extend(unlike.into_iter().map(|what| Violation { invariant: "I8 convergence", what }));
             }
             for watcher in self.watchers.iter().filter(|watcher| watcher.service == *service) {
                 let folding = lock(&watcher.folded);

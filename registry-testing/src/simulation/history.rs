@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use registry_core::{
-    Batch, Cursor, ErrorKind, Incarnation, Instance, InstanceId, Lease, Operation, OwnerToken, ResetCause,
-    Revision, ServiceName, Snapshot, WatchEvent,
+    Batch, Cursor, ErrorKind, Held, Incarnation, Instance, InstanceId, Lease, Operation, OwnerToken,
+    ResetCause, Revision, ServiceName, Snapshot, WatchEvent,
 };
 use tokio::time::{Duration, Instant};
 
@@ -108,6 +108,21 @@ pub enum Record {
         /// When it was last proven current, if it says that it is.
         proven: Option<Instant>,
     },
+    /// A guarded view was looked at.
+    Guarded {
+        /// Which view; one that is started anew is another one.
+        view: usize,
+        /// The service.
+        service: ServiceName,
+        /// When.
+        at: Instant,
+        /// What it listed, held instances included.
+        listed: Option<Snapshot>,
+        /// What it held.
+        held: Vec<(InstanceId, Held)>,
+        /// Whether that was read from disk.
+        from_disk: bool,
+    },
     /// A process was told that it has left, as `what` says.
     Left {
         /// The service.
@@ -205,6 +220,13 @@ fn render(record: &Record, start: Instant) -> String {
             let listed = snapshot.as_ref().map_or("nothing yet".into(), list);
             let fresh = proven.map_or("stale".into(), |proven| format!("proven {}", ms(&proven)));
             format!("{:>7} view {view} of {service}: {listed}, {fresh}", ms(at))
+        }
+        Record::Guarded { view, service, at, listed, held, from_disk } => {
+            let listed = listed.as_ref().map_or("nothing yet".into(), list);
+            let ids: Vec<_> = held.iter().map(|(id, _)| id.as_str()).collect();
+            let origin = if *from_disk { ", from disk" } else { "" };
+            let held = ids.join(" ");
+            format!("{:>7} guarded view {view} of {service}: {listed}, holds [{held}]{origin}", ms(at))
         }
         Record::Left { service, id, incarnation, at } => {
             format!("{:>7} {service} {id}, incarnation {incarnation}, is told that it has left", ms(at))

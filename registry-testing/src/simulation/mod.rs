@@ -16,6 +16,8 @@
 pub mod check;
 mod client;
 mod driver;
+mod guard_check;
+mod guarded;
 pub mod history;
 mod mutant;
 mod process;

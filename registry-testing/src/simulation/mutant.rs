@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::{self, unfold};
 use registry_core::{
-    Batch, Cursor, Error, ErrorKind, Feed, FeedItem, InstanceId, Lease, Operation, OwnerToken,
-    RegisterOptions, ResetCause, Result, ServiceName, Snapshot, Ttl, Watch, WatchEvent, WatchSource,
+    Batch, Cursor, DirectoryOptions, Error, ErrorKind, Feed, FeedItem, GuardOptions, InstanceId, Lease,
+    Operation, OwnerToken, RegisterOptions, ResetCause, Result, ServiceName, Snapshot, Ttl, Watch,
+    WatchEvent, WatchSource,
 };
 use registry_memory::MemoryRegistry;
 
@@ -52,11 +53,15 @@ pub enum Mutant {
     TokenIgnored,
     /// Lookups give the list of some time ago.
     LookupCached,
+    /// A guard holds nothing.
+    GuardForgotten,
+    /// A guard holds for twice as long as it may.
+    HeldTooLong,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::EventDropped,
         Self::EventDoubled,
         Self::BatchSplit,
@@ -74,11 +79,26 @@ impl Mutant {
         Self::HeartbeatRecreates,
         Self::TokenIgnored,
         Self::LookupCached,
+        Self::GuardForgotten,
+        Self::HeldTooLong,
     ];
 
     /// How late the store is.
     pub(super) fn expiry_lag(mutant: Option<Self>) -> Duration {
         if mutant == Some(Self::LateExpiry) { Duration::from_secs(2) } else { Duration::ZERO }
+    }
+
+    /// How a directory that should have a guard really guards; `guard` makes one whose TTL is as many times the greatest there is.
+    pub(super) fn guard(
+        mutant: Option<Self>,
+        options: DirectoryOptions,
+        guard: impl FnOnce(u32) -> GuardOptions,
+    ) -> DirectoryOptions {
+        match mutant {
+            Some(Self::GuardForgotten) => options,
+            Some(Self::HeldTooLong) => options.with_guard(guard(2)),
+            _ => options.with_guard(guard(1)),
+        }
     }
 
     /// What is really asked of the store for a registration with `options`.

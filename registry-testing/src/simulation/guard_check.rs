@@ -1,0 +1,107 @@
+//! What guarded views promise, over a history and the truth: all that lives is listed, what is held may be, and no set is emptied but by its owners.
+
+use std::collections::BTreeMap;
+
+use registry_core::{DeleteCause, Entry, Held, HeldCause, InstanceId, ServiceName, Snapshot, Status};
+use tokio::time::{Duration, Instant};
+
+use super::Violation;
+use super::check::violation;
+use super::guarded::TTL;
+use super::history::Record;
+use super::truth::Truth;
+
+/// How far a view may lag behind the store: an outage, and what it takes to notice its end.
+const LAG: Duration = Duration::from_secs(60);
+
+/// One look at a view.
+struct Look<'a> {
+    service: &'a ServiceName,
+    at: Instant,
+    listed: &'a Snapshot,
+    held: &'a [(InstanceId, Held)],
+    from_disk: bool,
+}
+
+impl Look<'_> {
+    fn held(&self, id: &InstanceId) -> Option<&Held> {
+        self.held.iter().find(|(held, _)| held == id).map(|(_, held)| held)
+    }
+}
+
+/// I13 of guarded views.
+pub(super) fn guarded(records: &[Record], truth: &Truth, found: &mut Vec<Violation>) {
+    let mut before: BTreeMap<usize, Look<'_>> = BTreeMap::new();
+    for record in records {
+        let Record::Guarded { view, service, at, listed: Some(listed), held, from_disk } = record else {
+            continue;
+        };
+        let look = Look { service, at: *at, listed, held, from_disk: *from_disk };
+        let what = judge(&look, before.get(view), truth);
+        found.extend(what.map(|what| {
+            violation("I13 static stability", format!("guarded view {view} of {service}: {what}"))
+        }));
+        before.insert(*view, look);
+    }
+}
+
+fn judge(look: &Look<'_>, before: Option<&Look<'_>>, truth: &Truth) -> Option<String> {
+    if look.from_disk {
+        let never = |entry: &&std::sync::Arc<Entry>| {
+            !truth.was_listed(look.service, entry.id(), entry.incarnation(), look.at - LAG * 60, look.at)
+        };
+        return look.listed.iter().find(never).map(|entry| format!("{} was never listed", entry.id()));
+    }
+    let live = truth.state(look.listed.epoch(), look.service, look.listed.revision());
+    if !look.listed.iter().filter(|entry| look.held(entry.id()).is_none()).eq(live.values()) {
+        return Some(format!("beside what is held, it lists something else than {live:?}"));
+    }
+    let wrong = look.held.iter().find_map(|(id, held)| {
+        may_be_held(look, id, held, truth).err().map(|why| format!("{id} is held: {why}"))
+    });
+    wrong
+        .or_else(|| before.filter(|_| look.listed.is_empty()).and_then(|before| emptied(look, before, truth)))
+}
+
+fn may_be_held(look: &Look<'_>, id: &InstanceId, held: &Held, truth: &Truth) -> Result<(), String> {
+    let entry = look.listed.get(id).ok_or("and not listed")?;
+    if held.until() < look.at || held.until() - held.since() > 3 * TTL {
+        return Err(format!("for longer than three TTLs: {held:?}"));
+    }
+    if entry.instance().status() == Status::Draining {
+        return Err("it was draining".into());
+    }
+    let gone = |cause| {
+        truth.gone.iter().any(|gone| {
+            gone.entry.id() == id
+                && gone.entry.instance().service() == look.service
+                && gone.entry.incarnation() == entry.incarnation()
+                && gone.cause == cause
+        })
+    };
+    match held.cause() {
+        HeldCause::Expired if !gone(DeleteCause::Expired) => Err("it never expired".into()),
+        HeldCause::Unknown if !gone(DeleteCause::Unknown) => Err("nobody deleted it".into()),
+        _ => Ok(()),
+    }
+}
+
+/// Why a set may not be empty that was not: somebody in it has neither left, nor been held for as long as is allowed.
+fn emptied(look: &Look<'_>, before: &Look<'_>, truth: &Truth) -> Option<String> {
+    let lost = |entry: &&std::sync::Arc<Entry>| {
+        let id = entry.id();
+        let draining = entry.instance().status() == Status::Draining;
+        let held_out = before.held(id).is_some_and(|held| held.until() <= look.at);
+        // Or in between, where it drained first.
+        let left = truth.gone.iter().any(|gone| {
+            gone.entry.id() == id
+                && gone.entry.instance().service() == look.service
+                && gone.at + LAG >= before.at
+                && gone.at <= look.at
+                && (gone.cause == DeleteCause::Deregistered
+                    || gone.entry.instance().status() == Status::Draining)
+        });
+        !(draining || held_out || left)
+    };
+    before.listed.iter().find(lost).map(|entry| format!("it is empty, and {} has not left", entry.id()))
+}

@@ -1,0 +1,177 @@
+//! Processes with guarded views that are kept on one shelf: they are cut off, end and start anew, and find their files damaged.
+//!
+//! They draw from dice of their own, and have clients of their own, so that a seed plays all else as if they were not there.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use registry_core::{
+    Directory, DirectoryOptions, DiskOptions, Freshness, GuardOptions, ServiceName, Shelf, Snapshot, Ttl,
+    View,
+};
+use registry_memory::MemoryRegistry;
+use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant, sleep};
+
+use super::client::Client;
+use super::history::{History, Record};
+use super::mutant::{Memory, Mutant};
+use super::process::lock;
+
+/// The greatest TTL with which anything registers in a simulation.
+pub(super) const TTL: Duration = Duration::from_secs(5);
+
+/// How many processes with guarded views there are.
+const PROCESSES: usize = 2;
+
+/// Files in memory.
+#[derive(Debug, Default)]
+struct Board {
+    files: Mutex<BTreeMap<String, Vec<u8>>>,
+}
+
+#[async_trait]
+impl Shelf for Board {
+    async fn load(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        Ok(lock(&self.files).get(name).cloned())
+    }
+
+    async fn save(&self, name: &str, bytes: Vec<u8>) -> io::Result<()> {
+        lock(&self.files).insert(name.to_owned(), bytes);
+        Ok(())
+    }
+}
+
+/// A life of a process: its view of one service.
+struct Life {
+    number: usize,
+    view: View,
+}
+
+pub(super) struct Guarded {
+    rng: fastrand::Rng,
+    history: History,
+    clients: Vec<Client>,
+    service: ServiceName,
+    options: DirectoryOptions,
+    board: Arc<Board>,
+    lives: Vec<Life>,
+    next: usize,
+}
+
+impl Guarded {
+    pub(super) fn new(
+        seed: u64,
+        store: &MemoryRegistry,
+        mutant: Option<Mutant>,
+        history: &History,
+        service: ServiceName,
+    ) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed ^ 0x9e37_79b9_7f4a_7c15);
+        let clients = (0..PROCESSES)
+            .map(|n| Client::new(100 + n, store, mutant, Arc::new(Memory::default()), history, rng.u64(..)))
+            .collect();
+        let (board, began) = (Arc::<Board>::default(), Instant::now());
+        let clock = move || u64::try_from(began.elapsed().as_millis()).unwrap_or_default();
+        let disk = DiskOptions::on(board.clone()).with_clock(clock);
+        let options = Mutant::guard(mutant, DirectoryOptions::new().with_disk(disk), |factor| {
+            GuardOptions::new().with_ttl(Ttl::new(TTL * factor).expect("a good TTL"))
+        });
+        let (history, lives, next) = (history.clone(), Vec::new(), 0);
+        let mut guarded = Self { rng, history, clients, service, options, board, lives, next };
+        (0..PROCESSES).for_each(|client| guarded.start(client));
+        guarded
+    }
+
+    fn start(&mut self, client: usize) {
+        let number = self.next;
+        self.next += 1;
+        let registry = Arc::clone(&self.clients[client].registry);
+        let view = Directory::with_options(registry, self.options.clone()).view(&self.service);
+        self.history.note(format!("guarded view {number} starts on client {}", 100 + client));
+        let life = Life { number, view };
+        match self.lives.get_mut(client) {
+            // The one before ends here.
+            Some(before) => *before = life,
+            None => self.lives.push(life),
+        }
+    }
+
+    /// Strikes at times, and looks.
+    pub(super) fn step(&mut self, tasks: &mut JoinSet<()>) {
+        let at = self.rng.usize(0..PROCESSES);
+        let client = self.clients[at].clone();
+        match self.rng.u32(0..100) {
+            0..4 => {
+                let lasting = Duration::from_millis(self.rng.u64(50..12_000));
+                self.history.note(format!("outage of client {} for {lasting:?}", 100 + at));
+                if self.rng.bool() {
+                    client.store.controls().outage();
+                } else {
+                    client.store.controls().black_hole();
+                }
+                tasks.spawn(async move {
+                    sleep(lasting).await;
+                    client.store.controls().heal();
+                });
+            }
+            4..7 => self.start(at),
+            7 => self.damage(),
+            _ => {}
+        }
+        self.look();
+    }
+
+    fn damage(&mut self) {
+        let mut files = lock(&self.board.files);
+        for file in files.values_mut().filter(|file| !file.is_empty()) {
+            let at = self.rng.usize(0..file.len());
+            if self.rng.bool() {
+                file.truncate(at);
+            } else {
+                file[at] ^= 1 << self.rng.u32(0..8);
+            }
+        }
+        self.history.note("the files of guarded views are damaged");
+    }
+
+    pub(super) fn look(&self) {
+        for life in &self.lives {
+            let state = life.view.state();
+            self.history.push(Record::Guarded {
+                view: life.number,
+                service: self.service.clone(),
+                at: Instant::now(),
+                listed: state.snapshot().cloned(),
+                held: state.held().map(|(id, held)| (id.clone(), *held)).collect(),
+                from_disk: state.disk_age(Instant::now()).is_some(),
+            });
+        }
+    }
+
+    pub(super) fn heal(&self) {
+        for client in &self.clients {
+            client.store.controls().heal();
+        }
+    }
+
+    /// I8: what is not live, or has, beside what it holds, something else than `list`.
+    pub(super) fn unlike(&self, list: &Snapshot) -> Vec<String> {
+        let unlike = |life: &&Life| {
+            let state = life.view.state();
+            let live = state.snapshot().map(|snapshot| {
+                snapshot.iter().filter(|entry| state.held_of(entry.id()).is_none()).eq(list.iter())
+            });
+            live != Some(true) || !matches!(state.freshness(), Freshness::Live { .. })
+        };
+        let what =
+            |life: &Life| format!("guarded view {} is {:?}, the list is {list:?}", life.number, life.view);
+        self.lives.iter().filter(unlike).map(what).collect()
+    }
+
+    pub(super) fn service(&self) -> &ServiceName {
+        &self.service
+    }
+}
