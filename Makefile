@@ -12,7 +12,7 @@ setup: ## Install what the tests need and is missing
 	@scripts/setup.sh
 
 test: setup ## Run all tests (under 15 minutes on 2 cores)
-	$(CARGO) test --workspace --all-features
+	scripts/test-programs.sh 2
 	$(MAKE) test-stores
 	$(CARGO) test --release -p registry-testing --test simulation
 	$(CARGO) run --quiet --example quickstart
@@ -23,14 +23,15 @@ VALKEY = $${VALKEY_81:-$(CURDIR)/target/tools/valkey-8.1}/valkey-server
 # What measures time, or needs much of the machine, has it to itself.
 HEAVY_ETCD = cluster:: scale:: idle::
 HEAVY_REDIS = scale::
+# What mostly waits runs side by side, the longest first.
+WAITING = conformance-redis conformance-etcd promises-etcd promises-etcd-3.5 promises-redis test-directory
 
 test-stores: setup ## The suite and the further promises on real etcd and Redis (10 minutes)
-	$(MAKE) --jobs 2 --output-sync=target conformance-etcd conformance-redis
-	$(MAKE) --jobs 2 --output-sync=target promises-etcd promises-redis promises-etcd-3.5
+	$(MAKE) --jobs 3 --output-sync=target $(WAITING)
 	$(MAKE) heavy-etcd
 	$(MAKE) heavy-redis
 	$(MAKE) test-grpc-daily
-	$(MAKE) test-directory
+	$(MAKE) chaos-smoke
 
 # Thousands of endpoints and channels over each store take a minute more than there is for every change.
 MASSES = $(foreach store,etcd redis,--skip no_connection::over_$(store) --skip leave_nothing::over_$(store) --skip five_thousand::over_$(store))

@@ -4,10 +4,12 @@
 
 #![allow(clippy::unwrap_used, reason = "also in what helps the tests")]
 
+#[path = "report/chaos.rs"]
+mod chaos;
 #[path = "report/made_up.rs"]
 mod made_up;
 
-use comparisons::picture::{Bar, Drawing, Interval, Lane, Line, Picture};
+use comparisons::picture::{Bar, Drawing, Interval, Lane, Line, Mark, Picture, Shade, Stretch, Strip};
 use comparisons::record::Record;
 use comparisons::report::{Report, comparisons_section, html, pictures, readme_section, summary};
 
@@ -30,8 +32,12 @@ fn xml_of(page: &str) -> String {
 
 #[test]
 fn the_page_is_well_formed_and_needs_nothing_else() {
-    let page = html(&report());
-    let xml = xml_of(&page);
+    needs_nothing_else(&html(&report()));
+}
+
+/// That a page is well formed, loads nothing, and leads nowhere but to places of its own.
+fn needs_nothing_else(page: &str) {
+    let xml = xml_of(page);
     let parsed = roxmltree::Document::parse(&xml).unwrap();
     let mut ids = Vec::new();
     let mut level = 0;
@@ -221,6 +227,14 @@ fn drawings(hard: &[(String, f64)]) -> Vec<Drawing> {
         label: name.clone(),
         bad: value.is_nan(),
     });
+    let strips = hard.iter().map(|(name, value)| Strip {
+        name: name.clone(),
+        marks: vec![(Mark::Done, values.clone()), (Mark::Broken, vec![*value])],
+        stretches: vec![(Stretch::Stale, vec![[*value, 1.0], [0.0, *value]])],
+    });
+    let strips: Vec<Strip> = strips.collect();
+    let shades = hard.iter().map(|(name, value)| Shade { name: name.clone(), between: [*value, 2.0] });
+    let shades: Vec<Shade> = shades.collect();
     let (rows, lanes, bars): (Vec<_>, Vec<_>, Vec<_>) = (rows.collect(), lanes.collect(), bars.collect());
     let odd = *values.first().unwrap_or(&f64::NAN);
     vec![
@@ -230,6 +244,7 @@ fn drawings(hard: &[(String, f64)]) -> Vec<Drawing> {
         Drawing::Forest { x: "x".to_owned(), undecided: [f64::NAN, f64::INFINITY], rows },
         Drawing::Timeline { x: "x".to_owned(), fault: [odd, f64::NAN], lanes: lanes.clone() },
         Drawing::Timeline { x: "x".to_owned(), fault: [f64::INFINITY, f64::MIN], lanes },
+        Drawing::Strips { x: "x".to_owned(), between: [odd, f64::NAN], shades, strips },
         Drawing::Bars { x: "x".to_owned(), bars },
     ]
 }
@@ -294,6 +309,7 @@ fn it_can_be_looked_at() {
     std::fs::write(folder.join("report.html"), html(&report())).unwrap();
     let empty = Report::new(Vec::new(), Vec::new()).with_experiments(experiments());
     std::fs::write(folder.join("empty.html"), html(&empty)).unwrap();
+    std::fs::write(folder.join("chaos.html"), chaos::page()).unwrap();
     std::fs::write(folder.join("comparisons.md"), comparisons_section(&report())).unwrap();
     std::fs::write(folder.join("readme.md"), readme_section(&report())).unwrap();
     for (name, svg) in pictures(&report()) {

@@ -98,7 +98,7 @@ fn of_backend(fault: Option<Fault>, backend: Backend, square: &Square<'_>, pictu
     let first = judged().find(|result| !result.is_finding());
     let full: Vec<&CellResult> = findings.iter().copied().chain(first).collect();
     markup! {
-        details id=(anchor(fault, backend)) open[!findings.is_empty()] {
+        details id=(anchor(fault, backend)) open=[(!findings.is_empty()).then_some("")] {
             summary {
                 strong { (backend) }
                 @for (verdict, many) in square.verdicts() { " " (chip(verdict, Some(many))) }

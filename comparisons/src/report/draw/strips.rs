@@ -59,7 +59,10 @@ pub(super) fn draw(
         return nothing(sheet);
     }
     legend(sheet, shades, strips);
-    let beside = strips.iter().map(|strip| width_of(&strip.name)).max().unwrap_or(0).min(WIDTH / 3);
+    // Longer names would run into their strips.
+    let short = |strip: &Strip| wrapped(&strip.name, WIDTH / 3, false).into_iter().next().unwrap_or_default();
+    let names: Vec<String> = strips.iter().map(short).collect();
+    let beside = names.iter().map(|name| width_of(name)).max().unwrap_or(0);
     let axis = Axis::linear(between, MARGIN + beside + 14, WIDTH - MARGIN - 14);
     let top = sheet.y;
     let bottom = top + STRIP * strips.len() as i32 + 6;
@@ -67,12 +70,12 @@ pub(super) fn draw(
     sheet.y = bottom;
     axis.along(sheet, top, x);
     let end = sheet.y;
-    for (index, strip) in strips.iter().enumerate() {
+    for (index, (strip, name)) in strips.iter().zip(&names).enumerate() {
         let middle = top + STRIP * index as i32 + STRIP / 2;
-        sheet.text(&strip.name, (MARGIN, middle), Held::Left, INK);
+        sheet.text(name, (MARGIN, middle), Held::Left, INK);
         sheet.line((axis.at(f64::MIN), middle), (axis.at(f64::MAX), middle), 1, PENCIL);
         for (stretch, times) in &strip.stretches {
-            for [from, to] in times {
+            for [from, to] in times.iter().filter(|ends| ends.iter().all(|end| end.is_finite())) {
                 let from = axis.at(*from);
                 let to = axis.at(*to).max(from + 3);
                 sheet.rect((from, middle + 4), (to, middle + 11), look_of(*stretch).1);
@@ -112,7 +115,8 @@ fn shade(sheet: &mut Sheet, axis: &Axis, shades: &[Shade], [top, bottom]: [i32; 
         // A fault that is over at once is still to be seen.
         [from, axis.at(shade.between[1]).max(from + 3)]
     };
-    for (shade, colour) in shades.iter().zip(SHADES.into_iter().cycle()) {
+    let usable = shades.iter().filter(|shade| shade.between.iter().all(|end| end.is_finite()));
+    for (shade, colour) in usable.zip(SHADES.into_iter().cycle()) {
         let [from, to] = ends(shade);
         sheet.rect((from, top), (to, bottom), colour);
     }
@@ -183,7 +187,8 @@ fn legend(sheet: &mut Sheet, shades: &[Shade], strips: &[Strip]) {
         sheet.text(text, (at + SAMPLE, y), Held::Left, INK);
     }
     for (shade, colour) in shades.iter().zip(SHADES.into_iter().cycle()) {
-        let name = wrapped(&shade.name, WIDTH - 2 * MARGIN - SAMPLE, false).concat();
+        let name =
+            wrapped(&shade.name, WIDTH - 2 * MARGIN - SAMPLE, false).into_iter().next().unwrap_or_default();
         let (at, y) = room(sheet, &mut x, &name);
         sheet.rect((at, y - 11), (at + 22, y + 11), colour);
         sheet.text(&name, (at + SAMPLE, y), Held::Left, INK);

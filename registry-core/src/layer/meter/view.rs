@@ -1,14 +1,14 @@
-//! Metrics of a view: its age, and how many instances it has.
+//! Metrics of a view: its age, how many instances it has, and what its guard and its file did.
 
 use std::time::Duration;
 
-use metrics::{Gauge, gauge};
+use metrics::{Counter, Gauge, counter, gauge};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use super::Meter;
-use super::names::{VIEW_AGE, VIEW_HELD, VIEW_INSTANCES, VIEW_MALFORMED};
-use crate::directory::{Freshness, View, ViewState};
+use super::names::{VIEW_AGE, VIEW_DISK, VIEW_HELD, VIEW_HOLDS, VIEW_INSTANCES, VIEW_MALFORMED};
+use crate::directory::{Freshness, View, ViewState, ViewStats};
 use crate::name::ServiceName;
 use crate::snapshot::Snapshot;
 
@@ -39,23 +39,38 @@ pub(super) struct ViewMetrics {
     instances: Gauge,
     held: Gauge,
     malformed: Gauge,
+    /// Each with the number that it tells.
+    counters: Vec<(Counter, fn(&ViewStats) -> u64)>,
 }
 
 impl ViewMetrics {
     pub(super) fn new(meter: &Meter, service: &ServiceName) -> Self {
         let labels = || meter.of_service(service);
+        let counted = |name: &'static str, key: &'static str, value: &'static str| {
+            counter!(name, meter.of_service_and(service, key, value))
+        };
+        let counters: Vec<(Counter, fn(&ViewStats) -> u64)> = vec![
+            (counted(VIEW_HOLDS, "state", "begun"), |stats| stats.holds_begun),
+            (counted(VIEW_HOLDS, "state", "ended"), |stats| stats.holds_ended),
+            (counted(VIEW_HOLDS, "state", "expired"), |stats| stats.holds_expired),
+            (counted(VIEW_HOLDS, "state", "released"), |stats| stats.holds_released),
+            (counted(VIEW_DISK, "outcome", "saved"), |stats| stats.disk_saved),
+            (counted(VIEW_DISK, "outcome", "failed"), |stats| stats.disk_failed),
+            (counted(VIEW_DISK, "outcome", "rejected"), |stats| stats.disk_rejected),
+        ];
         Self {
             age: gauge!(VIEW_AGE, labels()),
             instances: gauge!(VIEW_INSTANCES, labels()),
             held: gauge!(VIEW_HELD, labels()),
             malformed: gauge!(VIEW_MALFORMED, labels()),
+            counters,
         }
     }
 
     async fn follow(self, mut view: View) {
         let mut open = true;
         loop {
-            self.report(&view.load(), Instant::now());
+            self.report(&view.load(), view.stats(), Instant::now());
             tokio::select! {
                 biased;
                 more = view.changed(), if open => open = more,
@@ -64,11 +79,14 @@ impl ViewMetrics {
         }
     }
 
-    fn report(&self, state: &ViewState, now: Instant) {
+    fn report(&self, state: &ViewState, stats: ViewStats, now: Instant) {
         self.age.set(age(state, now));
         self.instances.set(state.snapshot().map_or(0, Snapshot::len) as f64);
-        self.held.set(held(state) as f64);
+        self.held.set(state.held_len() as f64);
         self.malformed.set(state.snapshot().map_or(0, Snapshot::skipped) as f64);
+        for (counter, number) in &self.counters {
+            counter.absolute(number(&stats));
+        }
     }
 }
 
@@ -78,16 +96,14 @@ impl Drop for ViewMetrics {
     }
 }
 
-/// How long ago the view was last proven current; before that, how long ago its watch began.
+/// How long ago the view was last proven current, also by a process before this one, where it is from disk; before that, how long ago its watch began.
 fn age(state: &ViewState, now: Instant) -> Duration {
+    if let Some(age) = state.disk_age(now) {
+        return age;
+    }
     let proven = match state.freshness() {
         Freshness::Live { proven } => *proven,
         Freshness::Stale { since, .. } | Freshness::Pending { since } => *since,
     };
     now.saturating_duration_since(proven)
-}
-
-/// How many instances the view holds by its guards: none, as long as it has none.
-fn held(_: &ViewState) -> usize {
-    0
 }
