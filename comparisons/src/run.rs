@@ -308,15 +308,14 @@ fn say(text: &str) {
 
 async fn signalled() {
     use tokio::signal::unix::{SignalKind, signal};
-    let ended = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut ended) => drop(ended.recv().await),
-            Err(_) => std::future::pending().await,
-        }
+    let comes = async |kind| match signal(kind) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
     };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
-        () = ended => {}
+        () = comes(SignalKind::terminate()) => {}
+        () = comes(SignalKind::hangup()) => {}
     }
 }
 

@@ -16,13 +16,14 @@ pub use super::folder::Folder;
 
 /// Becomes the program, keeping its pid, after it has left a watchdog behind that is no child of the program. The watchdog reads a pipe whose
 /// other end only the test process holds. A line means that the program has ended and was waited for; the end of the pipe without one means
-/// that the test process is gone, however it went.
+/// that the test process is gone, however it went: what ends all processes of a terminal together (Redis outlives a hang-up) does not end the
+/// watchdog.
 ///
 /// `PR_SET_PDEATHSIG` (or `setpriv --pdeathsig`) would not do: it fires when the *thread* that started the child ends, and a test's thread
 /// ends long before the test process.
 const LEASH: &str = r#"
 dir=$1; shift; exec 3<&0 </dev/null
-( { read -r ended <&3 || { kill -KILL $$; rm -rf -- "$dir" || rm -rf -- "$dir"; }; } >/dev/null 2>&1 & )
+( trap '' HUP INT TERM; { read -r ended <&3 || { kill -KILL $$; rm -rf -- "$dir" || rm -rf -- "$dir"; }; } >/dev/null 2>&1 & )
 exec "$@" 3<&-"#;
 
 const TAIL_LINES: usize = 40;

@@ -11,7 +11,7 @@ use super::ServerError;
 /// Leaves a watchdog behind that is nobody's child. A line on its input means that the folder was removed; the end of its input without one, that
 /// the test process is gone, however it went. A server may still be dying then, and a `mount` may just be running: hence lazily and repeatedly.
 const LEASH: &str = r#"
-dir=$1; exec 3<&0 </dev/null >/dev/null 2>&1; trap '' HUP TERM
+dir=$1; exec 3<&0 </dev/null >/dev/null 2>&1; trap '' HUP INT TERM
 ( read -r ended <&3 || for try in 1 2 3 4 5 6 7 8 9 10; do
     umount -l "$dir/mount"; rm -rf -- "$dir"; [ -e "$dir" ] || break; sleep 0.2
 done ) &"#;

@@ -1,16 +1,18 @@
 //! Child processes: nothing is left of them, whatever happens to the test.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use registry_testing::servers::etcd::{Etcd, EtcdCluster, EtcdOptions};
 use registry_testing::servers::ports::Port;
 use registry_testing::servers::process::{Folder, Process, Program};
 use registry_testing::servers::proxy::{Faults, Outage, Proxy};
-use registry_testing::servers::redis::Redis;
+use registry_testing::servers::redis::{Redis, ServerOptions};
 use registry_testing::servers::{ServerError, until};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{SOON, processes_with, wait_all_gone};
@@ -130,25 +132,40 @@ async fn after_a_panic_neither_process_nor_data_is_left() {
 
 /// Not a test: what the next one kills.
 #[tokio::test]
-#[ignore = "is run by a_test_process_that_is_killed_leaves_nothing"]
+#[ignore = "is run by the next two"]
 async fn starts_a_server_and_waits_to_be_killed() {
     assert!(std::env::var_os(TO_BE_KILLED).is_some(), "this is for another test to run");
-    let etcd = Etcd::start(EtcdOptions::default()).await.unwrap();
-    println!("folder={}", etcd.process().folder().path().display());
+    // It outlives a hang-up, unlike etcd.
+    let redis = Redis::start(ServerOptions::default()).await.unwrap();
+    println!("folder={}", redis.process().folder().path().display());
     std::future::pending::<()>().await;
 }
 
 #[tokio::test]
 async fn a_test_process_that_is_killed_leaves_nothing() {
+    leaves_nothing(|test| test.kill().unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_test_process_whose_terminal_is_closed_leaves_nothing() {
+    leaves_nothing(|test| {
+        let group = Pid::from_raw(test.id().try_into().unwrap()).unwrap();
+        kill_process_group(group, Signal::HUP).unwrap();
+    })
+    .await;
+}
+
+async fn leaves_nothing(end: impl FnOnce(&mut Child)) {
     let mut test = Command::new(std::env::current_exe().unwrap());
     test.args(["--exact", "process::starts_a_server_and_waits_to_be_killed", "--ignored", "--nocapture"]);
-    let mut test = test.env(TO_BE_KILLED, "1").stdout(Stdio::piped()).spawn().unwrap();
+    test.process_group(0).env(TO_BE_KILLED, "1").stdout(Stdio::piped());
+    let mut test = test.spawn().unwrap();
     let mut lines = BufReader::new(test.stdout.take().unwrap()).lines();
     let folder =
         lines.find_map(|line| line.unwrap().split_once("folder=").map(|(_, path)| PathBuf::from(path)));
     let folder = folder.expect("the other process started a server");
     assert!(!processes_with(&folder.display().to_string()).is_empty());
-    test.kill().unwrap();
+    end(&mut test);
     test.wait().unwrap();
     wait_all_gone(&folder).await;
 }

@@ -3,6 +3,7 @@
 //! Usually there is nothing: each folder of a server has a watchdog, a process of its own, which removes it, and what is mounted in it, when the run has ended,
 //! even by SIGKILL; and each server one that ends it. Something is left only when the watchdogs were ended, too.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -44,7 +45,28 @@ fn clean_in(parent: &Path, young: Duration) -> Vec<String> {
             clean(&folder, &holders, &mut cleaned);
         }
     }
+    // Servers whose watchdog was ended, and that of their folder not.
+    for folder in folders_of_processes(parent).into_iter().filter(|folder| !folder.exists()) {
+        let holders = holders(&folder);
+        if !holders.iter().any(|holder| holder.is_watchdog) {
+            clean(&folder, &holders, &mut cleaned);
+        }
+    }
     cleaned
+}
+
+/// The folders of servers in `parent` that processes name.
+fn folders_of_processes(parent: &Path) -> BTreeSet<PathBuf> {
+    let start = format!("{}/{NAME}", parent.display());
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let arguments = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    let folders = arguments.filter_map(|arguments| {
+        let arguments = String::from_utf8_lossy(&arguments).into_owned();
+        let rest = arguments.get(arguments.find(&start)? + start.len()..)?;
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+        Some(PathBuf::from(format!("{start}{}", rest.get(..end)?)))
+    });
+    folders.collect()
 }
 
 /// All processes that name a folder.
@@ -132,6 +154,23 @@ mod tests {
             assert!(Instant::now() < deadline, "no process names {}", folder.display());
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_process_whose_folder_is_gone_already_is_ended() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join(format!("{NAME}gone"));
+        let mut left = Command::new("cat")
+            .arg("-")
+            .arg(folder.join("data"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        await_holder(&folder);
+        let cleaned = clean_in(parent.path(), Duration::ZERO);
+        assert_eq!(cleaned, [format!("ended the process {} of {}", left.id(), folder.display())]);
+        assert!(!left.wait().unwrap().success(), "it was killed");
     }
 
     #[test]
