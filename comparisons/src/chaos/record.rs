@@ -163,8 +163,8 @@ impl Record {
         self.cells.values().map(|played| &played.result)
     }
 
-    /// Only what is to be read of it: excerpts and pictures of what was not expected, and of the first seed of each fault and backend. Of pairs, for
-    /// each backend of one.
+    /// Only what is to be read of it: how it was struck, excerpts and pictures of what was not expected, and of the first seed of each fault and backend. Of
+    /// pairs, for each backend of one.
     #[must_use]
     pub fn compact(&self) -> Self {
         let mut compact = self.clone().forget_idle();
@@ -175,7 +175,8 @@ impl Record {
             let is_first = *shown.entry(example_of(cell)).or_insert_with(|| cell.clone()) == *cell;
             if !is_finding && !is_first {
                 judged.shown.clear();
-                judged.course = None;
+                judged.windows.clear();
+                (judged.course, judged.expected) = (None, None);
             }
         }
         compact

@@ -186,9 +186,10 @@ struct Histories {
 }
 
 impl Histories {
-    fn keep(&mut self, result: &CellResult) -> std::io::Result<()> {
+    fn keep(&mut self, result: &CellResult, was_busy: bool) -> std::io::Result<()> {
         let is_first = result.judged().is_some() && self.examples.insert(example_of(&result.cell));
-        if self.all || is_first || result.is_finding() || result.has_failed() {
+        let is_odd = result.is_finding() || result.has_failed() && !was_busy;
+        if self.all || is_first || is_odd {
             return Ok(());
         }
         match std::fs::remove_file(self.folder.join(file_name(&result.cell))) {
@@ -251,9 +252,10 @@ impl Players<'_> {
                 ));
                 return Ok(Ended::Interrupted);
             };
-            let result = on_a_busy_machine(result, self.pulse.late_since(began), self.late);
+            let late = self.pulse.late_since(began);
+            let result = on_a_busy_machine(result, late, self.late);
             self.keeper.add(&result)?;
-            self.histories.keep(&result)?;
+            self.histories.keep(&result, late > self.late)?;
             progress.say(&result.summary());
             progress.done(seconds(&result.cell) / self.jobs as f64, result.seconds / self.jobs as f64);
         }

@@ -8,7 +8,7 @@ use crate::chaos::check::Invariant;
 use crate::chaos::coverage::{Coverage, is_pair};
 use crate::chaos::fault::Fault;
 use crate::chaos::record::Record;
-use crate::chaos::result::{CellResult, Judged, Outcome};
+use crate::chaos::result::{CellResult, Judged, Outcome, says_something};
 use crate::chaos::verdict::Verdict;
 
 /// What the verdicts mean.
@@ -50,10 +50,8 @@ pub(super) fn invariants() -> impl Iterator<Item = (&'static str, &'static str)>
 
 /// What it came to: the first sentence is the answer.
 pub(super) fn answers(record: &Record) -> Vec<String> {
-    let (ours, control): (Vec<&CellResult>, Vec<&CellResult>) = record
-        .results()
-        .filter(|result| result.judged().is_some())
-        .partition(|one| one.cell.backend.is_ours());
+    let (ours, control): (Vec<&CellResult>, Vec<&CellResult>) =
+        record.results().filter(|one| says(one)).partition(|one| one.cell.backend.is_ours());
     let mut sentences = Vec::new();
     if !ours.is_empty() {
         let silent = left_wrong(&ours);
@@ -81,6 +79,11 @@ pub(super) fn answers(record: &Record) -> Vec<String> {
     }
     sentences.push(findings_in_a_sentence(record));
     sentences
+}
+
+/// Whether it was judged, and the verdict says something.
+fn says(result: &CellResult) -> bool {
+    verdict(result).is_some_and(says_something)
 }
 
 fn verdict(result: &CellResult) -> Option<Verdict> {
@@ -157,7 +160,7 @@ pub(super) fn named(result: &CellResult) -> String {
 
 /// What is missing, a sentence each.
 pub(super) fn missing(record: &Record) -> Vec<String> {
-    let said = record.results().filter(|result| result.judged().is_some());
+    let said = record.results().filter(|result| says(result));
     let [there, wanted] = Coverage::of(said.map(|result| &result.cell)).total();
     let mut sentences = Vec::new();
     if there < wanted {
@@ -166,6 +169,11 @@ pub(super) fn missing(record: &Record) -> Vec<String> {
             count(there as f64),
             count(wanted as f64)
         ));
+    }
+    let nothing = record.results().filter(|one| verdict(one).is_some() && !says(one)).count();
+    if nothing > 0 {
+        sentences
+            .push(format!("{} came to nothing that says something (INVALID or UNKNOWN).", runs(nothing)));
     }
     let reasons = |of: fn(&Outcome) -> Option<&str>| {
         let mut reasons: BTreeMap<&str, (usize, BTreeSet<String>)> = BTreeMap::new();
@@ -303,6 +311,12 @@ mod tests {
         assert!(told[0].starts_with("In none of 1 run"), "{told:?}");
         assert!(told[1].contains("VIOLATED in 1 of 1 run, and in 1 of them"), "{told:?}");
         assert_eq!(told.last().unwrap(), "Every run came to what was written down beforehand.");
+        let invalid = record(&[(Etcd, Fault::LinkCut, Verdict::Invalid, &[], false)]);
+        assert_eq!(
+            answers(&invalid),
+            ["One run did not come to what was written down beforehand, and is a finding."]
+        );
+        assert!(missing(&invalid).iter().any(|one| one.starts_with("1 run came to nothing")));
         let bad = record(&[(Etcd, Fault::LinkCut, Verdict::Violated, &[7], false)]);
         let told = answers(&bad);
         assert!(told[0].starts_with("In 1 of 1 run"), "{told:?}");
