@@ -59,8 +59,9 @@ fn judge(look: &Look<'_>, before: Option<&Look<'_>>, truth: &Truth) -> Option<St
     let wrong = look.held.iter().find_map(|(id, held)| {
         may_be_held(look, id, held, truth).err().map(|why| format!("{id} is held: {why}"))
     });
-    wrong
-        .or_else(|| before.filter(|_| look.listed.is_empty()).and_then(|before| emptied(look, before, truth)))
+    // Within less than three TTLs nobody can have been held and given up unseen.
+    let lately = |before: &&Look<'_>| look.listed.is_empty() && look.at - before.at < 3 * TTL;
+    wrong.or_else(|| before.filter(lately).and_then(|before| emptied(look, before, truth)))
 }
 
 fn may_be_held(look: &Look<'_>, id: &InstanceId, held: &Held, truth: &Truth) -> Result<(), String> {
