@@ -10,7 +10,7 @@ use registry_testing::servers::etcd::{Etcd, EtcdCluster, EtcdOptions};
 use registry_testing::servers::ports::Port;
 use registry_testing::servers::process::{Folder, Process, Program};
 use registry_testing::servers::proxy::{Faults, Outage, Proxy};
-use registry_testing::servers::redis::{Redis, ServerOptions};
+use registry_testing::servers::redis::{Redis, RedisOptions};
 use registry_testing::servers::{ServerError, until};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::net::{TcpListener, TcpStream};
@@ -136,7 +136,7 @@ async fn after_a_panic_neither_process_nor_data_is_left() {
 async fn starts_a_server_and_waits_to_be_killed() {
     assert!(std::env::var_os(TO_BE_KILLED).is_some(), "this is for another test to run");
     // It outlives a hang-up, unlike etcd.
-    let redis = Redis::start(ServerOptions::default()).await.unwrap();
+    let redis = Redis::start(RedisOptions::default()).await.unwrap();
     println!("folder={}", redis.process().folder().path().display());
     std::future::pending::<()>().await;
 }
