@@ -122,7 +122,11 @@ fn silence(evidence: &Evidence<'_>, pauses: &Pauses<'_>, found: &mut Found) {
             }
             last = Some((told.at, *line));
             reads = told.item.reads().unwrap_or(reads);
-            stale = matches!(told.item, Item::Stale { .. });
+            stale = match told.item {
+                Item::Stale { .. } => true,
+                Item::StopsReading | Item::ReadsAgain => stale,
+                _ => false,
+            };
         }
         if evidence.run.tells_gaps {
             quiet(last.filter(|_| reads && !stale), evidence.end, None);

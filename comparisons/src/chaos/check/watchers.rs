@@ -31,7 +31,7 @@ pub(super) fn check(
         }
     }
     for ((epoch, revision, id), (at, lines)) in denied.iter().filter(|(_, (_, lines))| lines.len() > 2) {
-        found.broken(Invariant::I4, *at, *id, lines, || {
+        found.push(Invariant::I4, evidence.of_branches(*epoch), *at, Some(id), lines, || {
             format!("{id} at {epoch}:{revision} was told to one watcher only, and not to {}", lines.len() - 1)
         });
     }

@@ -34,13 +34,15 @@ impl Drop for Observed {
     }
 }
 
+/// A counter, and the number that it tells.
+type Told = (Counter, fn(&ViewStats) -> u64);
+
 pub(super) struct ViewMetrics {
     age: Gauge,
     instances: Gauge,
     held: Gauge,
     malformed: Gauge,
-    /// Each with the number that it tells.
-    counters: Vec<(Counter, fn(&ViewStats) -> u64)>,
+    counters: Vec<Told>,
 }
 
 impl ViewMetrics {
@@ -49,7 +51,7 @@ impl ViewMetrics {
         let counted = |name: &'static str, key: &'static str, value: &'static str| {
             counter!(name, meter.of_service_and(service, key, value))
         };
-        let counters: Vec<(Counter, fn(&ViewStats) -> u64)> = vec![
+        let counters: Vec<Told> = vec![
             (counted(VIEW_HOLDS, "state", "begun"), |stats| stats.holds_begun),
             (counted(VIEW_HOLDS, "state", "ended"), |stats| stats.holds_ended),
             (counted(VIEW_HOLDS, "state", "expired"), |stats| stats.holds_expired),
