@@ -14,7 +14,7 @@ pub(super) static ROWS: &[Row] = &[
         invariants: &[4, 7, 8, 16],
         claims: &[Claim::PubSub],
         bites_watches: true,
-        lasts: Duration::from_secs(8),
+        lasts: Duration::from_secs(12),
         cells: &everywhere(Expected::Degraded, NAIVE),
         ..OF_RUNNER
     },
