@@ -1,7 +1,7 @@
 //! What people look at of the chaos suite: made of its record alone.
 //!
 //! * [`page`]: one page that needs nothing else: what it came to, the matrix, and each fault on each backend with its histories.
-//! * [`section`](markdown::section): the same in Markdown, short.
+//! * [`section`]: the same in Markdown, short.
 //! * [`text_matrix`]: the matrix for a terminal.
 //!
 //! The same record gives the same bytes.
