@@ -156,7 +156,9 @@ async fn a_test_process_whose_terminal_is_closed_leaves_nothing() {
 }
 
 async fn leaves_nothing(end: impl FnOnce(&mut Child)) {
-    let mut test = Command::new(std::env::current_exe().unwrap());
+    // Whoever runs this may have chosen to outlive its terminal, and that is inherited.
+    let mut test = Command::new("env");
+    test.arg("--default-signal=HUP").arg(std::env::current_exe().unwrap());
     test.args(["--exact", "process::starts_a_server_and_waits_to_be_killed", "--ignored", "--nocapture"]);
     test.process_group(0).env(TO_BE_KILLED, "1").stdout(Stdio::piped());
     let mut test = test.spawn().unwrap();
