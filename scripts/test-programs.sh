@@ -6,8 +6,8 @@ cd "$(dirname "$0")/.."
 
 export CARGO=${CARGO:-cargo}
 built=$($CARGO test --workspace --all-features --no-run --message-format=json-render-diagnostics)
-# One line each: the folder of its package, and the program.
-programs=$(grep '"test":true' <<<"$built" | sed -n 's|.*"manifest_path":"\([^"]*\)/Cargo.toml".*"executable":"\([^"]*\)".*|\1 \2|p')
+# One line each: the folder of its package, and the program. What is built to be tested says so in its profile.
+programs=$(grep '"profile":{[^}]*"test":true}' <<<"$built" | sed -n 's|.*"manifest_path":"\([^"]*\)/Cargo.toml".*"executable":"\([^"]*\)".*|\1 \2|p')
 if [ -z "$programs" ]; then
     echo "test-programs: cargo built no tests" >&2
     exit 1
