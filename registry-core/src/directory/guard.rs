@@ -52,6 +52,12 @@ impl Held {
     pub fn cause(&self) -> HeldCause {
         self.cause
     }
+
+    #[cfg(test)]
+    pub(super) fn for_ever() -> Self {
+        let now = Instant::now();
+        Self { since: now, until: later(now, std::time::Duration::MAX), cause: HeldCause::Unknown }
+    }
 }
 
 /// The instances that are held.
@@ -169,7 +175,9 @@ impl Guard {
         let returned: Vec<_> = self.held.keys().filter(back).cloned().collect();
         let found: Vec<_> = self.suspects.keys().filter(back).cloned().collect();
         let mut shown = live.clone();
-        returned.iter().for_each(|id| drop(self.unhold(id)));
+        for id in &returned {
+            self.unhold(id);
+        }
         found.iter().for_each(|id| self.clear(id));
         for entry in self.held.keys().filter_map(|id| self.shown.get(id)) {
             shown.insert(Arc::clone(entry));
