@@ -8,7 +8,7 @@ use std::time::Duration;
 use registry_core::{
     Directory, DirectoryOptions, Freshness, GuardOptions, HeldCause, Instance, Lease, RegisterOptions,
     Registrar, RegistrarOptions, Registry, ResetCause, ServiceName, Subset, Ttl, View, ViewOptions,
-    ViewStats,
+    ViewStats, Zone, ZonePreference,
 };
 use registry_memory::MemoryRegistry;
 use tokio::time::{Instant, timeout};
@@ -166,6 +166,36 @@ async fn views_show_what_is_held_among_what_they_choose() {
     until(&view, 5, 4).await;
     assert_eq!(view.load().held_of(instance(4).id()), None);
     assert!(view.load().held_of(instance(6).id()).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zone_that_dies_gives_way_to_those_who_live_elsewhere_once_it_is_held() {
+    let registry = MemoryRegistry::new();
+    let zone = |name: &str| Zone::new(name).unwrap();
+    let start = |port: u16| {
+        let instance = Instance::builder(service()).endpoint(format!("10.0.0.1:{port}"));
+        let instance = instance.zone(if port <= 51 { "eu" } else { "us" }).build().unwrap();
+        let options = RegistrarOptions::new().with_ttl(Ttl::new(TTL).unwrap()).with_seed(u64::from(port));
+        Registrar::start(Arc::new(registry.clone()), instance, options)
+    };
+    let mut registrars: Vec<_> = (1..=100).map(start).collect();
+    let directory = guarded(&registry);
+    let near = ViewOptions::new().with_zone(ZonePreference::new(zone("eu")));
+    let (all, view) = (directory.view(&service()), directory.view_with(&service(), near));
+    until(&all, 100, 0).await;
+    until(&view, 51, 0).await;
+    registrars.drain(..51).for_each(Registrar::abandon);
+    until(&all, 100, 51).await;
+    let died = Instant::now();
+    until(&view, 100, 51).await;
+    assert_eq!(died.elapsed(), Duration::ZERO, "the living are there at once, and those held beside them");
+    let eu = |state: &registry_core::ViewState| {
+        state.entries().iter().filter(|entry| entry.instance().zone() == Some(&zone("eu"))).count()
+    };
+    assert_eq!(eu(&view.load()), 51);
+    until(&view, 49, 0).await;
+    registrars.push(start(1));
+    until(&view, 1, 0).await;
 }
 
 #[tokio::test(start_paused = true)]

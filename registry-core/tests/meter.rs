@@ -12,9 +12,9 @@ use futures_util::{FutureExt, StreamExt};
 use recorder::Recorded;
 use registry_core::layer::{Layer, Meter, Timeouts};
 use registry_core::{
-    Cursor, Directory, Epoch, Error, ErrorKind, Guarantees, Instance, Lease, OnConflict, Operation,
-    RegisterOptions, Registrar, RegistrarOptions, Registration, Registry, RegistryExt, Result, Revision,
-    ServiceName, Snapshot, Ttl, Watch, WatchEvent,
+    Cursor, Directory, DirectoryOptions, DiskOptions, Epoch, Error, ErrorKind, Guarantees, GuardOptions,
+    Instance, Lease, OnConflict, Operation, RegisterOptions, Registrar, RegistrarOptions, Registration,
+    Registry, RegistryExt, Result, Revision, ServiceName, Shelf, Snapshot, Ttl, Watch, WatchEvent,
 };
 use registry_memory::MemoryRegistry;
 use tokio::time::{Instant, advance, sleep, timeout};
@@ -268,6 +268,72 @@ fn a_view_tells_its_instances_and_an_age_that_grows_through_an_outage() {
         eventually("it is current again", || value("age_seconds") < 5.0).await;
         drop(observed);
         eventually("what is not observed any more is nothing", || value("instances") == 0.0).await;
+    });
+}
+
+/// A shelf with a file that nobody can read, on which nothing is kept.
+#[derive(Debug)]
+struct Litter;
+
+#[async_trait::async_trait]
+impl Shelf for Litter {
+    async fn load(&self, _: &str) -> std::io::Result<Option<Vec<u8>>> {
+        Ok(Some(b"litter".to_vec()))
+    }
+
+    async fn save(&self, _: &str, _: Vec<u8>) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_guards_and_files_did_is_counted_on_when_a_view_is_made_anew_and_once() {
+    recorded(async |recorded| {
+        let memory = MemoryRegistry::new();
+        let register = async |port| {
+            let lasting = RegisterOptions::new().with_ttl(Ttl::MAX);
+            memory.register(&instance(port), &lasting).await.unwrap()
+        };
+        let meter = Meter::new();
+        let clock = || 1_700_000_000_000;
+        let disk = DiskOptions::on(Arc::new(Litter)).with_clock(clock).with_delay(Duration::from_millis(10));
+        let options = DirectoryOptions::new().with_guard(GuardOptions::new()).with_disk(disk);
+        let directory = Directory::with_options(Arc::new(memory.clone()), options);
+        let holds = |state: &str| {
+            recorded.counter(&format!("registry_view_holds_total{{service=user.rpc,state={state}}}"))
+        };
+        let disk = |outcome: &str| {
+            recorded.counter(&format!("registry_view_disk_total{{outcome={outcome},service=user.rpc}}"))
+        };
+        let held = || recorded.gauge("registry_view_held_instances{service=user.rpc}");
+        for life in 1..=3 {
+            for port in 1..=10 {
+                register(port).await;
+            }
+            memory.controls().outage();
+            let view = directory.view(&service());
+            sleep(Duration::from_secs(1)).await;
+            memory.controls().heal();
+            let observed = meter.observe_view(&view);
+            eventually("all are listed", || view.load().entries().len() == 10).await;
+            sleep(Duration::from_secs(1)).await;
+            memory.controls().wipe();
+            eventually("all are held", || held() == 10.0).await;
+            assert_eq!(holds("begun"), 10 * life);
+            // Seen by somebody else from here on.
+            drop(observed);
+            eventually("nobody looks", || held() == 0.0).await;
+            let observed = [meter.observe_view(&view), meter.observe_view(&view)];
+            register(1).await;
+            eventually("one is back", || holds("ended") == life).await;
+            assert_eq!(view.release().await, 9);
+            eventually("the others are released", || holds("released") == 9 * life).await;
+            assert_eq!((holds("begun"), disk("rejected")), (10 * life, life));
+            assert!(disk("saved") >= life);
+            drop((view, observed));
+            eventually("the view has ended", || directory.watched() == 0).await;
+        }
+        assert!(recorded.all_are_described());
     });
 }
 

@@ -41,8 +41,10 @@ pub(crate) struct Start {
 }
 
 impl Start {
+    /// The anchor's, or the cursor's own, of which nothing is new. Not the one after it: where etcd is compacted up to the very revision that a watch
+    /// begins at, it takes the watch, and a deletion in that revision is never told. Where it is compacted up to the one after, it refuses.
     pub(crate) fn first_revision(&self) -> u64 {
-        self.anchor.map_or(self.cursor.revision().get() + 1, |anchor| anchor.revision)
+        self.anchor.map_or(self.cursor.revision().get(), |anchor| anchor.revision)
     }
 }
 

@@ -158,3 +158,45 @@ pub(crate) fn same(head: Head, cursor: Cursor) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::StreamExt;
+    use registry_core::{Change, Instance, RegisterOptions, Registry};
+    use registry_testing::servers::etcd::{Etcd, EtcdOptions as ServerOptions, etcd_3_5};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::options::EtcdOptions;
+
+    /// What becomes of a watch that opens at `cursor` while etcd is compacted up to the deletion that follows it.
+    async fn opened_over_a_compacted_deletion(options: ServerOptions) {
+        let etcd = Etcd::start(options).await.unwrap();
+        let registry = EtcdRegistry::new(EtcdOptions::new([etcd.endpoint()])).unwrap();
+        let instance = Instance::builder("user.rpc").id("a").endpoint("10.0.0.1:80").build().unwrap();
+        registry.register(&instance, &RegisterOptions::new()).await.unwrap();
+        // Something that no watch of the service sees, so that the cursor is not of a change.
+        etcd.put("junk", "x").await.unwrap();
+        let loaded = registry.lookup(instance.service()).await.unwrap();
+        assert_eq!(loaded.len(), 1);
+        etcd.delete("/registry/user.rpc/a").await.unwrap();
+        etcd.compact().await.unwrap();
+        let cursor = loaded.cursor();
+        let start = Start { cursor, anchor: None, head: cursor.revision().get() };
+        let mut feed = registry.open_at(instance.service(), None, start).await.unwrap();
+        let first = timeout(Duration::from_secs(20), feed.next()).await.expect("it says something").unwrap();
+        match first {
+            Err(error) => assert_eq!(error.reset_cause(), Some(ResetCause::Compacted), "{error}"),
+            Ok(FeedItem::Changes(batch)) => assert!(matches!(batch.changes[..], [Change::Delete { .. }])),
+            Ok(item) => panic!("a deletion was lost: {item:?}"),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_deletion_that_is_compacted_before_the_watch_opens_is_not_lost() {
+        opened_over_a_compacted_deletion(ServerOptions::default()).await;
+        opened_over_a_compacted_deletion(ServerOptions::default().with_program(etcd_3_5().unwrap())).await;
+    }
+}

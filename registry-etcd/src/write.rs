@@ -2,6 +2,7 @@
 
 use etcd_client::{
     Client, Compare, CompareOp, KeyValue, LeaseGrantOptions, PutOptions, Txn, TxnOp, TxnOpResponse,
+    TxnResponse,
 };
 use registry_core::codec::Stored;
 use registry_core::{
@@ -303,7 +304,10 @@ impl EtcdRegistry {
                 return Err(error);
             }
             // A full store takes no goodbye; watches are not told why, then.
-            Err(error) => tracing::debug!(%error, "an instance leaves without a goodbye"),
+            Err(error) => {
+                let (service, instance) = (lease.service(), lease.id());
+                tracing::warn!(%service, %instance, %error, "an instance leaves without a goodbye: to those who watch it looks as if it had died");
+            }
             Ok(()) => {}
         }
         match self.revoke(Operation::Deregister, id).await {
@@ -319,7 +323,8 @@ impl EtcdRegistry {
     /// given up or ran out.
     async fn say_goodbye(&self, lease: &Lease, id: i64) -> Result<()> {
         let guard = self.codec().guard(lease.service(), lease.id());
-        let written = match self.held().known(id).0 {
+        let goodbye = self.codec().goodbye(lease.service(), lease.id());
+        let mut written = match self.held().known(id).0 {
             Known::Written(written) => Some(written),
             Known::Lost => return Ok(()),
             Known::Nothing | Known::Changing => {
@@ -327,22 +332,29 @@ impl EtcdRegistry {
                 found.and_then(|found| self.as_written(&found, lease))
             }
         };
-        let Some(written) = written else { return Ok(()) };
-        let goodbye = self.codec().goodbye(lease.service(), lease.id());
-        let mut then = vec![TxnOp::delete(guard.clone(), None)];
-        then.extend(written.beside.map(|key| TxnOp::delete(key, None)));
-        then.push(TxnOp::put(goodbye, "", Some(PutOptions::new().with_lease(id))));
-        // As it was written last: of a later write, it is not known what is beside it.
-        let when = [
-            Compare::mod_revision(guard.clone(), CompareOp::Equal, written.modified),
-            Compare::lease(guard, CompareOp::Equal, id),
-        ];
-        let txn = Txn::new().when(when).and_then(then);
-        let write = |mut client: Client| {
-            let txn = txn.clone();
-            async move { client.txn(txn).await }
-        };
-        self.connection().call(Operation::Deregister, write).await.map(drop)
+        for _ in 0..ATTEMPTS {
+            let Some(last) = written else { return Ok(()) };
+            let mut then = vec![TxnOp::delete(guard.clone(), None)];
+            then.extend(last.beside.map(|key| TxnOp::delete(key, None)));
+            then.push(TxnOp::put(goodbye.clone(), "", Some(PutOptions::new().with_lease(id))));
+            // As it was written last: of a later write, it is not known what is beside it.
+            let when = [
+                Compare::mod_revision(guard.clone(), CompareOp::Equal, last.modified),
+                Compare::lease(guard.clone(), CompareOp::Equal, id),
+            ];
+            let txn = Txn::new().when(when).and_then(then).or_else([TxnOp::get(guard.clone(), None)]);
+            let write = |mut client: Client| {
+                let txn = txn.clone();
+                async move { client.txn(txn).await }
+            };
+            let answer = self.connection().call(Operation::Deregister, write).await?;
+            if answer.succeeded() {
+                return Ok(());
+            }
+            // An update came between, by another client with this lease or one of our own whose caller has gone.
+            written = found_in(answer).and_then(|found| self.as_written(&found, lease));
+        }
+        Err(failure(ErrorKind::Unavailable, Operation::Deregister, "others kept changing the entry"))
     }
 
     async fn find(&self, guard: &str, operation: Operation) -> Result<Option<Found>> {
@@ -397,11 +409,7 @@ impl EtcdRegistry {
         if answer.succeeded() {
             return Ok(Outcome::Done(i64::try_from(header_revision(answer.header())).unwrap_or(i64::MAX)));
         }
-        let found = answer.op_responses().into_iter().find_map(|part| match part {
-            TxnOpResponse::Get(found) => found.kvs().first().map(Found::new),
-            _ => None,
-        });
-        Ok(Outcome::Otherwise(found))
+        Ok(Outcome::Otherwise(found_in(answer)))
     }
 
     /// A new lease, and its TTL. The id is drawn here, so that asking twice grants one.
@@ -437,6 +445,14 @@ impl EtcdRegistry {
             }
         });
     }
+}
+
+/// What a transaction that was refused has read instead.
+fn found_in(answer: TxnResponse) -> Option<Found> {
+    answer.op_responses().into_iter().find_map(|part| match part {
+        TxnOpResponse::Get(found) => found.kvs().first().map(Found::new),
+        _ => None,
+    })
 }
 
 /// What became of the same attempt again.

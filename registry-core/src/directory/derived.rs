@@ -43,7 +43,11 @@ async fn follow(mut all: Reader<ViewState>, publisher: Publisher<ViewState>, opt
                 if let Some(gathered) = &mut gathered {
                     gathered.clear();
                 }
-                let state = choice.state(&all.load());
+                // It may be newer than what was gathered: all of it is shown.
+                let news = all.load();
+                choice.follow(&news);
+                let state = choice.state(&news);
+                drop(news);
                 publisher.0.publish(state);
                 continue;
             }
@@ -51,7 +55,7 @@ async fn follow(mut all: Reader<ViewState>, publisher: Publisher<ViewState>, opt
             () = proofs.touched() => true,
         };
         let news = all.load();
-        let changed = news.snapshot().is_some_and(|snapshot| choice.follow(snapshot));
+        let changed = choice.follow(&news);
         let before = publisher.0.load();
         // Nobody gains by waiting for the first list, for the registry's after one from disk, or for the first instances after none.
         let urgent = before.resets == 0 || before.snapshot().is_none_or(Snapshot::is_empty) || !open;
@@ -114,6 +118,8 @@ struct Choice {
     /// The client's part of them, by id.
     part: OrdMap<InstanceId, Arc<Entry>>,
     listing: Option<Arc<Listing>>,
+    /// Of all, what was held, and of what is listed.
+    held: Option<(HeldSet, HeldSet)>,
 }
 
 impl Choice {
@@ -125,11 +131,14 @@ impl Choice {
             selected: OrdMap::new(),
             part: OrdMap::new(),
             listing: None,
+            held: None,
         }
     }
 
     /// Whether something else is chosen than before, of what all are now.
-    fn follow(&mut self, all: &Snapshot) -> bool {
+    fn follow(&mut self, news: &ViewState) -> bool {
+        let Some(all) = news.snapshot() else { return false };
+        self.selector.hold(&news.held);
         let first = self.seen.is_none();
         for difference in diff(self.seen.as_ref(), all) {
             self.selector.apply(&difference);
@@ -157,12 +166,12 @@ impl Choice {
 
     fn changed(&mut self, changed: bool) -> bool {
         if changed {
-            self.listing = None;
+            (self.listing, self.held) = (None, None);
         }
         changed
     }
 
-    /// The state of a view that has what is chosen of `all`. Costs what is held.
+    /// The state of a view that has what is chosen of `all`, which was followed. Where what is listed or held has changed, costs what is held.
     fn state(&mut self, all: &ViewState) -> ViewState {
         if self.listing.is_none()
             && let Some(seen) = &self.seen
@@ -171,11 +180,76 @@ impl Choice {
             let snapshot = Snapshot::from_entries(seen.service().clone(), seen.cursor(), entries.clone());
             self.listing = Some(Listing::new(snapshot.with_skipped(seen.skipped())));
         }
-        let listed = |id: &InstanceId| {
-            self.listing.as_ref().is_some_and(|listing| listing.snapshot().get(id).is_some())
+        let held = match self.held.take() {
+            Some((of_all, held)) if of_all.ptr_eq(&all.held) => held,
+            _ => {
+                let listed = |id: &InstanceId| {
+                    self.listing.as_ref().is_some_and(|listing| listing.snapshot().get(id).is_some())
+                };
+                let listed = all.held.iter().filter(|(id, _)| listed(id));
+                listed.map(|(id, held)| (id.clone(), *held)).collect()
+            }
         };
-        let held: HeldSet =
-            all.held.iter().filter(|(id, _)| listed(id)).map(|(id, held)| (id.clone(), *held)).collect();
+        self.held = Some((all.held.clone(), held.clone()));
         ViewState { listing: self.listing.clone(), held, ..all.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::debounce::Debounce;
+    use super::*;
+    use crate::{Cursor, Epoch, Incarnation, Instance, Revision};
+
+    fn state(revision: u64, ids: &[&str]) -> ViewState {
+        let service = ServiceName::new("user.rpc").unwrap();
+        let entry = |id: &&str| {
+            let instance = Instance::builder(&service).id(*id).endpoint("10.0.0.1:80").build().unwrap();
+            Arc::new(Entry::new(instance, Incarnation::new(1), Revision::new(1), Revision::new(1)))
+        };
+        let cursor = Cursor::new(Epoch::new(1), Revision::new(revision), 0);
+        let snapshot = Snapshot::new(service.clone(), cursor, ids.iter().map(entry));
+        ViewState {
+            listing: Some(Listing::new(snapshot)),
+            cursor: Some(cursor),
+            resets: 1,
+            ..ViewState::pending(service)
+        }
+    }
+
+    /// Gathered changes fall due in the moment in which one more comes.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_published_is_of_one_moment() {
+        let quiet = Duration::from_millis(100);
+        let options = ViewOptions::new().with_debounce(Debounce::new(quiet, quiet));
+        let (mut all, reader) = published(state(1, &["a"]));
+        let (mut seen, task) = spawn(ServiceName::new("user.rpc").unwrap(), reader, options);
+        let whole = |seen: &ViewState| {
+            let snapshot = seen.snapshot().unwrap();
+            // As many as the revision tells.
+            assert_eq!(snapshot.len() as u64, seen.cursor().unwrap().revision().get(), "{seen:?}");
+            snapshot.len()
+        };
+        while seen.load().snapshot().is_none() {
+            assert!(seen.changed().await);
+        }
+        // Before the view's own alarm, and so woken before it.
+        let mut alarm = Box::pin(tokio::time::sleep(quiet));
+        assert!(futures_util::FutureExt::now_or_never(&mut alarm).is_none());
+        all.publish(state(2, &["a", "b"]));
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+            assert_eq!(whole(&seen.load()), 1, "it is gathered");
+        }
+        alarm.await;
+        all.publish(state(3, &["a", "b", "c"]));
+        while whole(&seen.load()) == 1 {
+            assert!(seen.changed().await);
+        }
+        tokio::time::sleep(quiet * 2).await;
+        assert_eq!(whole(&seen.load()), 3);
+        task.abort();
     }
 }

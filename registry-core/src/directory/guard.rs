@@ -1,6 +1,6 @@
 //! What is held when much vanishes at once: a pure function of events and time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -52,6 +52,12 @@ impl Held {
     pub fn cause(&self) -> HeldCause {
         self.cause
     }
+
+    #[cfg(test)]
+    pub(super) fn for_ever() -> Self {
+        let now = Instant::now();
+        Self { since: now, until: later(now, std::time::Duration::MAX), cause: HeldCause::Unknown }
+    }
 }
 
 /// The instances that are held.
@@ -75,8 +81,8 @@ struct Suspect {
 
 /// A guard over one service. Feed it every event that was folded; what is to be shown is [`shown`](Self::shown).
 ///
-/// A change costs time that hardly grows with the number of instances, also while some are held; beginning a hold, and a `Reset`, cost what they
-/// touch.
+/// A change costs a logarithm of the number of instances, also while some are held; beginning a hold, and a `Reset`, cost what they touch. What is
+/// remembered is what is held, and what vanished of late.
 pub(super) struct Guard {
     options: GuardOptions,
     /// What the registry lists.
@@ -84,12 +90,15 @@ pub(super) struct Guard {
     /// Live and held together.
     shown: Snapshot,
     held: HeldSet,
-    /// When held ones are to be given up, in order; those that are held no more are skipped.
-    due: VecDeque<(Instant, InstanceId)>,
+    /// When each that is held is to be given up, in order.
+    due: Timeline,
     suspects: BTreeMap<InstanceId, Suspect>,
-    /// When suspects vanished, in order; those that are suspects no more are skipped.
-    vanished: VecDeque<(Instant, InstanceId)>,
+    /// When each suspect vanished, in order.
+    vanished: Timeline,
 }
+
+/// Instances by a moment of each.
+type Timeline = BTreeSet<(Instant, InstanceId)>;
 
 impl Guard {
     /// A guard over what is listed first, which may be of a file.
@@ -99,9 +108,9 @@ impl Guard {
             live: first.clone(),
             shown: first,
             held: HeldSet::new(),
-            due: VecDeque::new(),
+            due: Timeline::new(),
             suspects: BTreeMap::new(),
-            vanished: VecDeque::new(),
+            vanished: Timeline::new(),
         }
     }
 
@@ -116,7 +125,7 @@ impl Guard {
 
     /// When the next held instance is to be given up.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.due.iter().find(|(until, id)| self.is_due(*until, id)).map(|(until, _)| *until)
+        self.due.first().map(|(until, _)| *until)
     }
 
     /// `event` was folded, and the registry now lists `live`.
@@ -127,6 +136,7 @@ impl Guard {
             WatchEvent::Live { .. } | WatchEvent::Progress { .. } | WatchEvent::Stale { .. } => {
                 self.live = live.clone();
                 self.shown.advance(live.cursor());
+                self.forget(now);
                 return Ruling::default();
             }
         };
@@ -136,12 +146,10 @@ impl Guard {
     /// Gives up what was held for long enough. How many.
     pub(super) fn expire(&mut self, now: Instant) -> usize {
         let mut gone = 0;
-        while let Some((until, id)) = pop_if(&mut self.due, |until| until <= now) {
-            if self.is_due(until, &id) {
-                self.held.remove(&id);
-                self.shown.remove(&id);
-                gone += 1;
-            }
+        while let Some((_, id)) = pop_if(&mut self.due, |until| until <= now) {
+            self.held.remove(&id);
+            self.shown.remove(&id);
+            gone += 1;
         }
         gone
     }
@@ -163,13 +171,14 @@ impl Guard {
                 self.suspect(entry, HeldCause::Reset(cause), now);
             }
         }
-        let back = |id: &InstanceId| live.get(id).is_some();
-        let returned: Vec<_> = self.held.keys().filter(|id| back(id)).cloned().collect();
-        self.suspects.retain(|id, _| !back(id));
+        let back = |id: &&InstanceId| live.get(id).is_some();
+        let returned: Vec<_> = self.held.keys().filter(back).cloned().collect();
+        let found: Vec<_> = self.suspects.keys().filter(back).cloned().collect();
         let mut shown = live.clone();
         for id in &returned {
-            self.held.remove(id);
+            self.unhold(id);
         }
+        found.iter().for_each(|id| self.clear(id));
         for entry in self.held.keys().filter_map(|id| self.shown.get(id)) {
             shown.insert(Arc::clone(entry));
         }
@@ -204,8 +213,8 @@ impl Guard {
             };
             if cause.is_none() {
                 // It is there, or its owner has given it up: also if it had been lost before.
-                self.suspects.remove(id);
-                ended += usize::from(self.held.remove(id).is_some());
+                self.clear(id);
+                ended += usize::from(self.unhold(id).is_some());
             }
         }
         self.shown.advance(batch.cursor);
@@ -218,19 +227,37 @@ impl Guard {
             return;
         }
         let id = entry.id().clone();
-        self.vanished.push_back((now, id.clone()));
+        self.clear(&id);
+        self.vanished.insert((now, id.clone()));
         self.suspects.insert(id, Suspect { since: now, entry, cause });
+    }
+
+    /// It is no suspect any more.
+    fn clear(&mut self, id: &InstanceId) {
+        if let Some(suspect) = self.suspects.remove(id) {
+            self.vanished.remove(&(suspect.since, id.clone()));
+        }
+    }
+
+    /// It is not held any more.
+    fn unhold(&mut self, id: &InstanceId) -> Option<Held> {
+        let held = self.held.remove(id)?;
+        self.due.remove(&(held.until, id.clone()));
+        Some(held)
+    }
+
+    /// Forgets who vanished too long ago to count.
+    fn forget(&mut self, now: Instant) {
+        let window = self.options.window();
+        let old = |since| now.saturating_duration_since(since) > window;
+        while let Some((_, id)) = pop_if(&mut self.vanished, old) {
+            self.suspects.remove(&id);
+        }
     }
 
     /// Holds the suspects if there are too many of them. How many.
     fn judge(&mut self, now: Instant) -> usize {
-        let window = self.options.window();
-        let old = |since| now.saturating_duration_since(since) > window;
-        while let Some((since, id)) = pop_if(&mut self.vanished, old) {
-            if self.suspects.get(&id).is_some_and(|suspect| suspect.since == since) {
-                self.suspects.remove(&id);
-            }
-        }
+        self.forget(now);
         let gone = self.suspects.len() + self.held.len();
         let all = self.live.len() + gone;
         // Of counts below 2^52 nothing is lost.
@@ -238,34 +265,24 @@ impl Guard {
         if self.suspects.is_empty() || !(too_many || self.live.is_empty()) {
             return 0;
         }
-        let suspects = std::mem::take(&mut self.suspects);
+        self.vanished.clear();
         let mut begun = 0;
-        for (since, id) in std::mem::take(&mut self.vanished) {
-            // By time, so that `due` stays in order. One that vanished twice is there twice.
-            let Some(suspect) = suspects.get(&id).filter(|suspect| suspect.since == since) else { continue };
+        for (id, Suspect { since, entry, cause }) in std::mem::take(&mut self.suspects) {
             let until = later(since, self.options.hold_for());
             if until > now {
-                begun += usize::from(
-                    self.held.insert(id.clone(), Held { since, until, cause: suspect.cause }).is_none(),
-                );
-                self.due.push_back((until, id));
-                self.shown.insert(Arc::clone(&suspect.entry));
+                begun += usize::from(self.unhold(&id).is_none());
+                self.held.insert(id.clone(), Held { since, until, cause });
+                self.due.insert((until, id));
+                self.shown.insert(entry);
             }
         }
         begun
     }
-
-    fn is_due(&self, until: Instant, id: &InstanceId) -> bool {
-        self.held.get(id).is_some_and(|held| held.until == until)
-    }
 }
 
 /// The first one, if its moment is wanted.
-fn pop_if(
-    queue: &mut VecDeque<(Instant, InstanceId)>,
-    wanted: impl Fn(Instant) -> bool,
-) -> Option<(Instant, InstanceId)> {
-    if queue.front().is_some_and(|(at, _)| wanted(*at)) { queue.pop_front() } else { None }
+fn pop_if(timeline: &mut Timeline, wanted: impl Fn(Instant) -> bool) -> Option<(Instant, InstanceId)> {
+    if timeline.first().is_some_and(|(at, _)| wanted(*at)) { timeline.pop_first() } else { None }
 }
 
 #[cfg(test)]

@@ -24,7 +24,8 @@ pub use self::disk::{DiskOptions, Folder, Shelf};
 pub use self::guard::{Held, HeldCause};
 pub use self::options::{DirectoryOptions, GuardOptions, ViewOptions};
 pub use self::select::{Filter, ZonePreference};
-use self::stats::Stats;
+#[cfg_attr(not(feature = "metrics"), allow(unused_imports, reason = "a meter's"))]
+pub(crate) use self::stats::Stats;
 pub use self::stats::ViewStats;
 pub use self::subset::Subset;
 pub use self::view::{Differences, Freshness, View, ViewRef, ViewState};

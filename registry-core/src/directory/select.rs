@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 
+use super::guard::HeldSet;
 use crate::diff::Difference;
 use crate::instance::{Instance, Status};
 use crate::name::{InstanceId, Version, Zone};
@@ -101,6 +103,9 @@ impl fmt::Debug for Filter {
 }
 
 /// A zone whose instances are the only ones in a view, as long as enough of them want work; otherwise those of all zones are.
+///
+/// An instance that is [held](crate::Held) may be dead, and does not count: when a zone dies, a guarded view has all zones, what is held included, as
+/// soon as that is held; and so it has for a moment when the registry has lost everything, until enough of the zone have come back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZonePreference {
     zone: Zone,
@@ -108,7 +113,7 @@ pub struct ZonePreference {
 }
 
 impl ZonePreference {
-    /// Prefers `zone` while at least one instance there wants work: its status is up, and its weight is not 0.
+    /// Prefers `zone` while at least one instance there wants work: its status is up, its weight is not 0, and it is not held.
     #[must_use]
     pub fn new(zone: Zone) -> Self {
         Self { zone, at_least: 1 }
@@ -136,13 +141,27 @@ pub(super) struct Selector {
     zone: Option<ZonePreference>,
     all: Entries,
     near: Entries,
-    /// How many in `near` want work.
+    held: HeldSet,
+    /// How many in `near` want work, and are not held.
     able: usize,
 }
 
 impl Selector {
     pub(super) fn new(filter: Filter, zone: Option<ZonePreference>) -> Self {
-        Self { filter, zone, all: Entries::new(), near: Entries::new(), able: 0 }
+        Self { filter, zone, all: Entries::new(), near: Entries::new(), held: HeldSet::new(), able: 0 }
+    }
+
+    /// Which ones are held from now on. Costs what is different.
+    pub(super) fn hold(&mut self, held: &HeldSet) {
+        let wants = |id| usize::from(self.near.get(id).is_some_and(|entry| wants_work(entry)));
+        for item in self.held.diff(held) {
+            match item {
+                DiffItem::Add(id, _) => self.able -= wants(id),
+                DiffItem::Remove(id, _) => self.able += wants(id),
+                DiffItem::Update { .. } => {}
+            }
+        }
+        self.held = held.clone();
     }
 
     pub(super) fn apply(&mut self, difference: &Difference) {
@@ -171,15 +190,19 @@ impl Selector {
         self.all.insert(entry.id().clone(), Arc::clone(entry));
         if self.zone.as_ref().is_some_and(|prefer| entry.instance().zone() == Some(&prefer.zone)) {
             self.near.insert(entry.id().clone(), Arc::clone(entry));
-            self.able += usize::from(wants_work(entry));
+            self.able += self.counts(entry);
         }
     }
 
     fn remove(&mut self, id: &InstanceId) {
         self.all.remove(id);
         if let Some(entry) = self.near.remove(id) {
-            self.able -= usize::from(wants_work(&entry));
+            self.able -= self.counts(&entry);
         }
+    }
+
+    fn counts(&self, near: &Entry) -> usize {
+        usize::from(wants_work(near) && !self.held.contains_key(near.id()))
     }
 }
 
@@ -189,6 +212,7 @@ fn wants_work(entry: &Entry) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::guard::Held;
     use super::*;
     use crate::{Incarnation, InstanceBuilder, Revision};
 
@@ -253,6 +277,32 @@ mod tests {
         assert_eq!(ids(&selector), ["a", "b", "c"]);
         selector.apply(&Difference::Removed(a));
         assert_eq!(ids(&selector), ["b", "c"]);
+    }
+
+    #[test]
+    fn those_that_are_held_do_not_count_however_they_come_and_go() {
+        let mut selector = Selector::new(Filter::new(), Some(ZonePreference::new(zone("eu"))));
+        let held = |ids: &[&str]| -> HeldSet {
+            ids.iter().map(|id| (InstanceId::new(*id).unwrap(), Held::for_ever())).collect()
+        };
+        let near = ["a", "b"].map(|id| entry(id, |builder| builder.zone("eu")));
+        selector.hold(&held(&["b"]));
+        selector.apply(&Difference::Added(entry("far", |far| far.zone("us"))));
+        for near in &near {
+            selector.apply(&Difference::Added(Arc::clone(near)));
+        }
+        assert_eq!(ids(&selector), ["a", "b"], "one is not held");
+        selector.hold(&held(&["a", "b"]));
+        assert_eq!(ids(&selector), ["a", "b", "far"]);
+        let [a, b] = near;
+        selector.apply(&Difference::Changed { old: Arc::clone(&a), new: Arc::clone(&a) });
+        assert_eq!(ids(&selector), ["a", "b", "far"]);
+        selector.hold(&held(&["b", "far"]));
+        assert_eq!(ids(&selector), ["a", "b"], "it came back");
+        selector.apply(&Difference::Removed(b));
+        selector.apply(&Difference::Removed(a));
+        selector.hold(&held(&[]));
+        assert_eq!((ids(&selector), selector.able), (vec!["far"], 0));
     }
 
     #[test]

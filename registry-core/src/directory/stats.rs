@@ -23,7 +23,7 @@ pub struct ViewStats {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Stats {
+pub(crate) struct Stats {
     begun: AtomicU64,
     ended: AtomicU64,
     expired: AtomicU64,

@@ -297,6 +297,15 @@ impl View {
         }
     }
 
+    /// What [`stats`](Self::stats) reads: one for each time that the service is first asked for.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn counts(&self) -> &Arc<Stats> {
+        match &self.shared.origin {
+            Origin::Watch { stats, .. } => stats,
+            Origin::View(view) => view.counts(),
+        }
+    }
+
     /// The differences from here on: first everything there is, then what changed. A reader that is slow gets fewer and
     /// larger items, never more memory.
     pub fn differences(&self) -> Differences {

@@ -187,8 +187,8 @@ pub(crate) enum Seen<'a> {
     Delete(&'a [u8]),
 }
 
-/// The changes that the events of one revision are. `None`: somebody who knows only half of an entry's keys put or deleted one, and what
-/// that means only a look at all of them tells.
+/// The changes that the events of one revision are. `None`: somebody who knows only half of an entry's keys put or deleted one, or a goodbye comes
+/// without the deletion that it is about, and what that means only a look at all of them tells.
 pub(crate) fn changes(
     codec: &dyn Codec,
     service: &ServiceName,
@@ -233,16 +233,40 @@ pub(crate) fn changes(
     // Whatever else ends a lease, or deletes a key, looks the same.
     for change in &mut changes {
         if let Change::Delete { id, cause } = change
-            && goodbyes.contains(id)
+            && goodbyes.remove(id)
         {
             *cause = DeleteCause::Deregistered;
         }
     }
-    let whole = wanted.iter().all(|beside| put.contains(beside));
+    let whole = goodbyes.is_empty() && wanted.iter().all(|beside| put.contains(beside));
     (whole && (guards > 0 || besides == 0)).then_some(changes)
 }
 
 /// etcd's revisions are positive.
 pub(crate) fn revision(number: i64) -> Revision {
     Revision::new(u64::try_from(number).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_goodbye_tells_why_an_entry_goes_and_alone_tells_nothing() {
+        let service = ServiceName::new("user.rpc").unwrap();
+        let id = |id: &str| InstanceId::new(id).unwrap();
+        for layout in [Layout::Json, Layout::GoZero] {
+            let codec = codec(layout, "/registry").unwrap();
+            let keys = ["a", "b"].map(|one| codec.guard(&service, &id(one)));
+            let gone = |key: usize| Seen::Delete(keys[key].as_bytes());
+            let goodbye = |one: &str| Seen::Put(Item::Goodbye(id(one)));
+            let told = changes(&*codec, &service, vec![gone(0), gone(1), goodbye("b")]).unwrap();
+            let cause = |one: &str, cause| Change::Delete { id: id(one), cause };
+            let expected = [cause("a", DeleteCause::Unknown), cause("b", DeleteCause::Deregistered)];
+            assert_eq!(told, expected);
+            // Its deletion was there, and is hidden: by compaction up to it.
+            assert_eq!(changes(&*codec, &service, vec![goodbye("a")]), None);
+            assert_eq!(changes(&*codec, &service, vec![gone(0), goodbye("b")]), None);
+        }
+    }
 }

@@ -78,6 +78,51 @@ impl Scene {
     fn shown(&self) -> usize {
         self.guard.shown().len()
     }
+
+    /// A sign of life that brings no change.
+    fn progress(&mut self) {
+        let event = WatchEvent::Progress { cursor: self.live.cursor() };
+        assert_eq!(self.guard.on(&event, &self.live, self.now), Ruling::default());
+    }
+
+    /// How much is remembered beside what is shown.
+    fn remembered(&self) -> (usize, usize) {
+        let Guard { due, suspects, vanished, .. } = &self.guard;
+        assert_eq!((due.len(), vanished.len()), (self.guard.held().len(), suspects.len()));
+        (due.len(), vanished.len())
+    }
+}
+
+#[test]
+fn wipe_upon_wipe_nothing_is_remembered_of_holds_that_are_over() {
+    const COUNT: u32 = 2_000;
+    let mut scene = Scene::of(COUNT);
+    for _ in 0..5 {
+        assert_eq!(scene.reset([]).begun, COUNT as usize);
+        for back in 0..COUNT {
+            scene.put(back, Status::Up);
+            assert_eq!(scene.remembered(), ((COUNT - back - 1) as usize, 0));
+        }
+        assert_eq!(scene.guard.deadline(), None);
+        scene.pass(TTL);
+    }
+}
+
+#[test]
+fn what_vanished_is_forgotten_in_time_also_when_nothing_else_changes() {
+    let mut scene = Scene::of(100);
+    for gone in 0..10 {
+        scene.delete(gone, DeleteCause::Expired);
+        scene.put(gone, Status::Up);
+        scene.delete(gone, DeleteCause::Expired);
+        assert_eq!(scene.remembered(), (0, gone as usize + 1), "once each");
+    }
+    scene.pass(TTL);
+    scene.progress();
+    assert_eq!(scene.remembered(), (0, 10));
+    scene.pass(Duration::from_millis(1));
+    scene.progress();
+    assert_eq!(scene.remembered(), (0, 0));
 }
 
 #[test]
@@ -273,6 +318,7 @@ proptest! {
                 prop_assert!(entry.instance().status() == Status::Up && !left.contains(id));
                 prop_assert!(held.until() > scene.now && held.until() - held.since() <= 3 * TTL);
             }
+            scene.remembered();
             let least = guard.held().iter().map(|(_, held)| held.until()).min();
             prop_assert_eq!(guard.deadline(), least, "nobody outstays its time");
         }

@@ -16,7 +16,8 @@
 //! # }
 //! ```
 //!
-//! Labels are few and bounded: operations, outcomes, causes, states and names of services; never an instance.
+//! Labels are few: operations, outcomes, causes, states and names of services; never an instance. All are bounded but the names of services: a recorder
+//! forgets nothing, so whoever watches names that others choose, such as a gateway those in its requests, must bound them first.
 //!
 //! # The page
 //!
@@ -37,7 +38,7 @@ mod watch;
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures_util::StreamExt;
 use metrics::{Label, SharedString};
@@ -48,7 +49,7 @@ pub use self::view::Observed;
 use self::view::ViewMetrics;
 use self::watch::WatchMetrics;
 use super::{Answer, Call, Layer};
-use crate::directory::View;
+use crate::directory::{Stats, View, ViewStats};
 use crate::error::Result;
 use crate::name::ServiceName;
 use crate::registrar::RegistrarStates;
@@ -63,7 +64,11 @@ pub struct Meter {
 struct Shared {
     registry: Option<SharedString>,
     operations: Operations,
+    reported: Mutex<Vec<(Weak<Stats>, Reported)>>,
 }
+
+/// What was told last of the numbers of a view, whoever observed it.
+type Reported = Arc<Mutex<ViewStats>>;
 
 impl Meter {
     /// A meter that tells the recorder which is installed now. One that is installed later hears little of it.
@@ -81,14 +86,14 @@ impl Meter {
     fn build(registry: Option<SharedString>) -> Self {
         names::describe();
         let operations = Operations::new(&registry);
-        Self { shared: Arc::new(Shared { registry, operations }) }
+        Self { shared: Arc::new(Shared { registry, operations, reported: Mutex::default() }) }
     }
 
     /// Keeps the metrics of `view` for as long as what is returned is kept, and keeps the view open for as long.
     ///
     /// Observe each service once: of two views with the same labels, the one that tells last is seen. Must be called within a tokio runtime.
     pub fn observe_view(&self, view: &View) -> Observed {
-        Observed::start(view.clone(), ViewMetrics::new(self, view.service()))
+        Observed::start(ViewMetrics::new(self, view.clone()))
     }
 
     /// Keeps the metrics of a registrar of an instance of `service`, until it ends. [`RegistrarOptions::with_meter`](crate::RegistrarOptions::with_meter)
@@ -101,6 +106,18 @@ impl Meter {
     #[must_use]
     pub fn labels<const N: usize>(&self, labels: [(&'static str, SharedString); N]) -> Vec<Label> {
         with_registry(&self.shared.registry, labels)
+    }
+
+    fn reported(&self, view: &View) -> Reported {
+        let mut all = self.shared.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(stats, _)| stats.strong_count() > 0);
+        let known = all.iter().find(|(stats, _)| stats.as_ptr() == Arc::as_ptr(view.counts()));
+        if let Some((_, reported)) = known {
+            return Arc::clone(reported);
+        }
+        let reported = Reported::default();
+        all.push((Arc::downgrade(view.counts()), Arc::clone(&reported)));
+        reported
     }
 
     fn of_service(&self, service: &ServiceName) -> Vec<Label> {

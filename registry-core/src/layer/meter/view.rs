@@ -1,15 +1,15 @@
 //! Metrics of a view: its age, how many instances it has, and what its guard and its file did.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, counter, gauge};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
-use super::Meter;
 use super::names::{VIEW_AGE, VIEW_DISK, VIEW_HELD, VIEW_HOLDS, VIEW_INSTANCES, VIEW_MALFORMED};
+use super::{Meter, Reported};
 use crate::directory::{Freshness, View, ViewState, ViewStats};
-use crate::name::ServiceName;
 use crate::snapshot::Snapshot;
 
 /// Its age is told this often; all else when it changes.
@@ -23,8 +23,8 @@ pub struct Observed {
 }
 
 impl Observed {
-    pub(super) fn start(view: View, metrics: ViewMetrics) -> Self {
-        Self { task: tokio::spawn(metrics.follow(view)).abort_handle() }
+    pub(super) fn start(metrics: ViewMetrics) -> Self {
+        Self { task: tokio::spawn(metrics.follow()).abort_handle() }
     }
 }
 
@@ -38,15 +38,19 @@ impl Drop for Observed {
 type Told = (Counter, fn(&ViewStats) -> u64);
 
 pub(super) struct ViewMetrics {
+    view: View,
     age: Gauge,
     instances: Gauge,
     held: Gauge,
     malformed: Gauge,
     counters: Vec<Told>,
+    /// The numbers of a view begin at 0 when it is made anew; the counters go on.
+    reported: Reported,
 }
 
 impl ViewMetrics {
-    pub(super) fn new(meter: &Meter, service: &ServiceName) -> Self {
+    pub(super) fn new(meter: &Meter, view: View) -> Self {
+        let service = view.service();
         let labels = || meter.of_service(service);
         let counted = |name: &'static str, key: &'static str, value: &'static str| {
             counter!(name, meter.of_service_and(service, key, value))
@@ -66,13 +70,16 @@ impl ViewMetrics {
             held: gauge!(VIEW_HELD, labels()),
             malformed: gauge!(VIEW_MALFORMED, labels()),
             counters,
+            reported: meter.reported(&view),
+            view,
         }
     }
 
-    async fn follow(self, mut view: View) {
-        let mut open = true;
+    async fn follow(self) {
+        let (mut view, mut open) = (self.view.clone(), true);
         loop {
-            self.report(&view.load(), view.stats(), Instant::now());
+            self.report(&view.load(), Instant::now());
+            self.count();
             tokio::select! {
                 biased;
                 more = view.changed(), if open => open = more,
@@ -81,19 +88,27 @@ impl ViewMetrics {
         }
     }
 
-    fn report(&self, state: &ViewState, stats: ViewStats, now: Instant) {
+    fn report(&self, state: &ViewState, now: Instant) {
         self.age.set(age(state, now));
         self.instances.set(state.snapshot().map_or(0, Snapshot::len) as f64);
         self.held.set(state.held_len() as f64);
         self.malformed.set(state.snapshot().map_or(0, Snapshot::skipped) as f64);
+    }
+
+    /// Adds what came since it was told last.
+    fn count(&self) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let stats = self.view.stats();
         for (counter, number) in &self.counters {
-            counter.absolute(number(&stats));
+            counter.increment(number(&stats).saturating_sub(number(&reported)));
         }
+        *reported = stats;
     }
 }
 
 impl Drop for ViewMetrics {
     fn drop(&mut self) {
+        self.count();
         [&self.age, &self.instances, &self.held, &self.malformed].iter().for_each(|gauge| gauge.set(0.0));
     }
 }
