@@ -11,9 +11,7 @@ use registry_core::backoff::Backoff;
 use registry_core::{Directory, Endpoint};
 use registry_memory::MemoryRegistry;
 use registry_testing::servers::proxy::{Faults, Proxy};
-use registry_tonic::{
-    Channel, ChannelBuilder, Connect, Connectivity, Ejection, EndpointStatus, Retry, Stream,
-};
+use registry_tonic::{Channel, ChannelBuilder, Connect, Connectivity, Ejection, EndpointStatus, Stream};
 use support::echo::echo_client::EchoClient;
 use support::echo::echo_server::{Echo, EchoServer};
 use support::echo::{Reply, Request};
@@ -125,21 +123,26 @@ async fn a_call_that_waits_for_its_turn_on_a_connection_that_breaks_is_sent_else
     let (address, _task) = serve(router);
     let proxy = Proxy::start(address).unwrap();
     list(&registry, instance_at(proxy.address())).await;
-    let channel = builder(&registry).retry(Retry::default()).silent_after(PATIENCE).build();
+    let channel = builder(&registry).silent_after(PATIENCE).build();
     settled(&channel, 1).await;
     call(&channel, 0).await.unwrap();
     let spawn = |after_ms| {
         let channel = channel.clone();
         tokio::spawn(async move { call(&channel, after_ms).await })
     };
-    let mut calls = vec![spawn(700)];
+    let under_way = spawn(60_000);
     eventually("it has begun", || named.begun.load(Ordering::SeqCst) == 2).await;
-    calls.extend([spawn(0), spawn(0)]);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The first of them is held by the connection, the others have not reached it.
+    let waiting = [spawn(0), spawn(0), spawn(0)];
+    eventually("they wait", || channel.endpoints()[0].in_flight == 4).await;
     proxy.reset().await;
-    for call in calls {
+    for call in waiting {
         assert_eq!(within("an answer", call).await.unwrap().unwrap(), "a");
     }
+    let status = within("a failure", under_way).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert_eq!(named.begun.load(Ordering::SeqCst), 5, "what was under way was not sent again");
+    assert_eq!(channel.endpoints()[0].errors, 1, "who waited in vain is no error of the endpoint");
 }
 
 #[tokio::test]
