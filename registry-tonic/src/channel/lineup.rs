@@ -8,6 +8,7 @@ use registry_core::{Status, Zone};
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::load::Cost;
 use super::peer::{Link, Peer, Up};
 use super::pick::{Picker, Policy, Shares};
 use super::slow_start::part;
@@ -129,7 +130,11 @@ impl Lineup {
             _ => None,
         };
         match far {
-            Some(far) if self.near.cost(near, now) > SPILL * self.far.cost(far, now) + SPILL_NS => Some(far),
+            Some(far)
+                if self.near.cost(near, now).whole() > SPILL * self.far.cost(far, now).whole() + SPILL_NS =>
+            {
+                Some(far)
+            }
             _ => Some(near),
         }
     }
@@ -180,7 +185,7 @@ impl Fleet {
     }
 
     /// What one more call would cost: the latency expected, times the calls in flight for its weight and the one to come.
-    fn cost(&self, candidate: &Candidate, now: Instant) -> f64 {
+    fn cost(&self, candidate: &Candidate, now: Instant) -> Cost {
         let waited = candidate.connection.silence().lasting(now).unwrap_or_default();
         candidate.peer.load.cost(self.shares.relative(candidate.weight), waited, now)
     }
