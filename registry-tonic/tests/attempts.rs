@@ -65,6 +65,53 @@ async fn a_call_that_was_sent_once_says_so_even_if_it_then_finds_nobody() {
 }
 
 #[tokio::test]
+async fn what_a_server_may_have_begun_does_not_go_to_another_when_the_connection_breaks() {
+    let registry = MemoryRegistry::new();
+    let (mut proxies, mut all, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
+    for name in ["a", "b"] {
+        let (address, named, task) = bare(name).await;
+        proxies.push(Proxy::start(address).unwrap());
+        list(&registry, instance_at(proxies[all.len()].address()).id(name)).await;
+        all.push(named);
+        tasks.push(task);
+    }
+    let channel = builder(&registry).retry(None).build();
+    settled(&channel, 2).await;
+    let begun = || all.iter().map(|named| named.begun.load(Ordering::SeqCst)).sum::<u32>();
+    for round in 1..=5 {
+        let calling = tokio::spawn({
+            let channel = channel.clone();
+            async move { call(&channel, 60_000).await }
+        });
+        eventually("it has begun", || begun() == round).await;
+        for proxy in &proxies {
+            proxy.reset().await;
+        }
+        let status = within("a failure", calling).await.unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        let error = status.source().and_then(|source| source.downcast_ref::<CallError>()).unwrap();
+        assert!(error.may_have_been_sent(), "{error:?}");
+        // Both are back, and would have got it by then.
+        settled(&channel, 2).await;
+        call_each(&channel, &all).await;
+        assert_eq!(begun(), round, "it was begun once");
+    }
+}
+
+/// Calls until each server was called, and takes those calls back from what they count.
+async fn call_each(channel: &Channel, all: &[Named]) {
+    let before: Vec<_> = all.iter().map(|named| named.begun.load(Ordering::SeqCst)).collect();
+    let (mut called, mut seen) = (0, std::collections::BTreeSet::new());
+    while seen.len() < all.len() {
+        seen.insert(within("an answer", call(channel, 0)).await.unwrap());
+        called += 1;
+    }
+    let after: u32 = all.iter().map(|named| named.begun.load(Ordering::SeqCst)).sum();
+    assert_eq!(after - before.iter().sum::<u32>(), called, "nobody else calls");
+    all.iter().zip(before).for_each(|(named, before)| named.begun.store(before, Ordering::SeqCst));
+}
+
+#[tokio::test]
 async fn what_an_attempt_took_does_not_count_as_waiting_for_an_endpoint() {
     let begun = Begun::start(600).await;
     tokio::time::sleep(Duration::from_millis(400)).await;
