@@ -18,6 +18,7 @@ use support::echo::{Reply, Request};
 use support::listed::{Moody, bare, instance_at, list, serve};
 use support::{Named, PATIENCE, call, eventually, service, settled, shared, within};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tonic::{Code, Response, Status};
 
 fn builder(registry: &MemoryRegistry) -> ChannelBuilder {
@@ -233,6 +234,46 @@ async fn who_registers_anew_and_then_fails_stays_out_for_as_long_as_anybody_else
     channel.wait_until(PATIENCE, out).await.unwrap();
     let back = |all: &[EndpointStatus]| all.iter().all(|one| one.is_ready());
     channel.wait_until(Duration::from_millis(300), back).await.unwrap_err();
+}
+
+/// Connects the first time as soon as it may.
+struct Held {
+    server: std::net::SocketAddr,
+    may: Arc<Notify>,
+    tries: Arc<AtomicUsize>,
+}
+
+#[tonic::async_trait]
+impl Connect for Held {
+    async fn connect(&self, _: &Endpoint) -> std::io::Result<Box<dyn Stream>> {
+        if self.tries.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.may.notified().await;
+        }
+        Ok(Box::new(TcpStream::connect(self.server).await?))
+    }
+}
+
+#[tokio::test]
+async fn who_registered_anew_before_it_was_connected_to_is_not_tried_at_once_when_that_breaks() {
+    let registry = MemoryRegistry::new();
+    let (address, _, _task) = bare("a").await;
+    let proxy = Proxy::start(address).unwrap();
+    let (may, tries) = (Arc::<Notify>::default(), Arc::<AtomicUsize>::default());
+    let connect = Held { server: proxy.address(), may: Arc::clone(&may), tries: Arc::clone(&tries) };
+    let patient = Backoff::new(Duration::from_secs(600), Duration::from_secs(600));
+    let channel = builder(&registry).connector(connect).connect_timeout(PATIENCE).backoff(patient).build();
+    for weight in [1, 100] {
+        list(&registry, instance_at(address).id("a").weight(weight)).await;
+        let known = |all: &[EndpointStatus]| all.iter().any(|one| one.weight == weight);
+        channel.wait_until(PATIENCE, known).await.unwrap();
+        eventually("it is tried", || tries.load(Ordering::SeqCst) == 1).await;
+    }
+    may.notify_one();
+    settled(&channel, 1).await;
+    proxy.reset().await;
+    channel.wait_until(PATIENCE, |all| !all[0].is_ready()).await.unwrap();
+    channel.wait_until(Duration::from_millis(300), |all| all[0].is_ready()).await.unwrap_err();
+    assert_eq!(tries.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
