@@ -18,12 +18,16 @@ use support::echo::echo_client::EchoClient;
 use support::echo::echo_server::EchoServer;
 use support::listed::{bare, instance_at, list, serve};
 use support::{Named, call, eventually, service, settled, shared, within};
+use tokio::time::Instant;
 use tonic::{Code, Status};
+
+/// How long an endpoint is waited for.
+const WAIT: Duration = Duration::from_millis(300);
 
 fn builder(registry: &MemoryRegistry) -> ChannelBuilder {
     let quick = Backoff::new(Duration::from_millis(1), Duration::from_millis(1));
     Channel::builder(Directory::new(shared(registry)).view(&service()))
-        .wait_for_ready(Duration::from_millis(300))
+        .wait_for_ready(WAIT)
         .retry(Retry::default().with_backoff(quick))
 }
 
@@ -113,8 +117,9 @@ async fn call_each(channel: &Channel, all: &[Named]) {
 
 #[tokio::test]
 async fn what_an_attempt_took_does_not_count_as_waiting_for_an_endpoint() {
-    let begun = Begun::start(600).await;
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    let begun = Begun::start(1_000).await;
+    // Longer than an endpoint is waited for: the thing itself.
+    tokio::time::sleep(WAIT + WAIT / 10).await;
     begun.proxy.reset().await;
     let named = begun.named.clone();
     assert_eq!(begun.answer().await.unwrap(), "a");
@@ -136,13 +141,19 @@ async fn a_server_is_told_what_is_left_of_the_deadline() {
     let mut request = tonic::Request::new(Request::default());
     request.set_timeout(Duration::from_secs(8));
     let mut client = EchoClient::new(channel);
+    let began = Instant::now();
     let call = tokio::spawn(async move { client.call(request).await });
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // It has begun by then, and waits for what takes some time: the thing itself.
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let waits = Instant::now();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let waited = waits.elapsed();
     list(&registry, instance_at(address)).await;
     within("an answer", call).await.unwrap().unwrap();
     let told = told.lock().unwrap().pop().unwrap();
-    let left: u64 = told.strip_suffix('u').unwrap().parse().unwrap();
-    assert!((5_000_000..7_500_001).contains(&left), "{told}");
+    let left = Duration::from_micros(told.strip_suffix('u').unwrap().parse().unwrap());
+    assert!(left <= Duration::from_secs(8) - waited, "{told}");
+    assert!(left >= Duration::from_secs(8) - began.elapsed(), "{told}");
 }
 
 #[tokio::test]
