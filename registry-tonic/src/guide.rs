@@ -55,8 +55,14 @@
 //! # 4. Rolling restarts
 //! On SIGTERM a server says so to the health service and to the registry, serves on for [the grace](crate::ServerBuilder::drain_grace) (3 s) or
 //! until nobody is connected, deregisters, and finishes what is in flight within [a bound](crate::ServerBuilder::finish_within) (10 s). Give it
-//! that much before SIGKILL: on Kubernetes, `terminationGracePeriodSeconds` of at least 15. No call fails by a restart in order: what the server did not
-//! take any more goes to another one.
+//! that much before SIGKILL, and twice the registrar's [`shutdown_timeout`](registry_core::RegistrarOptions::shutdown_timeout) (5 s), which it needs when the
+//! registry is away: by default 3 + 2 · 5 + 10 = 23 s, so on Kubernetes a `terminationGracePeriodSeconds` of 25.
+//!
+//! Calls do not fail by a restart in order: what the server did not take any more goes to another one. Except:
+//! - A request that cannot be sent again, because it is a stream that still goes on or is longer than 64 KiB, fails with `UNAVAILABLE` if it reaches the
+//!   server after that has said goodbye. That takes a client that has not heard of the drain for the whole grace, or has nobody else to call.
+//! - What takes longer than the bound is cut off, streams above all. End them on the server when it
+//!   [drains](crate::ServerHandle::wait_until_state), or let clients begin them anew.
 //!
 //! # 5. When servers fail
 //! | what happens | what the channel does |
@@ -77,8 +83,8 @@
 //!
 //! # 7. TLS
 //! With the feature `tls`: [`ChannelBuilder::tls`](crate::ChannelBuilder), which takes a [`registry_core::Tls`]. Certificates are read anew for
-//! each connection. Servers take tonic's `ServerTlsConfig`, and advertise `grpcs://host:port`. Another way to reach servers is a
-//! [`Connect`](crate::Connect) of your own.
+//! connections, at most once a second. Servers take tonic's `ServerTlsConfig`, and
+//! [`advertise_protocol("grpcs")`](crate::ServerBuilder::advertise_protocol). Another way to reach servers is a [`Connect`](crate::Connect) of your own.
 //!
 //! # 8. What to watch
 //! - Spans `grpc.call` with `service`, `method`, `peer`, `attempt` and `code`, at the level INFO, and an event at WARN for each ejection.
@@ -89,7 +95,9 @@
 //!
 //! # 9. From go-zero
 //! A [`Target`](crate::Target) takes go-zero's `discov://`, `etcd:///` and `direct:///`. With the feature `serde`, `config` reads go-zero's YAML as it is; what cannot be
-//! meant here is an error that names the field. Servers and clients of both kinds find each other on one etcd.
+//! meant here is an error that names the field. One thing is different: go-zero's `Timeout` of a client (2 s by default) spares streams, and here it ends
+//! them too, since a channel cannot tell one from a single answer; give streams a deadline of their own
+//! (`Request::set_timeout`), or call them through `CallDefaults::inner`. Servers and clients of both kinds find each other on one etcd.
 //!
 //! # 10. Tests
 //! `memory://name` is a registry within a process: start servers on port 0 and call them, with no etcd and no Redis.

@@ -18,12 +18,16 @@ use support::echo::echo_client::EchoClient;
 use support::echo::echo_server::EchoServer;
 use support::listed::{bare, instance_at, list, serve};
 use support::{Named, call, eventually, service, settled, shared, within};
+use tokio::time::Instant;
 use tonic::{Code, Status};
+
+/// How long an endpoint is waited for.
+const WAIT: Duration = Duration::from_millis(300);
 
 fn builder(registry: &MemoryRegistry) -> ChannelBuilder {
     let quick = Backoff::new(Duration::from_millis(1), Duration::from_millis(1));
     Channel::builder(Directory::new(shared(registry)).view(&service()))
-        .wait_for_ready(Duration::from_millis(300))
+        .wait_for_ready(WAIT)
         .retry(Retry::default().with_backoff(quick))
 }
 
@@ -65,9 +69,57 @@ async fn a_call_that_was_sent_once_says_so_even_if_it_then_finds_nobody() {
 }
 
 #[tokio::test]
+async fn what_a_server_may_have_begun_does_not_go_to_another_when_the_connection_breaks() {
+    let registry = MemoryRegistry::new();
+    let (mut proxies, mut all, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
+    for name in ["a", "b"] {
+        let (address, named, task) = bare(name).await;
+        proxies.push(Proxy::start(address).unwrap());
+        list(&registry, instance_at(proxies[all.len()].address()).id(name)).await;
+        all.push(named);
+        tasks.push(task);
+    }
+    let channel = builder(&registry).retry(None).build();
+    settled(&channel, 2).await;
+    let begun = || all.iter().map(|named| named.begun.load(Ordering::SeqCst)).sum::<u32>();
+    for round in 1..=5 {
+        let calling = tokio::spawn({
+            let channel = channel.clone();
+            async move { call(&channel, 60_000).await }
+        });
+        eventually("it has begun", || begun() == round).await;
+        for proxy in &proxies {
+            proxy.reset().await;
+        }
+        let status = within("a failure", calling).await.unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        let error = status.source().and_then(|source| source.downcast_ref::<CallError>()).unwrap();
+        assert!(error.may_have_been_sent(), "{error:?}");
+        // Both are back, and would have got it by then.
+        settled(&channel, 2).await;
+        call_each(&channel, &all).await;
+        assert_eq!(begun(), round, "it was begun once");
+    }
+}
+
+/// Calls until each server was called, and takes those calls back from what they count.
+async fn call_each(channel: &Channel, all: &[Named]) {
+    let before: Vec<_> = all.iter().map(|named| named.begun.load(Ordering::SeqCst)).collect();
+    let (mut called, mut seen) = (0, std::collections::BTreeSet::new());
+    while seen.len() < all.len() {
+        seen.insert(within("an answer", call(channel, 0)).await.unwrap());
+        called += 1;
+    }
+    let after: u32 = all.iter().map(|named| named.begun.load(Ordering::SeqCst)).sum();
+    assert_eq!(after - before.iter().sum::<u32>(), called, "nobody else calls");
+    all.iter().zip(before).for_each(|(named, before)| named.begun.store(before, Ordering::SeqCst));
+}
+
+#[tokio::test]
 async fn what_an_attempt_took_does_not_count_as_waiting_for_an_endpoint() {
-    let begun = Begun::start(600).await;
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    let begun = Begun::start(1_000).await;
+    // Longer than an endpoint is waited for: the thing itself.
+    tokio::time::sleep(WAIT + WAIT / 10).await;
     begun.proxy.reset().await;
     let named = begun.named.clone();
     assert_eq!(begun.answer().await.unwrap(), "a");
@@ -89,13 +141,19 @@ async fn a_server_is_told_what_is_left_of_the_deadline() {
     let mut request = tonic::Request::new(Request::default());
     request.set_timeout(Duration::from_secs(8));
     let mut client = EchoClient::new(channel);
+    let began = Instant::now();
     let call = tokio::spawn(async move { client.call(request).await });
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // It has begun by then, and waits for what takes some time: the thing itself.
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let waits = Instant::now();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let waited = waits.elapsed();
     list(&registry, instance_at(address)).await;
     within("an answer", call).await.unwrap().unwrap();
     let told = told.lock().unwrap().pop().unwrap();
-    let left: u64 = told.strip_suffix('u').unwrap().parse().unwrap();
-    assert!((5_000_000..7_500_001).contains(&left), "{told}");
+    let left = Duration::from_micros(told.strip_suffix('u').unwrap().parse().unwrap());
+    assert!(left <= Duration::from_secs(8) - waited, "{told}");
+    assert!(left >= Duration::from_secs(8) - began.elapsed(), "{told}");
 }
 
 #[tokio::test]

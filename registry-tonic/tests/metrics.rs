@@ -12,8 +12,11 @@ use registry_core::Directory;
 use registry_core::layer::Meter;
 use registry_memory::MemoryRegistry;
 use registry_tonic::{Channel, ChannelBuilder};
+use support::echo::Request;
+use support::echo::echo_client::EchoClient;
 use support::listed::{Moody, instance_at, list};
 use support::{call, eventually, service, settled, shared};
+use tokio::time::Instant;
 use tonic::Code;
 
 /// Plays with a recorder that only this thread tells.
@@ -81,6 +84,32 @@ fn the_last_calls_of_a_channel_are_counted_too_and_then_nothing_is_left() {
         eventually("they are counted", || calls() == 3).await;
         let ready = "registry_channel_endpoints{connectivity=ready,registry=eu,service=echo.rpc}";
         eventually("no endpoint is left", || recorded.gauge(ready) == 0.0).await;
+    });
+}
+
+#[test]
+fn what_outlives_its_channel_is_in_flight_until_it_ends_and_nothing_else_is_held() {
+    recorded(async |recorded| {
+        let registry = MemoryRegistry::new();
+        let moody = Moody::new("a");
+        let (at, _task) = moody.serve();
+        list(&registry, instance_at(at)).await;
+        let channel = builder(&registry).metered(&Meter::new()).build();
+        settled(&channel, 1).await;
+        let request = Request { after_ms: 60_000, replies: 1 };
+        let stream = EchoClient::new(channel.clone()).stream(request).await.unwrap();
+        let gauge = |name: &str| recorded.gauge(&format!("registry_channel_{name}"));
+        let in_flight = || gauge("calls_in_flight{service=echo.rpc}");
+        let ready = || gauge("endpoints{connectivity=ready,service=echo.rpc}");
+        eventually("it is told", || in_flight() == 1.0).await;
+        // It is told again in a second, unless something happens.
+        let dropped = Instant::now();
+        drop(channel);
+        eventually("no endpoint is left", || ready() == 0.0).await;
+        assert!(dropped.elapsed() < Duration::from_millis(700), "{:?}", dropped.elapsed());
+        assert_eq!(in_flight(), 1.0);
+        drop(stream);
+        eventually("it has ended", || in_flight() == 0.0).await;
     });
 }
 

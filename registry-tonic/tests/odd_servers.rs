@@ -11,15 +11,14 @@ use registry_core::backoff::Backoff;
 use registry_core::{Directory, Endpoint};
 use registry_memory::MemoryRegistry;
 use registry_testing::servers::proxy::{Faults, Proxy};
-use registry_tonic::{
-    Channel, ChannelBuilder, Connect, Connectivity, Ejection, EndpointStatus, Retry, Stream,
-};
+use registry_tonic::{Channel, ChannelBuilder, Connect, Connectivity, Ejection, EndpointStatus, Stream};
 use support::echo::echo_client::EchoClient;
 use support::echo::echo_server::{Echo, EchoServer};
 use support::echo::{Reply, Request};
 use support::listed::{Moody, bare, instance_at, list, serve};
 use support::{Named, PATIENCE, call, eventually, service, settled, shared, within};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tonic::{Code, Response, Status};
 
 fn builder(registry: &MemoryRegistry) -> ChannelBuilder {
@@ -125,21 +124,26 @@ async fn a_call_that_waits_for_its_turn_on_a_connection_that_breaks_is_sent_else
     let (address, _task) = serve(router);
     let proxy = Proxy::start(address).unwrap();
     list(&registry, instance_at(proxy.address())).await;
-    let channel = builder(&registry).retry(Retry::default()).silent_after(PATIENCE).build();
+    let channel = builder(&registry).silent_after(PATIENCE).build();
     settled(&channel, 1).await;
     call(&channel, 0).await.unwrap();
     let spawn = |after_ms| {
         let channel = channel.clone();
         tokio::spawn(async move { call(&channel, after_ms).await })
     };
-    let mut calls = vec![spawn(700)];
+    let under_way = spawn(60_000);
     eventually("it has begun", || named.begun.load(Ordering::SeqCst) == 2).await;
-    calls.extend([spawn(0), spawn(0)]);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The first of them is held by the connection, the others have not reached it.
+    let waiting = [spawn(0), spawn(0), spawn(0)];
+    eventually("they wait", || channel.endpoints()[0].in_flight == 4).await;
     proxy.reset().await;
-    for call in calls {
+    for call in waiting {
         assert_eq!(within("an answer", call).await.unwrap().unwrap(), "a");
     }
+    let status = within("a failure", under_way).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert_eq!(named.begun.load(Ordering::SeqCst), 5, "what was under way was not sent again");
+    assert_eq!(channel.endpoints()[0].errors, 1, "who waited in vain is no error of the endpoint");
 }
 
 #[tokio::test]
@@ -230,6 +234,46 @@ async fn who_registers_anew_and_then_fails_stays_out_for_as_long_as_anybody_else
     channel.wait_until(PATIENCE, out).await.unwrap();
     let back = |all: &[EndpointStatus]| all.iter().all(|one| one.is_ready());
     channel.wait_until(Duration::from_millis(300), back).await.unwrap_err();
+}
+
+/// Connects the first time as soon as it may.
+struct Held {
+    server: std::net::SocketAddr,
+    may: Arc<Notify>,
+    tries: Arc<AtomicUsize>,
+}
+
+#[tonic::async_trait]
+impl Connect for Held {
+    async fn connect(&self, _: &Endpoint) -> std::io::Result<Box<dyn Stream>> {
+        if self.tries.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.may.notified().await;
+        }
+        Ok(Box::new(TcpStream::connect(self.server).await?))
+    }
+}
+
+#[tokio::test]
+async fn who_registered_anew_before_it_was_connected_to_is_not_tried_at_once_when_that_breaks() {
+    let registry = MemoryRegistry::new();
+    let (address, _, _task) = bare("a").await;
+    let proxy = Proxy::start(address).unwrap();
+    let (may, tries) = (Arc::<Notify>::default(), Arc::<AtomicUsize>::default());
+    let connect = Held { server: proxy.address(), may: Arc::clone(&may), tries: Arc::clone(&tries) };
+    let patient = Backoff::new(Duration::from_secs(600), Duration::from_secs(600));
+    let channel = builder(&registry).connector(connect).connect_timeout(PATIENCE).backoff(patient).build();
+    for weight in [1, 100] {
+        list(&registry, instance_at(address).id("a").weight(weight)).await;
+        let known = |all: &[EndpointStatus]| all.iter().any(|one| one.weight == weight);
+        channel.wait_until(PATIENCE, known).await.unwrap();
+        eventually("it is tried", || tries.load(Ordering::SeqCst) == 1).await;
+    }
+    may.notify_one();
+    settled(&channel, 1).await;
+    proxy.reset().await;
+    channel.wait_until(PATIENCE, |all| !all[0].is_ready()).await.unwrap();
+    channel.wait_until(Duration::from_millis(300), |all| all[0].is_ready()).await.unwrap_err();
+    assert_eq!(tries.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

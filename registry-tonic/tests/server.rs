@@ -245,3 +245,19 @@ async fn a_server_that_ends_by_itself_is_deregistered_and_says_why() {
         assert_eq!(handle.registrar_state().name(), "closed");
     }
 }
+
+#[tokio::test]
+async fn the_protocol_is_advertised_with_whatever_address_there_is() {
+    let registry = MemoryRegistry::new();
+    let build =
+        || Server::builder(shared(&registry), SERVICE).listen("127.0.0.1:0").advertise_protocol("grpcs");
+    let found = build().bind().await.unwrap();
+    let expected = format!("grpcs://{}", found.local_addr());
+    assert_eq!(found.instance().endpoint().to_string(), expected);
+    assert_eq!(found.instance().id().as_str(), found.local_addr().to_string());
+    let given = build().advertise("user-1.internal").bind().await.unwrap();
+    let expected = format!("grpcs://user-1.internal:{}", given.local_addr().port());
+    assert_eq!(given.instance().endpoint().to_string(), expected);
+    let error = build().advertise_protocol("No Protocol").bind().await.unwrap_err();
+    assert!(matches!(&error, ServerError::Invalid(error) if error.field() == Some("endpoint")), "{error:?}");
+}

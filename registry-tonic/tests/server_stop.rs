@@ -5,6 +5,7 @@ mod support;
 
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use registry_core::fault::{FaultPlan, Faults, Faulty};
@@ -13,11 +14,13 @@ use registry_core::{
     Snapshot, Ttl,
 };
 use registry_memory::MemoryRegistry;
+use registry_testing::servers::proxy::{self, Proxy};
 use registry_tonic::{Channel, HealthCheck, ServerError, ServerState};
 use support::echo::Request;
 use support::echo::echo_client::EchoClient;
+use support::listed::{instance_at, list};
 use support::server::{Hooked, Running, quick};
-use support::{PATIENCE, Process, SERVICE, call, eventually, service, settled, shared, within};
+use support::{Named, PATIENCE, Process, SERVICE, call, eventually, service, settled, shared, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -292,6 +295,59 @@ async fn who_connects_and_says_nothing_does_not_keep_it_from_stopping() {
     running.handle.shutdown();
     running.ended().await.unwrap();
     drop(silent);
+}
+
+#[tokio::test]
+async fn a_client_that_stands_still_does_not_keep_it_from_stopping_unless_it_has_a_call() {
+    for has_a_call in [false, true] {
+        let registry = MemoryRegistry::new();
+        let bound = if has_a_call { Duration::from_millis(2500) } else { HOUR };
+        let running = Running::start(quick(shared(&registry)).finish_within(bound)).await;
+        let proxy = Proxy::start(running.handle.local_addr()).unwrap();
+        let elsewhere = MemoryRegistry::new();
+        list(&elsewhere, instance_at(proxy.address())).await;
+        let channel = channel(&elsewhere);
+        settled(&channel, 1).await;
+        assert_eq!(call(&channel, 0).await.unwrap(), "a");
+        if has_a_call {
+            tokio::spawn(async move { call(&channel, 600_000).await });
+            eventually("it has begun", || running.named.begun.load(Ordering::SeqCst) == 2).await;
+        }
+        proxy.set(proxy::Faults::stalled()).await;
+        running.handle.shutdown();
+        let ended = running.ended().await;
+        match has_a_call {
+            false => ended.unwrap(),
+            true => assert!(matches!(ended, Err(ServerError::Unfinished { .. })), "{ended:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_takes_longer_than_a_goodbye_is_answered() {
+    let registry = MemoryRegistry::new();
+    let process = Process::start_with(&registry, "a", |builder| builder.finish_within(HOUR)).await;
+    let channel = channel(&registry);
+    settled(&channel, 1).await;
+    let answer = tokio::spawn(async move { call(&channel, 2500).await });
+    eventually("the call has begun", || process.begun() == 1).await;
+    process.handle.shutdown();
+    assert_eq!(within("an answer", answer).await.unwrap().unwrap(), "a");
+    process.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_connects_and_says_nothing_is_hung_up_on_also_when_the_future_of_serving_is_dropped() {
+    let registry = MemoryRegistry::new();
+    let server = quick(shared(&registry)).bind().await.unwrap();
+    let at = server.local_addr();
+    let serving = tokio::spawn(server.serve(Named::new("a").router()));
+    let mut silent = tokio::net::TcpStream::connect(at).await.unwrap();
+    // Who came later is served, so it was accepted.
+    let channel = channel(&registry);
+    settled(&channel, 1).await;
+    serving.abort();
+    within("the end", silent.read_to_end(&mut Vec::new())).await.expect("no reset");
 }
 
 /// What a client sends before anything else: that it speaks HTTP/2, and no settings.

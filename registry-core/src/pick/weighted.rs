@@ -71,17 +71,21 @@ impl Weighted {
     }
 
     /// Two different ones at random, for a choice between them ([`p2c`](super::p2c)): the first by weight, the second by weight among the others.
-    /// No second one where no other has a weight.
+    /// No second one where no other has a weight. Whoever chooses by load alone between the two gives little weights more than their share, and of two
+    /// candidates half to each: a choice that goes by weight draws both with [`pick`](Self::pick).
     #[must_use]
     pub fn pair(&self, draw: &Draw) -> Option<(usize, Option<usize>)> {
         let first = self.pick(draw)?;
-        let (start, end) = self.span(first);
+        Some((first, self.pick_another(first, draw)))
+    }
+
+    /// One at random, each as likely as its weight is large, but for the one at `but`. None where no other has a weight.
+    #[must_use]
+    pub fn pick_another(&self, but: usize, draw: &Draw) -> Option<usize> {
+        let (start, end) = self.span(but);
         let others = self.total() - (end - start);
-        if others == 0 {
-            return Some((first, None));
-        }
-        let second = draw.below_u64(others);
-        Some((first, self.at(if second < start { second } else { second + (end - start) })))
+        let spot = draw.below_u64(others);
+        self.at(if spot < start { spot } else { spot + (end - start) })
     }
 
     /// The next in turn, by weight, without runs of the same one: of any stretch of N picks, a candidate gets its share of N but for a few, which grow

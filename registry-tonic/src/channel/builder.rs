@@ -173,7 +173,7 @@ impl ChannelBuilder {
         let inner = Arc::new(Inner { view, board, picker, wait_for_ready, retry, pool });
         #[cfg(feature = "metrics")]
         if let Some(metering) = metering {
-            tokio::spawn(follow(metering, inner.view.service().clone(), Arc::downgrade(&inner)));
+            tokio::spawn(follow(metering, inner.view.service().clone(), Arc::downgrade(&inner.board)));
         }
         Channel { inner }
     }

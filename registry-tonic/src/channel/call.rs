@@ -101,7 +101,7 @@ enum Attempt {
     Answered(Response<Incoming>, InFlight),
     /// It was never sent, and here it is.
     NeverSent(Request<Kept>),
-    /// It was sent, and its server did not take it.
+    /// It may have been sent, and its server did not take it.
     NeverTaken(CallError, InFlight),
     Failed(CallError),
 }

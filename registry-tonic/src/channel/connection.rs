@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::connect::{Connect, Stream, scheme};
-use super::replay::Kept;
+use super::replay::{Kept, Read};
 use super::silence::Silence;
 use crate::text::chain;
 
@@ -49,7 +49,7 @@ pub(crate) type Held = JoinHandle<hyper::Result<()>>;
 pub(crate) enum Unanswered {
     /// It was never sent, and here it is.
     NeverSent(Box<Request<Kept>>),
-    /// It was sent, and the server says that it has not looked at it.
+    /// It may have been sent, and no server has looked at it: it says so, or it cannot have got anything to look at.
     NeverTaken(hyper::Error),
     /// It may have been done.
     Failed(hyper::Error),
@@ -63,6 +63,15 @@ fn was_never_taken(error: &hyper::Error) -> bool {
         h2.is_remote()
             && (h2.is_go_away() || h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM))
     })
+}
+
+/// Whether the connection ended while the request waited for its turn on it: hyper keeps one that exceeds what the server takes at a time (RFC
+/// 9113, 5.1.2), and drops it with its task. Nothing was read of its body then, so there is no message that a server could have acted on.
+fn was_never_written(error: &hyper::Error, body: Option<&Read>) -> bool {
+    // An error of the stream or of the connection comes after its head was sent, when a handler of a stream may have begun.
+    error.is_user()
+        && std::error::Error::source(error).is_none_or(|source| !source.is::<h2::Error>())
+        && body.is_some_and(|body| !body.has_begun())
 }
 
 impl Connection {
@@ -108,12 +117,13 @@ impl Connection {
     ) -> Result<Response<Incoming>, Unanswered> {
         self.address(&mut request);
         let _due = self.silence.due(now);
+        let body = request.body().read();
         let answer = self.sender.clone().try_send_request(request);
         answer.await.map_err(|mut error| match error.take_message() {
             Some(request) => Unanswered::NeverSent(Box::new(request)),
             None => {
                 let error = error.into_error();
-                if was_never_taken(&error) {
+                if was_never_taken(&error) || was_never_written(&error, body.as_ref()) {
                     Unanswered::NeverTaken(error)
                 } else {
                     Unanswered::Failed(error)

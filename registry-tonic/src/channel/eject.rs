@@ -1,6 +1,7 @@
 //! Whom to call no more for a while, because its calls fail.
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use registry_core::backoff::Backoff;
@@ -69,23 +70,47 @@ impl Streak {
 
 /// How many endpoints can be called, and how many of them may be ejected.
 #[derive(Debug, Default)]
-pub(crate) struct Quota {
-    all: AtomicUsize,
-    callable: AtomicUsize,
+pub(crate) struct Quota(Mutex<Counted>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    all: usize,
+    /// Those that can be called, and those that could if they were not ejected.
+    able: usize,
+    ejected: usize,
 }
 
 impl Quota {
-    /// There are so many, of which so many can be called.
-    pub(crate) fn set(&self, all: usize, callable: usize) {
-        self.all.store(all, Ordering::SeqCst);
-        self.callable.store(callable, Ordering::SeqCst);
+    /// There are so many, of which so many can be called, or are ejected. That may have been seen a moment ago: who is ejected is counted here.
+    pub(crate) fn set(&self, all: usize, able: usize) {
+        let mut counted = self.counted();
+        (counted.all, counted.able) = (all, able);
     }
 
-    /// Whether another one may be ejected; it counts as ejected then.
-    pub(crate) fn take(&self) -> bool {
-        let least = self.all.load(Ordering::SeqCst).div_ceil(2).max(1);
-        let take = |callable: usize| callable.checked_sub(1).filter(|left| *left >= least);
-        self.callable.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok()
+    /// Ejects another one, if that may be, until what is given is dropped.
+    pub(crate) fn take(self: &Arc<Self>) -> Option<Ejected> {
+        let mut counted = self.counted();
+        let least = counted.all.div_ceil(2).max(1);
+        let left = counted.able.checked_sub(counted.ejected + 1).filter(|left| *left >= least);
+        left.map(|_| {
+            counted.ejected += 1;
+            Ejected(Arc::clone(self))
+        })
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One that is ejected.
+#[derive(Debug)]
+pub(crate) struct Ejected(Arc<Quota>);
+
+impl Drop for Ejected {
+    fn drop(&mut self) {
+        let mut counted = self.0.counted();
+        counted.ejected = counted.ejected.saturating_sub(1);
     }
 }
 
@@ -95,9 +120,9 @@ mod tests {
 
     /// How many of so many can be ejected one after the other.
     fn ejected(all: usize, callable: usize) -> usize {
-        let quota = Quota::default();
+        let quota = Arc::<Quota>::default();
         quota.set(all, callable);
-        (0..all).filter(|_| quota.take()).count()
+        (0..all).map_while(|_| quota.take()).collect::<Vec<_>>().len()
     }
 
     #[test]
@@ -109,6 +134,19 @@ mod tests {
     fn those_that_cannot_be_called_anyway_count_as_gone() {
         assert_eq!(ejected(4, 3), 1);
         assert_eq!(ejected(4, 2), 0);
+    }
+
+    #[test]
+    fn what_was_seen_before_an_ejection_does_not_undo_it() {
+        let quota = Arc::<Quota>::default();
+        quota.set(4, 4);
+        let one = quota.take().unwrap();
+        quota.set(4, 4);
+        let _other = quota.take().unwrap();
+        quota.set(4, 4);
+        assert!(quota.take().is_none());
+        drop(one);
+        assert!(quota.take().is_some());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a server says about itself, by the standard health service (`grpc.health.v1.Health/Watch`).
 //!
-//! As gRPC clients do it: an endpoint is called only once it has said that it serves, and one without the service counts as one that does.
+//! As gRPC clients do it: an endpoint is called only once it has said that it serves, and no more when it cannot say so any longer; one without the
+//! service counts as one that does.
 //! See "gRPC Health Checking Protocol", section "Client", in the documentation of gRPC.
 
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use registry_core::backoff::Backoff;
-use tokio::time::{Instant, sleep};
+use registry_core::time::later;
+use tokio::time::{Instant, sleep_until};
 use tonic::body::Body;
 use tonic::{Code, Status, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -28,37 +30,40 @@ pub(super) struct Health {
     service: Arc<str>,
     told: Option<Streaming<HealthCheckResponse>>,
     attempt: u32,
+    /// When it may be asked again, after it could not say.
+    again: Instant,
     /// There is no such service, and that will not change.
     unknown: bool,
 }
 
 impl Health {
     pub(super) fn new(connection: Connection, service: Arc<str>) -> Self {
-        Self { connection, service, told: None, attempt: 0, unknown: false }
+        Self { connection, service, told: None, attempt: 0, again: Instant::now(), unknown: false }
     }
 
-    /// The next word of the server: whether it serves. Can be dropped and called again.
+    /// The next word of the server: whether it serves. It does not while it cannot be asked. Can be dropped and called again.
     pub(super) async fn next(&mut self, backoff: &Backoff, rng: &mut fastrand::Rng) -> bool {
         if self.unknown {
             return std::future::pending().await;
         }
-        loop {
-            match self.told().await {
-                Ok(response) => {
-                    self.attempt = 0;
-                    return response.status() == ServingStatus::Serving;
-                }
-                Err(status) if status.code() == Code::Unimplemented => {
-                    self.unknown = true;
-                    return true;
-                }
-                Err(status) => {
-                    self.told = None;
-                    tracing::debug!(%status, service = &*self.service, "no word about its health");
-                    let delay = backoff.delay(self.attempt, rng.f64());
-                    self.attempt = self.attempt.saturating_add(1);
-                    sleep(delay).await;
-                }
+        if self.told.is_none() {
+            sleep_until(self.again).await;
+        }
+        match self.told().await {
+            Ok(response) => {
+                self.attempt = 0;
+                response.status() == ServingStatus::Serving
+            }
+            Err(status) if status.code() == Code::Unimplemented => {
+                self.unknown = true;
+                true
+            }
+            Err(status) => {
+                self.told = None;
+                tracing::debug!(%status, service = &*self.service, "no word about its health");
+                self.again = later(Instant::now(), backoff.delay(self.attempt, rng.f64()));
+                self.attempt = self.attempt.saturating_add(1);
+                false
             }
         }
     }

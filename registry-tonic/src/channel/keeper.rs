@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::connect::Connect;
 use super::connection::{Connection, Held};
-use super::eject::{Ejection, Quota};
+use super::eject::{Ejected, Ejection, Quota};
 use super::health::Health;
 use super::peer::{Link, Peer, PeerKey, Up};
 use crate::text::chain;
@@ -100,6 +100,7 @@ impl PeerHandle {
             left: None,
             false_alarms: 0,
             forgets: Instant::now(),
+            ejected: None,
         };
         let task = tokio::spawn(keeper.run()).abort_handle();
         Self { peer, again, task }
@@ -123,7 +124,7 @@ enum Ended {
     /// It could not be made, or broke.
     Broken(String),
     /// It is there, and of no use.
-    Ejected(String),
+    Ejected(String, Ejected),
 }
 
 struct Keeper {
@@ -137,6 +138,8 @@ struct Keeper {
     /// How often it was silent and yet there, as far as that is remembered, and when some of it is forgotten.
     false_alarms: u32,
     forgets: Instant,
+    /// That it counts as ejected, for as long as it is shown as such.
+    ejected: Option<Ejected>,
 }
 
 impl Keeper {
@@ -161,10 +164,10 @@ impl Keeper {
                     attempt = attempt.saturating_add(1);
                     self.shared.keeping.backoff.delay(attempt - 1, self.rng.f64())
                 }
-                Ended::Ejected(reason) => {
+                Ended::Ejected(reason, ejected) => {
                     // It has registered anew since, and failed all the same.
-                    let _ = self.again.notified().now_or_never();
-                    self.eject(reason, &mut ejections)
+                    self.forget_to_try_now();
+                    self.eject(reason, ejected, &mut ejections)
                 }
             };
             tokio::select! {
@@ -178,7 +181,7 @@ impl Keeper {
     }
 
     /// Takes the peer out, and says for how long.
-    fn eject(&mut self, reason: String, ejections: &mut u32) -> Duration {
+    fn eject(&mut self, reason: String, ejected: Ejected, ejections: &mut u32) -> Duration {
         let ejection = self.shared.keeping.ejection.unwrap_or_default();
         let delay = ejection.backoff.delay(*ejections, self.rng.f64());
         let (id, endpoint) = (self.peer.id(), self.peer.endpoint());
@@ -186,6 +189,7 @@ impl Keeper {
         *ejections = ejections.saturating_add(1);
         self.peer.ejected();
         self.show(Link::Ejected { reason: reason.into() });
+        self.ejected = Some(ejected);
         delay
     }
 
@@ -219,6 +223,8 @@ impl Keeper {
             Ok(opened) => opened,
             Err(error) => return Ended::Broken(error),
         };
+        // That was meant for the attempt which has just succeeded.
+        self.forget_to_try_now();
         let mut health = self.health_of(&connection);
         // Who was away only for a moment is as warm as before.
         if self.left.is_none_or(|left| left.elapsed() >= GOOD) {
@@ -234,11 +240,14 @@ impl Keeper {
                     Ok(Err(error)) => chain(&error),
                     _ => "the connection was closed by the other side".into(),
                 }),
-                reason = self.peer.fails() => if self.shared.quota.take() {
-                    return Ended::Ejected(reason);
+                reason = self.peer.fails() => if let Some(ejected) = self.shared.quota.take() {
+                    return Ended::Ejected(reason, ejected);
                 },
                 serves = word(&mut health, &backoff, &mut self.rng) => {
-                    if !up.serves && serves {
+                    if up.serves == serves {
+                        continue;
+                    }
+                    if serves {
                         up.since = Instant::now();
                     }
                     up.serves = serves;
@@ -284,9 +293,17 @@ impl Keeper {
         Some(Health::new(connection.clone(), Arc::clone(service)))
     }
 
-    fn show(&self, link: Link) {
+    fn forget_to_try_now(&self) {
+        let _ = self.again.notified().now_or_never();
+    }
+
+    fn show(&mut self, link: Link) {
+        let is_ejected = matches!(link, Link::Ejected { .. });
         if self.peer.show(link) {
             self.shared.changed.notify_one();
+        }
+        if !is_ejected {
+            self.ejected = None;
         }
     }
 }

@@ -8,6 +8,7 @@ use registry_core::{Status, Zone};
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::load::Cost;
 use super::peer::{Link, Peer, Up};
 use super::pick::{Picker, Policy, Shares};
 use super::slow_start::part;
@@ -34,7 +35,9 @@ pub(crate) struct Lineup {
     /// The others.
     far: Fleet,
     /// Every peer, ordered by instance id.
-    pub(crate) members: Box<[Member]>,
+    pub(crate) members: Arc<[Member]>,
+    /// How many of them are ejected.
+    pub(crate) ejected: usize,
     /// How many instances want no calls, because of their weight.
     pub(crate) weightless: usize,
     /// How many instances have no endpoint that speaks gRPC.
@@ -82,11 +85,14 @@ pub(crate) struct Wanted<'a> {
 
 impl Lineup {
     pub(crate) fn new(members: Vec<Member>, rules: &Rules, weightless: usize, speechless: usize) -> Self {
-        let candidates = candidates(&members);
+        // Each is looked at once, so that it is counted once.
+        let links: Vec<(&Member, Link)> = members.iter().map(|member| (member, member.peer.link())).collect();
+        let ejected = links.iter().filter(|(_, link)| matches!(link, Link::Ejected { .. })).count();
+        let candidates = candidates(links);
         let (near, far): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|candidate| candidate.near);
         let (near, far) = if near.is_empty() { (far, near) } else { (near, far) };
         let fleet = |candidates: Vec<Arc<Candidate>>| Fleet::new(candidates, rules.slow_start);
-        Self { near: fleet(near), far: fleet(far), members: members.into(), weightless, speechless }
+        Self { near: fleet(near), far: fleet(far), members: members.into(), ejected, weightless, speechless }
     }
 
     /// How many can be called.
@@ -129,15 +135,23 @@ impl Lineup {
             _ => None,
         };
         match far {
-            Some(far) if self.near.cost(near, now) > SPILL * self.far.cost(far, now) + SPILL_NS => Some(far),
+            Some(far)
+                if self.near.cost(near, now).whole() > SPILL * self.far.cost(far, now).whole() + SPILL_NS =>
+            {
+                Some(far)
+            }
             _ => Some(near),
         }
     }
 }
 
 /// The best of those who can be called: who wants calls; if there is none, who is about to leave; if there is none, who is silent.
-fn candidates(members: &[Member]) -> Vec<Arc<Candidate>> {
-    let all: Vec<(&Member, Up)> = members.iter().filter_map(|member| Some((member, member.up()?))).collect();
+fn candidates(links: Vec<(&Member, Link)>) -> Vec<Arc<Candidate>> {
+    let up = |(member, link)| match link {
+        Link::Up(up) if up.serves && !up.connection.is_closed() => Some((member, up)),
+        _ => None,
+    };
+    let all: Vec<(&Member, Up)> = links.into_iter().filter_map(up).collect();
     let tiers: [fn(&Member, &Up) -> bool; 3] = [
         |member, up| !up.silent && member.status != Status::Draining,
         |member, up| !up.silent && member.status == Status::Draining,
@@ -180,21 +194,13 @@ impl Fleet {
     }
 
     /// What one more call would cost: the latency expected, times the calls in flight for its weight and the one to come.
-    fn cost(&self, candidate: &Candidate, now: Instant) -> f64 {
+    fn cost(&self, candidate: &Candidate, now: Instant) -> Cost {
         let waited = candidate.connection.silence().lasting(now).unwrap_or_default();
         candidate.peer.load.cost(self.shares.relative(candidate.weight), waited, now)
     }
 }
 
 impl Member {
-    /// Its connection, if it can be called.
-    fn up(&self) -> Option<Up> {
-        match self.peer.link() {
-            Link::Up(up) if up.serves && !up.connection.is_closed() => Some(up),
-            _ => None,
-        }
-    }
-
     fn candidate(&self, up: &Up) -> Candidate {
         let (peer, connection) = (Arc::clone(&self.peer), up.connection.clone());
         Candidate { peer, connection, weight: self.weight, since: up.since, near: self.near }

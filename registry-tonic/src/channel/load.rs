@@ -51,11 +51,43 @@ impl Load {
         Duration::from_nanos(self.average.latency_ns(now) as u64).max(FLOOR)
     }
 
-    /// The cost of one more call, for an endpoint that carries `strength` times as many calls as the average one. Its answers are due for `waited`:
-    /// it takes at least that long, whatever it took before.
-    pub(crate) fn cost(&self, strength: f64, waited: Duration, now: Instant) -> f64 {
-        let queue = f64::from(self.in_flight()) / strength + 1.0;
-        self.latency(now).max(waited).as_nanos() as f64 * queue
+    /// What one more call costs an endpoint that carries `strength` times as many calls as the average one. Its answers are due for `waited`: it takes
+    /// at least that long, whatever it took before.
+    pub(crate) fn cost(&self, strength: f64, waited: Duration, now: Instant) -> Cost {
+        let latency = self.latency(now).max(waited).as_nanos() as f64;
+        Cost { latency, queue: f64::from(self.in_flight()) / strength, strength }
+    }
+}
+
+/// What one more call costs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cost {
+    /// The latency expected, in nanoseconds.
+    pub(crate) latency: f64,
+    /// The calls in flight for the strength.
+    pub(crate) queue: f64,
+    /// How many times as many calls it carries as the average one.
+    pub(crate) strength: f64,
+}
+
+/// For a weaker one nobody leaves a stronger one that is up to so many times as slow.
+const MOST_RELUCTANT: f64 = 10.0;
+
+impl Cost {
+    /// The latency, times what is in flight and the one to come. That one counts as much for a weak endpoint as for a strong one: how often each is
+    /// drawn goes by weight already.
+    pub(crate) fn whole(self) -> f64 {
+        self.latency * (self.queue + 1.0)
+    }
+
+    /// Whether it is so much more than that of the other, by a factor of `clearly`, that a call goes to the other although it was not drawn for it: the
+    /// endpoint is slow as such, or has more in flight than the other will have. To a weaker one it goes more reluctantly: that
+    /// bears little, and what is slow for a moment is not to send it everything. What a call in flight counts there is taken for the mean of both: for that of
+    /// the stronger it would get more than its share of a few calls at a time, for its own less.
+    pub(crate) fn is_above(self, other: Self, clearly: f64) -> bool {
+        let weaker = (self.strength / other.strength).max(1.0);
+        self.latency >= clearly * weaker.min(MOST_RELUCTANT) * other.whole()
+            || self.whole() >= clearly * other.latency * (other.queue + (1.0 + weaker) / 2.0)
     }
 }
 
@@ -88,19 +120,34 @@ mod tests {
     async fn who_keeps_callers_waiting_is_slow_before_it_has_answered() {
         let (now, waited) = (Instant::now(), Duration::from_millis(50));
         let load = Load::new(UNKNOWN, now);
-        let known = load.cost(1.0, Duration::ZERO, now);
-        assert!(load.cost(1.0, waited, now) > 40.0 * known);
-        assert!((load.cost(1.0, UNKNOWN / 2, now) - known).abs() < 1e-6);
+        let cost = |waited| load.cost(1.0, waited, now).whole();
+        let known = cost(Duration::ZERO);
+        assert!(cost(waited) > 40.0 * known);
+        assert!((cost(UNKNOWN / 2) - known).abs() < 1e-6);
     }
 
     #[tokio::test(start_paused = true)]
     async fn twice_the_strength_carries_twice_the_calls() {
         let now = Instant::now();
         let (one, two) = (Load::new(UNKNOWN, now), Load::new(UNKNOWN, now));
-        assert!((one.cost(1.0, Duration::ZERO, now) - two.cost(2.0, Duration::ZERO, now)).abs() < 1e-6);
+        let difference =
+            || one.cost(1.0, Duration::ZERO, now).whole() - two.cost(2.0, Duration::ZERO, now).whole();
+        assert!(difference().abs() < 1e-6);
         one.started();
         two.started();
         two.started();
-        assert!((one.cost(1.0, Duration::ZERO, now) - two.cost(2.0, Duration::ZERO, now)).abs() < 1e-6);
+        assert!(difference().abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_stronger_one_is_left_for_a_weaker_one_only_where_it_is_much_slower() {
+        let cost = |latency, queue, strength| Cost { latency, queue, strength };
+        let (weak, idle) = (cost(1.0, 0.0, 0.01), cost(1.0, 0.0, 2.0));
+        assert!(!idle.is_above(weak, 1.5) && !weak.is_above(idle, 1.5));
+        assert!(!cost(1.0, 50.0, 2.0).is_above(weak, 1.0), "it is busy, and the other would be busier");
+        assert!(!cost(9.0, 0.0, 2.0).is_above(weak, 1.0));
+        assert!(cost(11.0, 0.0, 2.0).is_above(weak, 1.0), "it is slow");
+        assert!(!cost(11.0, 0.0, 2.0).is_above(cost(1.0, 100.0, 0.01), 1.0), "the other has one already");
+        assert!(cost(1.0, 100.0, 0.01).is_above(idle, 2.0) && cost(2.0, 0.0, 0.01).is_above(idle, 2.0));
     }
 }

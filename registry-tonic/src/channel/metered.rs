@@ -8,11 +8,11 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, SharedString, Unit, counter, describe_counter, describe_gauge, gauge};
 use registry_core::ServiceName;
 use registry_core::layer::Meter;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::Inner;
-use super::lineup::Lineup;
+use super::lineup::Member;
 use super::peer::Peer;
+use super::pool::Board;
 use super::status::{Connectivity, EndpointStatus};
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -66,18 +66,33 @@ struct Seen {
     listed: bool,
 }
 
-/// Tells the metrics of a channel until it is gone: once a second, and whenever endpoints come or go, so that none is missed.
-pub(super) async fn follow(metering: Metering, service: ServiceName, channel: Weak<Inner>) {
-    let Some(board) = channel.upgrade().map(|channel| Arc::clone(&channel.board)) else { return };
+/// Tells the metrics of a channel until it is gone and its last call has ended: once a second, and whenever endpoints come or go, so that none is
+/// missed. Holds no connection meanwhile.
+pub(super) async fn follow(metering: Metering, service: ServiceName, board: Weak<Board>) {
+    let Some(mut changed) = board.upgrade().map(|board| board.subscribe()) else { return };
     describe();
-    let mut changed = board.subscribe();
     let mut told = Told::new(metering, service.as_str().to_owned().into());
-    while channel.strong_count() > 0 {
-        told.tell(&board.load(), Instant::now());
-        let _ = timeout(INTERVAL, changed.changed()).await;
+    loop {
+        let now = Instant::now();
+        let latency = board.upgrade().and_then(|board| board.load().usual_latency(now));
+        let members = Arc::clone(&changed.borrow_and_update());
+        told.tell(&members, latency, now);
+        drop(members);
+        if let Ok(Err(_)) = timeout(INTERVAL, changed.changed()).await {
+            break;
+        }
     }
-    told.tell(&board.load(), Instant::now());
-    told.tell(&Lineup::default(), Instant::now());
+    // Those that came last may never have been told of.
+    let members = Arc::clone(&changed.borrow());
+    told.tell(&members, None, Instant::now());
+    drop(members);
+    loop {
+        told.tell(&[], None, Instant::now());
+        if told.seen.is_empty() {
+            return;
+        }
+        sleep(INTERVAL).await;
+    }
 }
 
 fn describe() {
@@ -103,10 +118,10 @@ impl Told {
         Self { metering, service, all, endpoints, seen: HashMap::new() }
     }
 
-    fn tell(&mut self, lineup: &Lineup, now: Instant) {
+    fn tell(&mut self, members: &[Member], latency: Option<Duration>, now: Instant) {
         self.seen.values_mut().for_each(|seen| seen.listed = false);
         let mut endpoints = [0_u32; CONNECTIVITIES.len()];
-        for member in &lineup.members {
+        for member in members {
             self.see(&member.peer);
             let word = word(&EndpointStatus::of(member, now).connectivity);
             endpoints.iter_mut().zip(CONNECTIVITIES).filter(|(_, of)| *of == word).for_each(|(n, _)| *n += 1);
@@ -132,7 +147,7 @@ impl Told {
             }
         }
         if let Some(all) = &self.all {
-            all.set(in_flight, lineup.usual_latency(now).unwrap_or_default());
+            all.set(in_flight, latency.unwrap_or_default());
         }
         // The calls of one that has left are counted until the last one has ended.
         self.seen.retain(|_, seen| seen.listed || seen.peer.load.in_flight() > 0);

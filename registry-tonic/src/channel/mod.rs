@@ -53,8 +53,8 @@ pub use self::status::{Connectivity, EndpointStatus};
 ///
 /// - It is connected to every instance before there is traffic, and follows the [`View`] with or without it. While the registry is away,
 ///   it goes on with the last known instances.
-/// - Each call goes to the less costly of two connected instances, drawn by weight: cost is the latency expected, times the calls in
-///   flight there for its weight ([`Policy`] names the alternatives). Instances that are draining get calls only when there is no other; those
+/// - Each call goes to a connected instance that is drawn by weight, unless a second one costs clearly less: cost is the latency expected, times the
+///   calls in flight there for its weight ([`Policy`] names the alternatives). Instances that are draining get calls only when there is no other; those
 ///   with weight 0 never.
 /// - Newcomers get their share little by little ([`ChannelBuilder::slow_start`]).
 /// - An instance whose calls fail in a row is ejected, and tried again after a back-off ([`Ejection`]); one that has fallen silent while answers

@@ -1,14 +1,17 @@
 //! Which of them: by weight and load, in turn, or by a key. Pure.
 
 use http::HeaderName;
-use registry_core::pick::{Draw, RoundRobin, Weighted, p2c};
+use registry_core::pick::{Draw, RoundRobin, Weighted};
+
+use super::load::Cost;
 
 /// How a [`Channel`](crate::Channel) chooses among the endpoints that can be called.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Policy {
-    /// The less costly of two that are drawn by weight: cost is the latency expected, a peak-sensitive moving average, times the calls in
-    /// flight for its weight. Newcomers get their share little by little.
+    /// One that is drawn by weight, unless a second one that is drawn by weight costs clearly less: cost is the latency expected, a peak-sensitive moving
+    /// average, times the calls in flight for its weight. So equals share by weight, two of them as well as many, and who is slow, or has too much to do,
+    /// is avoided; for one of little weight only where it is up to ten times as slow, since that bears little. Newcomers get their share little by little.
     #[default]
     PeakEwma,
     /// In turn, by weight. Neither latency nor calls in flight matter, nor how long an endpoint is there.
@@ -59,7 +62,11 @@ impl Shares {
         f64::from(weight.max(1)) * self.table.len() as f64 / (self.table.total() as f64).max(1.0)
     }
 
-    /// The less costly of two that are drawn by weight, never the same one twice.
+    /// One that is drawn by weight, or instead of it a second one that is drawn by weight, where the first is clearly the costlier. The second is
+    /// another than the first wherever there is one.
+    ///
+    /// Among equals each gets its share by weight, of two as well as of many. The less costly of two different ones would be half of all calls for each
+    /// of two endpoints, whatever their weights.
     ///
     /// Costs that differ by less than a factor of two are told apart only by chance, the more so the closer they are: such differences
     /// are mostly noise, and a client with little to do would otherwise call nobody but the one that is a little faster.
@@ -68,15 +75,18 @@ impl Shares {
     /// where all are new.
     pub(crate) fn less_costly(
         &self,
-        cost: impl Fn(usize) -> f64,
+        cost: impl Fn(usize) -> Cost,
         part: impl Fn(usize) -> f64,
         draw: &Draw,
     ) -> Option<usize> {
-        let (first, second) = self.table.pair(draw)?;
-        let Some(second) = second else { return Some(first) };
-        let pair = [first, second];
-        let better = p2c(&pair, |at| cost(*at) * (1.0 + unit(draw)), draw)?;
-        let (better, other) = (pair[better], pair[1 - better]);
+        let first = self.table.pick(draw)?;
+        let second = self.table.pick(draw).filter(|second| *second != first);
+        let Some(second) = second.or_else(|| self.table.pick_another(first, draw)) else {
+            return Some(first);
+        };
+        let clearly = 1.0 + unit(draw).powi(2);
+        let leaves = cost(first).is_above(cost(second), clearly);
+        let (better, other) = if leaves { (second, first) } else { (first, second) };
         let (of_better, of_other) = (part(better), part(other));
         let stays = of_better >= of_other || unit(draw) * of_other < of_better;
         Some(if stays { better } else { other })
@@ -96,15 +106,36 @@ pub(crate) fn unit(draw: &Draw) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::VecDeque;
 
-    fn shares(weights: &[u32], cost: impl Fn(usize) -> f64) -> Vec<u32> {
+    const IDLE: Cost = Cost { latency: 1.0, queue: 0.0, strength: 1.0 };
+
+    /// How many of 10,000 calls each gets that takes so long, where each call begins when the one so many before it has ended.
+    fn shares_of(weights: &[u32], at_once: usize, latency: impl Fn(usize) -> f64) -> Vec<u32> {
         let shares = Shares::new(weights.iter().copied());
         let draw = Draw::with_seed(5);
-        let mut counts = vec![0; weights.len()];
+        let (mut counts, mut busy) = (vec![0; weights.len()], vec![0_u32; weights.len()]);
+        let mut under_way = VecDeque::new();
         for _ in 0..10_000 {
-            counts[shares.less_costly(&cost, |_| 1.0, &draw).unwrap()] += 1;
+            let cost = |at: usize| {
+                let strength = shares.relative(weights[at]);
+                Cost { latency: latency(at), queue: f64::from(busy[at]) / strength, strength }
+            };
+            let picked = shares.less_costly(cost, |_| 1.0, &draw).unwrap();
+            counts[picked] += 1;
+            busy[picked] += 1;
+            under_way.push_back(picked);
+            if under_way.len() >= at_once
+                && let Some(ended) = under_way.pop_front()
+            {
+                busy[ended] -= 1;
+            }
         }
         counts
+    }
+
+    fn shares(weights: &[u32], latency: impl Fn(usize) -> f64) -> Vec<u32> {
+        shares_of(weights, 1, latency)
     }
 
     #[test]
@@ -122,23 +153,59 @@ mod tests {
     }
 
     #[test]
+    fn equals_share_by_weight_idle_and_under_load() {
+        for at_once in [1, 2, 4, 20, 200] {
+            for weights in [&[100, 300][..], &[1, 10_000], &[300, 100, 100], &[1, 2, 3, 4], &[5, 5, 90]] {
+                let counts = shares_of(weights, at_once, |_| 1.0);
+                let total: u32 = weights.iter().sum();
+                for (count, weight) in counts.iter().zip(weights) {
+                    let due = f64::from(*weight) / f64::from(total) * 10_000.0;
+                    let off = (f64::from(*count) - due).abs();
+                    assert!(off < due * 0.25 + 20.0, "{at_once} at once on {weights:?}: {counts:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn who_costs_twice_as_much_gets_nothing_while_there_is_another() {
-        for weights in [[1, 1, 1], [1, 1, 10_000]] {
-            let counts = shares(&weights, |at| if at == 2 { 2.0 } else { 1.0 });
+        for weights in [&[1, 1, 1][..], &[7, 7], &[20, 20, 1]] {
+            let last = weights.len() - 1;
+            let counts = shares(weights, |at| if at == last { 2.0 } else { 1.0 });
+            assert_eq!(counts[last], 0, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_much_slower_gets_nothing_whatever_its_weight() {
+        for weights in [[1, 1, 10_000], [1, 1, 3]] {
+            let counts = shares(&weights, |at| if at == 2 { 20.0 } else { 1.0 });
             assert_eq!(counts[2], 0, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn who_has_too_much_to_do_gets_nothing_more() {
+        let (shares, draw) = (Shares::new([100, 300].into_iter()), Draw::with_seed(5));
+        for (busy, gets) in [([2, 0], 1), ([0, 12], 0)] {
+            let cost = |at: usize| {
+                let strength = shares.relative([100, 300][at]);
+                Cost { latency: 1.0, queue: f64::from(busy[at]) / strength, strength }
+            };
+            assert!((0..1_000).all(|_| shares.less_costly(cost, |_| 1.0, &draw) == Some(gets)), "{busy:?}");
         }
     }
 
     #[test]
     fn who_costs_a_little_more_still_gets_a_share() {
         let counts = shares(&[1, 1], |at| if at == 1 { 1.1 } else { 1.0 });
-        assert!(counts[1] > 3_500 && counts[1] < 4_800, "{counts:?}");
+        assert!(counts[1] > 3_200 && counts[1] < 4_800, "{counts:?}");
     }
 
     #[test]
     fn one_is_picked_always_and_none_never() {
         assert_eq!(shares(&[7], |_| 1.0), [10_000]);
-        assert_eq!(Shares::new(std::iter::empty()).less_costly(|_| 1.0, |_| 1.0, &Draw::with_seed(1)), None);
+        assert_eq!(Shares::new(std::iter::empty()).less_costly(|_| IDLE, |_| 1.0, &Draw::with_seed(1)), None);
     }
 
     #[test]
@@ -147,7 +214,7 @@ mod tests {
             let (shares, draw) = (Shares::new(parts.iter().map(|_| 100)), Draw::with_seed(5));
             let mut counts = vec![0; parts.len()];
             for _ in 0..10_000 {
-                counts[shares.less_costly(|_| 1.0, |at| parts[at], &draw).unwrap()] += 1;
+                counts[shares.less_costly(|_| IDLE, |at| parts[at], &draw).unwrap()] += 1;
             }
             counts
         };

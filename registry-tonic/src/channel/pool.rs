@@ -20,26 +20,27 @@ use super::peer::PeerKey;
 #[derive(Debug)]
 pub(crate) struct Board {
     lineup: ArcSwap<Lineup>,
-    changed: watch::Sender<()>,
+    changed: watch::Sender<Arc<[Member]>>,
 }
 
 impl Board {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { lineup: ArcSwap::default(), changed: watch::Sender::new(()) })
+        Arc::new(Self { lineup: ArcSwap::default(), changed: watch::Sender::default() })
     }
 
     pub(crate) fn load(&self) -> arc_swap::Guard<Arc<Lineup>> {
         self.lineup.load()
     }
 
-    /// Waits for what is published from this call on.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
+    /// Waits for what is published from this call on, which has these members.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<[Member]>> {
         self.changed.subscribe()
     }
 
     fn publish(&self, lineup: Lineup) {
+        let members = Arc::clone(&lineup.members);
         self.lineup.store(Arc::new(lineup));
-        self.changed.send_replace(());
+        self.changed.send_replace(members);
     }
 }
 
@@ -137,7 +138,7 @@ impl Pool {
         };
         let members = self.peers.values().map(member).collect();
         let lineup = Lineup::new(members, &self.rules, self.weightless, self.speechless);
-        self.shared.quota.set(lineup.members.len(), lineup.callable());
+        self.shared.quota.set(lineup.members.len(), lineup.callable() + lineup.ejected);
         self.board.publish(lineup);
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -40,7 +42,7 @@ impl Replay {
     /// The request, once more; `before` is how often it was tried by a server.
     pub(super) fn again(&self, before: u32) -> Request<Kept> {
         let more = self.more.iter().cloned().map(Frame::data).collect();
-        let mut request = Request::new(Kept { first: self.first.clone(), more, rest: None });
+        let mut request = Request::new(Kept { first: self.first.clone(), more, ..Kept::default() });
         request.method_mut().clone_from(&self.method);
         request.uri_mut().clone_from(&self.uri);
         *request.version_mut() = self.version;
@@ -72,6 +74,17 @@ pub(crate) struct Kept {
     first: Option<Bytes>,
     more: VecDeque<Frame<Bytes>>,
     rest: Option<Body>,
+    read: Read,
+}
+
+/// Whether a connection has begun to read a body.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Read(Arc<AtomicBool>);
+
+impl Read {
+    pub(super) fn has_begun(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 impl From<Body> for Kept {
@@ -81,6 +94,11 @@ impl From<Body> for Kept {
 }
 
 impl Kept {
+    /// Tells whether it was begun to be read, even after it is gone. None where there is nothing to read.
+    pub(super) fn read(&self) -> Option<Read> {
+        (!http_body::Body::is_end_stream(self)).then(|| self.read.clone())
+    }
+
     /// Takes what there is; whether that is all of it, and nothing but data.
     fn gather(&mut self, limit: usize, cx: &mut Context<'_>) -> Result<bool, Status> {
         let mut size = 0_usize;
@@ -115,6 +133,7 @@ impl http_body::Body for Kept {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.read.0.store(true, Ordering::SeqCst);
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
@@ -191,6 +210,23 @@ mod tests {
             assert_eq!(again.headers()["grpc-previous-rpc-attempts"], before.to_string());
             assert_eq!(read(again, 2).await, "abc");
         }
+    }
+
+    #[tokio::test]
+    async fn whether_it_was_begun_to_be_read_is_known_after_it_is_gone() {
+        let (first, replay) = keep(request(&["ab"], false), 3).await.unwrap();
+        let replay = replay.unwrap();
+        let (before, again) = (first.body().read().unwrap(), replay.again(0));
+        drop(first);
+        assert!(!before.has_begun());
+        let after = again.body().read().unwrap();
+        read(again, 1).await;
+        assert!(after.has_begun() && !before.has_begun());
+        let (empty, _) = keep(request(&[], false), 3).await.unwrap();
+        assert!(
+            empty.body().read().is_none(),
+            "nothing is read of what is empty, and it is sent all the same"
+        );
     }
 
     #[tokio::test]

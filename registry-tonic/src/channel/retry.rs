@@ -85,7 +85,7 @@ impl Retry {
         self
     }
 
-    /// Sets the budget of all calls of the channel together: other attempts may be `share` (0.0 to 1.0) of the calls of the last 10 s, and
+    /// Sets the budget of all calls together that are made with this and its clones, of one channel or several: other attempts may be `share` (0.0 to 1.0) of the calls of the last 10 s, and
     /// `per_second` a second in any case. Where a service is down as a whole, this is what keeps its clients from burying it. Default: a fifth, and 10.
     #[must_use]
     pub fn with_budget(mut self, share: f32, per_second: u32) -> Self {

@@ -14,8 +14,8 @@ const NEVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
 /// A channel whose calls have a deadline and metadata unless they bring their own. Give it to a generated client. Cheap to clone when
 /// the channel is.
 ///
-/// The deadline holds until the end of the answer, of streams as well, since a channel cannot tell a stream from a single answer: call methods
-/// that stream for longer through [`inner`](Self::inner), or with `Request::set_timeout`.
+/// The deadline holds until the end of the answer, of streams as well, since a channel cannot tell a stream from a single answer. go-zero's holds for single
+/// answers alone (it is a unary interceptor, `zrpc/internal/clientinterceptors/timeoutinterceptor.go`): call methods that stream for longer through [`inner`](Self::inner), or with `Request::set_timeout`.
 #[derive(Clone, Debug)]
 pub struct CallDefaults<S> {
     inner: S,

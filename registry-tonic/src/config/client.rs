@@ -23,7 +23,7 @@ use crate::{Channel, ChannelBuilder};
 /// | `Etcd` | whom to call: [`EtcdConfig`] | |
 /// | `Registry`, `Service` | ours, instead of those: a service of the registry at a URL for `service_registry::connect` | |
 /// | `NonBlock` | whether the client is there before a server is; otherwise it waits for one | `true` |
-/// | `Timeout` | in milliseconds: how long a call may take that has no deadline of its own, and how long `NonBlock: false` waits; 0 for as long as it likes (waiting: 3 s) | `2000` |
+/// | `Timeout` | in milliseconds: how long a call may take that has no deadline of its own, streams included (go-zero spares them: see [`CallDefaults`]), and how long `NonBlock: false` waits; 0 for as long as it likes (waiting: 3 s) | `2000` |
 /// | `App`, `Token` | who we are to a go-zero server with `Auth`, sent with every call; both or none | none |
 /// | `BalancerName` | `p2c_ewma`, which is what [`Channel`] does | `p2c_ewma` |
 /// | `Middlewares` | `Timeout: false` is as `Timeout: 0`; the others have no effect | |

@@ -33,10 +33,10 @@ pub struct NetworkInterface {
 /// The first of these that there is:
 /// 1. the address it listens on, when that is a particular one: nothing else would reach it, so this holds for loopback as well;
 /// 2. `pod_ip`, which Kubernetes can put into the environment;
-/// 3. a private address (IPv4: RFC 1918 and 6598; IPv6: unique local) of an interface that is up, IPv4 before IPv6, interfaces of
-///    container bridges and virtual machines last;
-/// 4. a public address;
-/// 5. loopback, on a machine without a network.
+/// 3. a private address (IPv4: RFC 1918 and 6598; IPv6: unique local) of an interface that is up, IPv4 before IPv6;
+/// 4. a public address, likewise;
+/// 5. an address of a bridge of containers or virtual machines, told by its name, in the same order;
+/// 6. loopback, on a machine without a network.
 ///
 /// Addresses of a kind that `bound` does not listen on are left out: `0.0.0.0` is IPv4, `[::]` is both.
 ///

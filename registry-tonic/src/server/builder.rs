@@ -36,6 +36,7 @@ pub enum Mode {
 pub struct ServerBuilder {
     listen: String,
     advertise: Advertise,
+    protocol: Option<String>,
     instance: InstanceBuilder,
     also: Vec<Result<ServiceName>>,
     /// `None`: what was asked for is done.
@@ -49,6 +50,7 @@ impl ServerBuilder {
         Self {
             listen: "[::]:0".into(),
             advertise: Advertise::Found,
+            protocol: None,
             instance,
             also: Vec::new(),
             mode: None,
@@ -103,6 +105,14 @@ impl ServerBuilder {
     /// Where nothing matches, [`bind`](Self::bind) fails, and its error lists what there is.
     pub fn advertise_from(mut self, network: impl Into<String>) -> Self {
         self.advertise = Advertise::From(network.into());
+        self
+    }
+
+    /// The protocol to advertise with the address, whether that is given or found: `grpcs` for a server with TLS, so that clients which speak several
+    /// know where to speak which. Takes the place of one that is given with the address. Default: none, which stands for gRPC as the
+    /// client speaks it.
+    pub fn advertise_protocol(mut self, protocol: impl Into<String>) -> Self {
+        self.protocol = Some(protocol.into());
         self
     }
 
@@ -228,7 +238,12 @@ impl ServerBuilder {
         let (listener, local_addr) = listen(&self.listen)
             .await
             .map_err(|source| ServerError::Listen { address: self.listen.clone(), source })?;
-        let endpoint = advertise::endpoint(local_addr, &self.advertise).map_err(ServerError::Invalid)?;
+        let endpoint =
+            advertise::endpoint(local_addr, &self.advertise).and_then(|endpoint| match &self.protocol {
+                Some(protocol) => endpoint.with_protocol(protocol),
+                None => Ok(endpoint),
+            });
+        let endpoint = endpoint.map_err(ServerError::Invalid)?;
         let first = self.instance.endpoint(endpoint.to_string()).build().map_err(ServerError::Invalid)?;
         let instances = instances(first, self.also).map_err(ServerError::Invalid)?;
         #[cfg_attr(not(feature = "reflection"), expect(unused_mut))]
@@ -281,6 +296,7 @@ impl fmt::Debug for ServerBuilder {
         f.debug_struct("ServerBuilder")
             .field("listen", &self.listen)
             .field("advertise", &self.advertise)
+            .field("protocol", &self.protocol)
             .field("instance", &self.instance)
             .field("also", &self.also)
             .field("mode", &self.mode)

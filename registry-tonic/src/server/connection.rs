@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
+use super::calls::Calls;
 use super::connections::Counted;
 
 /// How long the other side has to close, once this side has.
@@ -19,24 +20,84 @@ const LINGER: Duration = Duration::from_secs(1);
 /// So much is read at a time of what comes too late.
 const TOO_LATE: usize = 4096;
 
+/// How long a client has to answer the goodbye, if it has no calls under way; after that it is taken to be gone.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// A connection that is counted for as long as it is open.
 pub(super) struct Connection {
     stream: TcpStream,
-    /// As long as nothing was heard on it: completes when it is to end for that.
-    silent: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    calls: Calls,
+    hearing: Hearing,
+    /// Whether anything was ever heard on it.
+    heard: bool,
+    /// Who waits to hear something.
+    listener: Option<Waker>,
     /// Once this side has closed it: until when the other side has time.
     closing: Option<Pin<Box<Sleep>>>,
     _counted: Counted,
 }
 
+/// How long it is listened to.
+enum Hearing {
+    /// Until this completes.
+    Until(Pin<Box<dyn Future<Output = ()> + Send>>),
+    /// Until this, at least, and for as long as calls are under way.
+    Goodbye(Pin<Box<Sleep>>),
+    /// No more, as if the other side had closed it.
+    Over,
+}
+
 impl Connection {
-    /// It ends when `hung_up` completes before anything was heard on it.
+    /// Once `hung_up` completes, it ends if nothing was ever heard on it, and otherwise after a while in which nothing is heard and no call is under way.
     pub(super) fn new(
         stream: TcpStream,
         hung_up: impl Future<Output = ()> + Send + 'static,
         counted: Counted,
     ) -> Self {
-        Self { stream, silent: Some(Box::pin(hung_up)), closing: None, _counted: counted }
+        Self {
+            stream,
+            calls: Calls::new(),
+            hearing: Hearing::Until(Box::pin(hung_up)),
+            heard: false,
+            listener: None,
+            closing: None,
+            _counted: counted,
+        }
+    }
+
+    /// Nothing is heard: whether that is to be taken for the end.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Hearing::Until(hung_up) = &mut self.hearing {
+            ready!(hung_up.as_mut().poll(cx));
+            self.hearing = Hearing::Goodbye(Box::pin(sleep(GOODBYE)));
+        }
+        if let Hearing::Goodbye(goodbye) = &mut self.hearing {
+            if self.heard {
+                self.listener = Some(cx.waker().clone());
+                ready!(goodbye.as_mut().poll(cx));
+                if !self.calls.are_none() {
+                    return Poll::Pending;
+                }
+            }
+            self.hearing = Hearing::Over;
+        }
+        Poll::Ready(())
+    }
+
+    /// So much of the buffers was sent.
+    fn written<'a>(&mut self, sent: &Poll<io::Result<usize>>, buffers: impl Iterator<Item = &'a [u8]>) {
+        let Poll::Ready(Ok(sent)) = sent else { return };
+        let mut left = *sent;
+        for buffer in buffers {
+            let (sent, _) = buffer.split_at(left.min(buffer.len()));
+            self.calls.written(sent);
+            left -= sent.len();
+        }
+        if self.calls.are_none()
+            && let Some(listener) = self.listener.take()
+        {
+            listener.wake();
+        }
     }
 }
 
@@ -54,21 +115,26 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if read.is_ready() {
-            self.silent = None;
+        let this = &mut *self;
+        if matches!(this.hearing, Hearing::Over) {
+            return Poll::Ready(Ok(()));
         }
-        match &mut self.silent {
-            // As if the other side had closed it.
-            Some(silent) => silent.as_mut().poll(cx).map(Ok),
-            None => read,
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if read.is_pending() {
+            return this.poll_over(cx).map(Ok);
         }
+        this.heard = true;
+        this.calls.read(buf.filled().split_at(before).1);
+        read
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let sent = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.written(&sent, [buf].into_iter());
+        sent
     }
 
     fn poll_write_vectored(
@@ -76,7 +142,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let sent = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.written(&sent, bufs.iter().map(|buf| &**buf));
+        sent
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -106,5 +174,50 @@ impl AsyncWrite for Connection {
                 _ => return Poll::Ready(Ok(())),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::connections::Connections;
+    use std::future::{pending, ready};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::time::{Instant, timeout};
+
+    async fn pair(hung_up: impl Future<Output = ()> + Send + 'static) -> (TcpStream, Connection) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        (client, Connection::new(server, hung_up, Connections::default().one()))
+    }
+
+    /// As who takes the end for HTTP/1 does.
+    #[tokio::test]
+    async fn the_end_is_read_as_often_as_it_is_asked_for() {
+        let (mut client, mut connection) = pair(ready(())).await;
+        for _ in 0..3 {
+            assert_eq!(connection.read(&mut [0; 8]).await.unwrap(), 0);
+        }
+        client.write_all(b"too late").await.unwrap();
+        client.flush().await.unwrap();
+        assert_eq!(connection.read(&mut [0; 8]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_has_said_something_has_a_while_to_answer_the_goodbye() {
+        let (mut client, mut connection) = pair(ready(())).await;
+        client.write_all(b"PRI").await.unwrap();
+        let began = Instant::now();
+        assert_eq!(connection.read(&mut [0; 8]).await.unwrap(), 3);
+        assert_eq!(connection.read(&mut [0; 8]).await.unwrap(), 0);
+        assert!(began.elapsed() >= GOODBYE);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_hung_up_on_before_it_is_time() {
+        let (_client, mut connection) = pair(pending()).await;
+        timeout(GOODBYE / 4, connection.read(&mut [0; 8])).await.unwrap_err();
     }
 }

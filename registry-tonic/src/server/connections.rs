@@ -28,7 +28,7 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Connections {
     tally: Arc<watch::Sender<Tally>>,
-    /// Whether those that have never said anything are to end.
+    /// Whether those that have nothing to say are to end.
     hung_up: Arc<watch::Sender<bool>>,
 }
 
@@ -56,12 +56,18 @@ impl Connections {
         }
     }
 
-    /// Ends those that have never said anything, also those that come later: nothing is in flight there, and nothing that could be waited for.
+    /// Ends those that have never said anything, also those that come later, and those that say nothing any more and have no calls under way: there is
+    /// nothing that could be waited for.
     pub(super) fn hang_up(&self) {
         self.hung_up.send_replace(true);
     }
 
-    /// Completes when those that have never said anything are to end.
+    /// [`hang_up`](Self::hang_up), when what is given is dropped.
+    pub(super) fn hang_up_at_the_end(&self) -> HangsUp {
+        HangsUp(self.clone())
+    }
+
+    /// Completes when those that have nothing to say are to end.
     fn is_hung_up(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut hung_up = self.hung_up.subscribe();
         async move {
@@ -71,7 +77,7 @@ impl Connections {
         }
     }
 
-    fn one(&self) -> Counted {
+    pub(super) fn one(&self) -> Counted {
         self.tally.send_modify(|tally| {
             tally.open += 1;
             tally.accepted = tally.accepted.wrapping_add(1);
@@ -87,6 +93,16 @@ pub(super) struct Counted(Connections);
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.tally.send_modify(|tally| tally.open = tally.open.saturating_sub(1));
+    }
+}
+
+/// Hangs up when it is dropped.
+#[derive(Debug)]
+pub(super) struct HangsUp(Connections);
+
+impl Drop for HangsUp {
+    fn drop(&mut self) {
+        self.0.hang_up();
     }
 }
 

@@ -65,6 +65,8 @@ where
     F: Future<Output = Result<(), E>>,
     E: Into<Box<dyn StdError + Send + Sync>>,
 {
+    // Also where this is dropped: connections end with their calls then, and those that never had one would not.
+    let _hangs_up = connections.as_ref().map(Connections::hang_up_at_the_end);
     let serving = async { serving.await.map_err(|error| ServerError::Serving(error.into())) };
     let mut serving = pin!(serving.fuse());
     // Registered only once it accepts calls, which it does from its first poll on.

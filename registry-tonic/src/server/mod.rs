@@ -2,6 +2,7 @@
 
 mod advertise;
 mod builder;
+mod calls;
 mod connection;
 mod connections;
 mod error;
