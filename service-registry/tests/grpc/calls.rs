@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tonic::Status;
 
-use super::support::{call, eventually};
+use super::support::{call, eventually, within};
 
 /// What became of a call.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Calls {
 
     pub(crate) async fn stop(self) -> Vec<Called> {
         self.stop.send_replace(true);
-        self.task.await.unwrap()
+        within("an end of all calls", self.task).await.unwrap()
     }
 }
 

@@ -45,7 +45,7 @@ impl Child {
         Self { process, port }
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.port.address()
     }
 

@@ -57,5 +57,7 @@ async fn black_hole(stage: Stage) {
     let all = calls.stop().await;
     for one in failures(&all) {
         assert!(one.at <= gone && one.at + one.took >= cut, "it was not in the hole: {one:?}");
+        let message = one.outcome.as_ref().unwrap_err().message();
+        assert!(message.contains(&proxy.address().to_string()), "it was not sent there: {one:?}");
     }
 }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use service_registry::tonic::Connectivity;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use super::calls::{Calls, failures, p99};
 use super::child::Child;
 use super::stage::{MACHINE, Stage, over_each};
-use super::support::{PATIENCE, eventually, settled};
+use super::support::{PATIENCE, call, eventually, settled};
 
 over_each! {
     of_a_server_that_is_killed_only_calls_in_flight_fail_and_the_others_are_as_fast_as_before => killed;
@@ -27,7 +28,20 @@ async fn killed(stage: Stage) {
     let calls = Calls::start(&channel, PER_SECOND, WORK_MS);
     calls.reach(3 * PER_SECOND).await;
 
+    let at = victim.address().to_string();
+    let of_the_victim = |status: &Status| {
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        assert!(status.message().contains(&at), "it was not sent there: {status:?}");
+    };
     let in_flight = || victim.of(&channel.endpoints()).in_flight;
+    // More than there are of those that are soon over, so that some are under way there for certain.
+    let mut long = JoinSet::new();
+    eventually("long calls are in flight there", || {
+        let channel = channel.clone();
+        long.spawn(async move { call(&channel, 600_000).await });
+        in_flight() >= 6
+    })
+    .await;
     let killed = Instant::now();
     victim.kill().await;
     // Its connection is gone, or so many calls broke before that was noticed that it is ejected.
@@ -45,9 +59,19 @@ async fn killed(stage: Stage) {
     calls.reach(calls.begun() + 3 * PER_SECOND).await;
     assert_eq!(victim.of(&channel.endpoints()).calls, picked, "none is picked for it once it is known");
 
+    // Those that were sent elsewhere, or are sent there again, are never answered.
+    let mut failed = 0;
+    while let Some(ended) = long.try_join_next() {
+        of_the_victim(&ended.unwrap().unwrap_err());
+        failed += 1;
+    }
+    assert!(failed > 0, "none was in flight there");
+    assert!(!long.is_empty(), "none was elsewhere");
+    drop(long);
+
     let all = calls.stop().await;
     for one in failures(&all) {
-        assert_eq!(one.outcome.as_ref().unwrap_err().code(), Code::Unavailable, "{one:?}");
+        of_the_victim(one.outcome.as_ref().unwrap_err());
         assert!(one.at <= noticed && one.at + one.took >= killed, "it was not in flight then: {one:?}");
     }
     let of_others = |from: Instant, to: Instant| {
