@@ -352,7 +352,7 @@ impl EtcdRegistry {
                 return Ok(());
             }
             // An update came between, by another client with this lease or one of our own whose caller has gone.
-            written = found_in(answer).and_then(|found| self.as_written(&found, lease));
+            written = found_in(&answer).and_then(|found| self.as_written(&found, lease));
         }
         Err(failure(ErrorKind::Unavailable, Operation::Deregister, "others kept changing the entry"))
     }
@@ -409,7 +409,7 @@ impl EtcdRegistry {
         if answer.succeeded() {
             return Ok(Outcome::Done(i64::try_from(header_revision(answer.header())).unwrap_or(i64::MAX)));
         }
-        Ok(Outcome::Otherwise(found_in(answer)))
+        Ok(Outcome::Otherwise(found_in(&answer)))
     }
 
     /// A new lease, and its TTL. The id is drawn here, so that asking twice grants one.
@@ -448,7 +448,7 @@ impl EtcdRegistry {
 }
 
 /// What a transaction that was refused has read instead.
-fn found_in(answer: TxnResponse) -> Option<Found> {
+fn found_in(answer: &TxnResponse) -> Option<Found> {
     answer.op_responses().into_iter().find_map(|part| match part {
         TxnOpResponse::Get(found) => found.kvs().first().map(Found::new),
         _ => None,
