@@ -9,7 +9,6 @@ mod options;
 mod select;
 mod stats;
 mod subset;
-mod tell;
 mod view;
 mod worker;
 
