@@ -11,7 +11,7 @@ use registry_core::Directory;
 use registry_core::backoff::Backoff;
 use registry_memory::MemoryRegistry;
 use registry_tonic::{
-    CallError, CallErrorKind, Channel, ChannelBuilder, Connectivity, Ejection, EndpointStatus, Retry,
+    CallError, CallErrorKind, Channel, ChannelBuilder, Connectivity, Ejection, EndpointStatus, Policy, Retry,
     WaitForReady,
 };
 use support::echo::Request;
@@ -158,7 +158,8 @@ async fn who_does_not_answer_in_time_is_ejected_even_if_the_connection_lives() {
     let (b, _, _b_task) = bare("b").await;
     let (c, _, _c_task) = bare("c").await;
     list(&registry, instance_at(stuck_at).id("stuck")).await;
-    let channel = builder(&registry).ejection(quick_to_eject()).build();
+    // In turn, so that it is known how often the others are called meanwhile.
+    let channel = builder(&registry).ejection(quick_to_eject()).policy(Policy::RoundRobin).build();
     settled(&channel, 1).await;
     // Only the one that is stuck is there to be called at first.
     let hang = |channel: &Channel| {
