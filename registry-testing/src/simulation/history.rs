@@ -108,6 +108,22 @@ pub enum Record {
         /// When it was last proven current, if it says that it is.
         proven: Option<Instant>,
     },
+    /// The watch of a guarded view told it something.
+    Told {
+        /// Which view.
+        view: usize,
+        /// When.
+        at: Instant,
+        /// What.
+        event: WatchEvent,
+    },
+    /// A guarded view was told to give up what it holds.
+    Released {
+        /// Which view.
+        view: usize,
+        /// When.
+        at: Instant,
+    },
     /// A guarded view was looked at.
     Guarded {
         /// Which view; one that is started anew is another one.
@@ -228,6 +244,10 @@ fn render(record: &Record, start: Instant) -> String {
             let held = ids.join(" ");
             format!("{:>7} guarded view {view} of {service}: {listed}, holds [{held}]{origin}", ms(at))
         }
+        Record::Told { view, at, event } => {
+            format!("{:>7} guarded view {view} is told: {}", ms(at), item(&Seen::from(event.clone())))
+        }
+        Record::Released { view, at } => format!("{:>7} guarded view {view} is released", ms(at)),
         Record::Left { service, id, incarnation, at } => {
             format!("{:>7} {service} {id}, incarnation {incarnation}, is told that it has left", ms(at))
         }
