@@ -31,6 +31,7 @@ test-stores: setup ## The suite and the further promises on real etcd and Redis 
 	$(MAKE) heavy-etcd
 	$(MAKE) heavy-redis
 	$(MAKE) test-grpc-daily
+	$(MAKE) chaos-smoke
 
 # Thousands of endpoints and channels over each store take a minute more than there is for every change.
 MASSES = $(foreach store,etcd redis,--skip no_connection::over_$(store) --skip leave_nothing::over_$(store) --skip five_thousand::over_$(store))
@@ -108,7 +109,7 @@ chaos-soak: setup ## Add what a record lacks, then further seeds, until Ctrl-C: 
 
 # Of what make test has built.
 chaos-smoke: setup ## Faults that bite watches on memory, etcd and Redis, one seed each (under 4 minutes)
-	$(CARGO) test --workspace --all-features --test chaos_smoke -- --nocapture
+	$(RUN) comparisons chaos_smoke --nocapture
 
 chaos-faults: setup ## Every fault of the chaos suite bites on every backend, and is healed; needs root
 	$(CARGO) test -p comparisons --test fault_sweep

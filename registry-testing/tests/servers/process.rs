@@ -132,7 +132,7 @@ async fn after_a_panic_neither_process_nor_data_is_left() {
 
 /// Not a test: what the next one kills.
 #[tokio::test]
-#[ignore = "is run by the next two"]
+#[ignore = "is run by the two that end it"]
 async fn starts_a_server_and_waits_to_be_killed() {
     assert!(std::env::var_os(TO_BE_KILLED).is_some(), "this is for another test to run");
     // It outlives a hang-up, unlike etcd.
