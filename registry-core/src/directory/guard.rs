@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use imbl::OrdMap;
 use tokio::time::Instant;
@@ -35,7 +36,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// When the registry ceased to list it.
+    /// When the registry ceased to list it, as far as is known; of what was only ever read from disk, when the file was proven current.
     #[must_use]
     pub fn since(&self) -> Instant {
         self.since
@@ -56,7 +57,7 @@ impl Held {
     #[cfg(test)]
     pub(super) fn for_ever() -> Self {
         let now = Instant::now();
-        Self { since: now, until: later(now, std::time::Duration::MAX), cause: HeldCause::Unknown }
+        Self { since: now, until: later(now, Duration::MAX), cause: HeldCause::Unknown }
     }
 }
 
@@ -95,13 +96,17 @@ pub(super) struct Guard {
     suspects: BTreeMap<InstanceId, Suspect>,
     /// When each suspect vanished, in order.
     vanished: Timeline,
+    /// When it was told last that something vanished.
+    told: Option<Instant>,
+    /// How old what is live was when it was read from disk, and when that was; `None` once the registry has told it.
+    read: Option<(Duration, Instant)>,
 }
 
 /// Instances by a moment of each.
 type Timeline = BTreeSet<(Instant, InstanceId)>;
 
 impl Guard {
-    /// A guard over what is listed first, which may be of a file.
+    /// A guard over what the registry lists first.
     pub(super) fn new(options: GuardOptions, first: Snapshot) -> Self {
         Self {
             options,
@@ -111,7 +116,14 @@ impl Guard {
             due: Timeline::new(),
             suspects: BTreeMap::new(),
             vanished: Timeline::new(),
+            told: None,
+            read: None,
         }
+    }
+
+    /// A guard over what was read from disk `now`, which had been proven current `age` before.
+    pub(super) fn of_file(options: GuardOptions, first: Snapshot, age: Duration, now: Instant) -> Self {
+        Self { read: Some((age, now)), ..Self::new(options, first) }
     }
 
     /// What is to be listed: what the registry lists, and what is held.
@@ -130,13 +142,13 @@ impl Guard {
 
     /// `event` was folded, and the registry now lists `live`.
     pub(super) fn on(&mut self, event: &WatchEvent, live: &Snapshot, now: Instant) -> Ruling {
+        self.forget(now);
         let ended = match event {
             WatchEvent::Reset { cause, .. } => self.reset(live, *cause, now),
             WatchEvent::Changes(batch) => self.changes(batch, live, now),
             WatchEvent::Live { .. } | WatchEvent::Progress { .. } | WatchEvent::Stale { .. } => {
                 self.live = live.clone();
                 self.shown.advance(live.cursor());
-                self.forget(now);
                 return Ruling::default();
             }
         };
@@ -166,9 +178,17 @@ impl Guard {
     }
 
     fn reset(&mut self, live: &Snapshot, cause: ResetCause, now: Instant) -> usize {
-        for difference in diff(Some(&self.live), live) {
-            if let Difference::Removed(entry) = difference {
-                self.suspect(entry, HeldCause::Reset(cause), now);
+        // What a file lists may have gone as early as right after it was proven: an old one proves nothing of anybody.
+        let since = match self.read.take() {
+            Some((age, read)) => now.checked_sub(age + now.saturating_duration_since(read)),
+            None => Some(now),
+        };
+        if let Some(since) = since.filter(|since| later(*since, self.options.hold_for()) > now) {
+            for difference in diff(Some(&self.live), live) {
+                if let Difference::Removed(entry) = difference {
+                    self.suspect(entry, HeldCause::Reset(cause), since);
+                    self.told = Some(now);
+                }
             }
         }
         let back = |id: &&InstanceId| live.get(id).is_some();
@@ -207,6 +227,7 @@ impl Guard {
                     }
                     if let (Some(cause), Some(entry)) = (cause, lost) {
                         self.suspect(entry, cause, now);
+                        self.told = Some(now);
                     }
                     cause
                 }
@@ -222,14 +243,14 @@ impl Guard {
         ended
     }
 
-    fn suspect(&mut self, entry: Arc<Entry>, cause: HeldCause, now: Instant) {
+    fn suspect(&mut self, entry: Arc<Entry>, cause: HeldCause, since: Instant) {
         if entry.instance().status() == Status::Draining {
             return;
         }
         let id = entry.id().clone();
         self.clear(&id);
-        self.vanished.insert((now, id.clone()));
-        self.suspects.insert(id, Suspect { since: now, entry, cause });
+        self.vanished.insert((since, id.clone()));
+        self.suspects.insert(id, Suspect { since, entry, cause });
     }
 
     /// It is no suspect any more.
@@ -246,10 +267,15 @@ impl Guard {
         Some(held)
     }
 
-    /// Forgets who vanished too long ago to count.
+    /// Forgets who vanished too long ago to count: before a time in which nobody did, or so long ago that nobody would be held.
     fn forget(&mut self, now: Instant) {
-        let window = self.options.window();
-        let old = |since| now.saturating_duration_since(since) > window;
+        if self.told.is_some_and(|told| now.saturating_duration_since(told) > self.options.window()) {
+            self.told = None;
+            self.suspects.clear();
+            self.vanished.clear();
+        }
+        let longest = self.options.hold_for().max(self.options.window());
+        let old = |since| now.saturating_duration_since(since) > longest;
         while let Some((_, id)) = pop_if(&mut self.vanished, old) {
             self.suspects.remove(&id);
         }
@@ -257,7 +283,6 @@ impl Guard {
 
     /// Holds the suspects if there are too many of them. How many.
     fn judge(&mut self, now: Instant) -> usize {
-        self.forget(now);
         let gone = self.suspects.len() + self.held.len();
         let all = self.live.len() + gone;
         // Of counts below 2^52 nothing is lost.

@@ -9,6 +9,7 @@ mod options;
 mod select;
 mod stats;
 mod subset;
+mod tell;
 mod view;
 mod worker;
 

@@ -36,7 +36,8 @@ pub enum Freshness {
         /// When that was last proven.
         proven: Instant,
     },
-    /// The registry cannot be reached. The last good instances are still served; before the first ones, none.
+    /// The registry cannot be reached. The last good instances are still served; before the first ones, none. Only what a guard holds is gone
+    /// once its time is over, as it is when the registry can be reached.
     Stale {
         /// When the view was last proven current; before that, when the watch began.
         since: Instant,

@@ -11,6 +11,7 @@ use super::disk::{Disk, Saved};
 use super::guard::{Guard, Ruling};
 use super::options::GuardOptions;
 use super::stats::Stats;
+use super::tell::{Tell, Totals};
 use super::view::{Freshness, FromDisk, Listing, Release, ViewState};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::event::WatchEvent;
@@ -43,10 +44,11 @@ pub(super) fn spawn(work: Work) -> (Reader<ViewState>, AbortHandle) {
                     kept.await;
                     std::future::pending::<()>().await;
                 };
+                // What is kept ends first, while it can still see what is listed: the other's last word is that nothing is known any more.
                 tokio::select! {
                     biased;
-                    () = follow.run() => {}
                     () = kept => {}
+                    () = follow.run() => {}
                 }
             }
         }
@@ -81,6 +83,8 @@ enum Wake {
     Due,
     /// The start without a registry has come a step further.
     Cold,
+    /// The log is to be told of holds.
+    Tell,
 }
 
 struct Follower {
@@ -91,23 +95,26 @@ struct Follower {
     /// From the first list on, if there is to be one.
     guard: Option<Guard>,
     cold: Cold,
+    tell: Tell,
 }
 
 impl Follower {
     fn new(work: Work, publisher: Publisher<ViewState>) -> Self {
         let cold = Cold::new(work.disk.clone(), Instant::now());
-        Self { work, publisher: LastWord(publisher), live: None, guard: None, cold }
+        Self { work, publisher: LastWord(publisher), live: None, guard: None, cold, tell: Tell::default() }
     }
 
     async fn run(mut self) {
         loop {
             let deadline = self.guard.as_ref().and_then(Guard::deadline);
+            let untold = self.tell.due(Instant::now());
             let wake = tokio::select! {
                 biased;
                 Some(release) = self.work.releases.recv() => Wake::Release(release),
                 () = at(deadline) => Wake::Due,
                 event = self.work.watch.next() => Wake::Event(event),
                 () = self.cold.step() => Wake::Cold,
+                () = at(untold) => Wake::Tell,
             };
             match wake {
                 Wake::Event(Some(event)) => self.take(&event),
@@ -115,6 +122,7 @@ impl Follower {
                 Wake::Release(answer) => self.release(answer),
                 Wake::Due => self.expire(),
                 Wake::Cold => {}
+                Wake::Tell => self.tell(Totals::default()),
             }
             if let Some(saved) = self.cold.take() {
                 self.serve(saved);
@@ -187,12 +195,27 @@ impl Follower {
         let Ruling { begun, ended } = guard.on(event, live, now);
         self.work.stats.holds_begun(begun);
         self.work.stats.holds_ended(ended);
-        let (service, held) = (&self.work.service, guard.held().len());
-        if begun > 0 {
-            let for_at_most = guard.deadline().map(|until| until.saturating_duration_since(now));
-            tracing::warn!(%service, begun, held, live = live.len(), ?for_at_most, "too many instances vanished at once: they are held");
-        } else if ended > 0 && held == 0 {
+        if begun == 0 && ended > 0 && guard.held().is_empty() {
+            let service = &self.work.service;
             tracing::info!(%service, "no instance is held any more: all have come back, or were given up");
+        }
+        self.tell(Totals { begun, ..Totals::default() });
+    }
+
+    /// Tells the log of holds, when it is time to.
+    fn tell(&mut self, more: Totals) {
+        self.tell.add(more);
+        let now = Instant::now();
+        let Some(Totals { begun, expired }) = self.tell.take(now) else { return };
+        let (service, live) = (&self.work.service, self.live.as_ref().map_or(0, Snapshot::len));
+        let guard = self.guard.as_ref();
+        let held = guard.map_or(0, |guard| guard.held().len());
+        let next = guard.and_then(Guard::deadline).map(|until| until.saturating_duration_since(now));
+        if begun > 0 {
+            tracing::warn!(%service, begun, held, live, first_is_given_up_after = ?next, "too many instances vanished at once: they are held");
+        }
+        if expired > 0 {
+            tracing::warn!(%service, expired, held, live, "held instances have not come back in time, and are gone");
         }
     }
 
@@ -226,8 +249,7 @@ impl Follower {
         let expired = self.guard.as_mut().map_or(0, |guard| guard.expire(Instant::now()));
         if expired > 0 {
             self.work.stats.holds_expired(expired);
-            let service = &self.work.service;
-            tracing::warn!(%service, expired, "held instances have not come back in time, and are gone");
+            self.tell(Totals { expired, ..Totals::default() });
             let mut state = self.state();
             self.list(&mut state);
             self.publisher.0.publish(state);
@@ -238,11 +260,14 @@ impl Follower {
     fn serve(&mut self, saved: Saved) {
         let now = Instant::now();
         let (service, age, instances) = (&self.work.service, saved.age, saved.snapshot.len());
-        tracing::warn!(%service, ?age, instances, "the registry has not answered: what was saved is served");
         let mut state = self.state();
-        let error = match &state.freshness {
-            Freshness::Stale { error, .. } => error.clone(),
-            _ => Error::new(ErrorKind::Unavailable, Operation::Watch, "the registry has not answered yet"),
+        let error = if let Freshness::Stale { error, .. } = &state.freshness {
+            tracing::warn!(%service, ?age, instances, %error, "the registry is away: what was saved is served");
+            error.clone()
+        } else {
+            // It may only be slow, such as to take a password.
+            tracing::info!(%service, ?age, instances, "the registry has not answered yet: what was saved is served");
+            Error::new(ErrorKind::Unavailable, Operation::Watch, "the registry has not answered yet")
         };
         // Before the machine was started there is no moment to name.
         let since = now.checked_sub(saved.age).unwrap_or(now);
@@ -250,7 +275,7 @@ impl Follower {
         state.from_disk = Some(FromDisk { age: saved.age, read: now });
         state.cursor = Some(saved.snapshot.cursor());
         if let Some(options) = &self.work.guard {
-            self.guard = Some(Guard::new(options.clone(), saved.snapshot.clone()));
+            self.guard = Some(Guard::of_file(options.clone(), saved.snapshot.clone(), saved.age, now));
         }
         state.listing = Some(Listing::new(saved.snapshot));
         self.publisher.0.publish(state);

@@ -23,6 +23,8 @@ use crate::snapshot::{Entry, Snapshot};
 /// The version that is written, and the only one that is read.
 const VERSION: u32 = 1;
 const MAGIC: &str = "registry-view";
+/// The first line is shorter than this.
+pub(super) const FIRST_LINE: usize = 128;
 /// A file may be this far ahead of the clock: two machines, or a clock that was set back a little.
 const AHEAD: Duration = Duration::from_secs(60);
 
@@ -104,6 +106,14 @@ pub(super) fn encode(snapshot: &Snapshot, store: &str, proven: u64) -> Vec<u8> {
     let mut file = format!("{MAGIC} {VERSION} {:016x} {}\n", pick::hash(&body), body.len()).into_bytes();
     file.append(&mut body);
     file
+}
+
+/// How many bytes a file has that begins like this; `None` when it is no view, or does not say. Enough is the first [`FIRST_LINE`] bytes of it.
+pub(super) fn length(beginning: &[u8]) -> Option<u64> {
+    let (first, _) = line(beginning)?;
+    let mut words = std::str::from_utf8(first).ok()?.split(' ');
+    let body: u64 = words.next().filter(|magic| *magic == MAGIC).and_then(|_| words.nth(2))?.parse().ok()?;
+    body.checked_add(first.len() as u64 + 1)
 }
 
 /// Reads what [`encode`] wrote, if it is what is wanted.
@@ -234,6 +244,24 @@ mod tests {
         let empty = Snapshot::new(service(), snapshot().cursor(), []);
         let saved = read(&encode(&empty, "", NOW), "", "user.rpc", NOW - 1_000).unwrap();
         assert_eq!((saved.snapshot, saved.age), (empty, Duration::ZERO), "a clock a little behind");
+    }
+
+    #[test]
+    fn the_first_line_tells_how_long_a_file_is() {
+        let file = encode(&snapshot(), "prod", NOW);
+        assert_eq!(length(&file[..FIRST_LINE]), Some(file.len() as u64));
+        let longest = format!("{MAGIC} {} {:016x} {}\n", u32::MAX, u64::MAX, u64::MAX);
+        assert!(longest.len() <= FIRST_LINE && length(longest.as_bytes()).is_none(), "longer than there is");
+        for litter in [
+            "",
+            "litter",
+            "litter 1 0 7\n",
+            "registry-view\n",
+            "registry-view 1 0 x\n",
+            "registry-view 1 0 7",
+        ] {
+            assert_eq!(length(litter.as_bytes()), None, "{litter}");
+        }
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 pub(super) use self::format::Saved;
 use self::format::{Wanted, decode, encode};
@@ -26,18 +27,24 @@ use crate::time::later;
 const MANY: usize = 256;
 /// How long a save that failed is let be.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// How long the last save may take, which nobody waits for.
+const LAST_SAVE: Duration = Duration::from_secs(10);
 
 type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// Where views are kept, and when they are trusted.
 ///
 /// A view is saved whenever it has changed, and while it stays the same, at intervals, since a file's age is counted from when it was last proven
-/// current; while it is not current, or while instances are held, nothing is saved. It is served when the registry has not answered soon
+/// current; while it is not current, or while instances are held, nothing is saved. What changed last before the last view of a service is dropped is
+/// saved in the background, for as long as the runtime lives. It is served when the registry has not answered soon
 /// after the start, until it does: the view is then [`Stale`](Freshness::Stale), and [`ViewState::disk_age`] tells how old it is.
 ///
 /// A file that is damaged (a checksum), of another format, store or service, of the future or too old is reported in the log,
-/// counted in [`ViewStats`](crate::ViewStats), and ignored. It holds what instances publish, readable for who may read the folder, and nothing secret of
-/// the registry's.
+/// counted in [`ViewStats`](crate::ViewStats), and ignored. It holds what instances publish, and nothing secret of the registry's. On Unix, folders and files
+/// are made for nobody but the user, and a file that is not the user's own, or that others may write, is not read.
+///
+/// Of processes that share files, the one that saves last is believed. Give all of them the same guard: one without saves the list of a
+/// store that was wiped, which the others would have held. Nobody removes the files of services that nobody asks for any more.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct DiskOptions {
@@ -47,11 +54,14 @@ pub struct DiskOptions {
     pub store: String,
     /// The age up to which they are trusted. Default: 24 hours.
     pub max_age: Duration,
-    /// How long changes are gathered before they are saved; what changed later than this before a crash is lost. Default: 1 s.
+    /// How long changes are gathered before they are saved; what changed later than this before a crash, or before the end of the runtime, is lost.
+    /// Default: 1 s.
     pub delay: Duration,
     /// How often a view is saved that has not changed; as much older than it is a file may seem. Default: 1 minute.
     pub refresh: Duration,
-    /// How long the registry has for its first answer before what was saved is served; at once when it says that it cannot be reached. Default: 25 ms.
+    /// How long the registry has for its first answer before what was saved is served; at once when it says that it cannot be reached. Where answering takes
+    /// longer, as after a login at an etcd with users (about 100 ms), what was saved is served for a moment at every start, unless this is greater.
+    /// Default: 60 ms.
     pub grace: Duration,
     clock: Clock,
 }
@@ -72,7 +82,7 @@ impl DiskOptions {
             max_age: Duration::from_secs(24 * 60 * 60),
             delay: Duration::from_secs(1),
             refresh: Duration::from_secs(60),
-            grace: Duration::from_millis(25),
+            grace: Duration::from_millis(60),
             clock: Arc::new(entropy::unix_millis),
         }
     }
@@ -188,41 +198,21 @@ impl Disk {
     }
 
     /// Saves what `reader` reads, as it changes. Never ends, but with the view.
-    pub(super) async fn keep(self, mut reader: Reader<ViewState>) {
-        let mut kept: Option<(Arc<Listing>, Instant)> = None;
-        loop {
-            let refresh = kept.as_ref().map(|(_, at)| later(*at, self.options.refresh));
-            let news = worth_saving(&reader.load()).is_some_and(|(listing, _)| {
-                let same = kept.as_ref().is_some_and(|(kept, _)| Arc::ptr_eq(kept, &listing));
-                !same || refresh.is_some_and(|refresh| refresh <= Instant::now())
-            });
-            if !news {
-                let later = async {
-                    match refresh.filter(|refresh| *refresh > Instant::now()) {
-                        Some(refresh) => sleep_until(refresh).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    biased;
-                    open = reader.changed() => if !open { return },
-                    () = later => {}
-                }
-                continue;
+    pub(super) async fn keep(self, reader: Reader<ViewState>) {
+        Keeper { disk: self, reader, kept: None, runtime: Handle::current() }.run().await;
+    }
+
+    /// Whether it was saved.
+    async fn try_save(&self, listing: Arc<Listing>, proven: Instant) -> bool {
+        match self.save(listing, proven).await {
+            Ok(()) => {
+                self.stats.disk_saved();
+                true
             }
-            sleep(self.options.delay).await;
-            // What it is by now.
-            let Some((listing, proven)) = worth_saving(&reader.load()) else { continue };
-            match self.save(Arc::clone(&listing), proven).await {
-                Ok(()) => {
-                    self.stats.disk_saved();
-                    kept = Some((listing, Instant::now()));
-                }
-                Err(error) => {
-                    self.stats.disk_failed();
-                    tracing::warn!(service = %self.service, file = %self.name, %error, "a view cannot be saved");
-                    sleep(AFTER_FAILURE).await;
-                }
+            Err(error) => {
+                self.stats.disk_failed();
+                tracing::warn!(service = %self.service, file = %self.name, %error, "a view cannot be saved");
+                false
             }
         }
     }
@@ -237,6 +227,72 @@ impl Disk {
             encode(listing.snapshot(), &self.options.store, proven)
         };
         self.options.shelf.save(&self.name, bytes).await
+    }
+}
+
+/// Keeps the file of a service up to date.
+struct Keeper {
+    disk: Disk,
+    reader: Reader<ViewState>,
+    /// What was saved last, and when.
+    kept: Option<(Arc<Listing>, Instant)>,
+    runtime: Handle,
+}
+
+impl Keeper {
+    async fn run(&mut self) {
+        loop {
+            let refresh = self.kept.as_ref().map(|(_, at)| later(*at, self.disk.options.refresh));
+            if self.unsaved().is_none() && refresh.is_none_or(|refresh| refresh > Instant::now()) {
+                let later = async {
+                    match refresh {
+                        Some(refresh) => sleep_until(refresh).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    open = self.reader.changed() => if !open { return },
+                    () = later => {}
+                }
+                continue;
+            }
+            if worth_saving(&self.reader.load()).is_none() {
+                // It is to be refreshed, and is not current.
+                if !self.reader.changed().await {
+                    return;
+                }
+                continue;
+            }
+            sleep(self.disk.options.delay).await;
+            // What it is by now.
+            let Some((listing, proven)) = worth_saving(&self.reader.load()) else { continue };
+            if self.disk.try_save(Arc::clone(&listing), proven).await {
+                self.kept = Some((listing, Instant::now()));
+            } else {
+                sleep(AFTER_FAILURE).await;
+            }
+        }
+    }
+
+    /// What is current and was not saved, and when it was proven so.
+    fn unsaved(&self) -> Option<(Arc<Listing>, Instant)> {
+        let kept =
+            |listing: &Arc<Listing>| self.kept.as_ref().is_some_and(|(kept, _)| Arc::ptr_eq(kept, listing));
+        worth_saving(&self.reader.load()).filter(|(listing, _)| !kept(listing))
+    }
+}
+
+/// The view ends.
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        let Some((listing, proven)) = self.unsaved() else { return };
+        let disk = self.disk.clone();
+        self.runtime.spawn(async move {
+            if timeout(LAST_SAVE, disk.try_save(listing, proven)).await.is_err() {
+                tracing::warn!(service = %disk.service, file = %disk.name, "a view was not saved in time when it ended");
+            }
+        });
     }
 }
 

@@ -4,10 +4,13 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::format;
 use crate::entropy;
 
 /// A larger file is no view of ours.
@@ -33,28 +36,35 @@ pub trait Shelf: fmt::Debug + Send + Sync + 'static {
 }
 
 /// A folder of files, made when it is first needed. Processes can share it: a file is written under a name of its own, flushed, and then renamed.
+///
+/// On Unix it is made, with its files, for the user alone, and no file is read but a regular one that is the user's and that nobody else may write:
+/// clients would call whatever address such a file names.
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
+    swept: Arc<AtomicBool>,
 }
 
 impl Folder {
     /// The folder at `path`.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), swept: Arc::default() }
     }
 }
 
 #[async_trait]
 impl Shelf for Folder {
     async fn load(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        let (folder, name) = (self.path.clone(), name.to_owned());
-        blocking(move || {
-            sweep(&folder, &name);
-            read(&folder.join(name))
-        })
-        .await
+        let Self { path, swept } = self.clone();
+        let name = name.to_owned();
+        let found = blocking(move || read(&path.join(name))).await;
+        // Once, and when nobody waits for it.
+        if !swept.swap(true, Ordering::Relaxed) {
+            let folder = self.path.clone();
+            tokio::task::spawn_blocking(move || sweep(&folder));
+        }
+        found
     }
 
     async fn save(&self, name: &str, bytes: Vec<u8>) -> io::Result<()> {
@@ -71,20 +81,30 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
+    let mut file = match own::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
+    let about = file.metadata()?;
+    own::check(&about)?;
+    let refused = |why| Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    // What is no view, or only half of one, is not worth reading.
     let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "is larger than any view"));
+    (&mut file).take(format::FIRST_LINE as u64).read_to_end(&mut bytes)?;
+    if about.len() > MAX_FILE {
+        return refused("is larger than any view");
     }
+    match format::length(&bytes) {
+        None => return refused("is no view"),
+        Some(length) if length != about.len() => return refused("has not as many bytes as it says"),
+        Some(_) => {}
+    }
+    file.take(MAX_FILE).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
 }
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
+    own::make(folder)?;
     let unfinished = folder.join(format!("{name}.{:016x}.tmp", entropy::random()));
     let written = put(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, folder.join(name)));
     if written.is_err() {
@@ -99,21 +119,111 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::options().write(true).create_new(true).open(path)?;
+    let mut file = own::create(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
 
 /// Removes what processes that died have left half written.
-fn sweep(folder: &Path, name: &str) {
+fn sweep(folder: &Path) {
     let Ok(files) = fs::read_dir(folder) else { return };
     for file in files.flatten() {
-        let of_name = file.file_name().to_str().is_some_and(|file| {
-            file.strip_prefix(name).is_some_and(|rest| rest.starts_with('.') && rest.ends_with(".tmp"))
-        });
+        let unfinished = file.file_name().to_str().is_some_and(is_unfinished);
         let age = || file.metadata().ok()?.modified().ok()?.elapsed().ok();
-        if of_name && age().is_some_and(|age| age > LEFT_BEHIND) {
+        if unfinished && age().is_some_and(|age| age > LEFT_BEHIND) {
             let _ = fs::remove_file(file.path());
+        }
+    }
+}
+
+/// Whether a file was begun by [`write`].
+fn is_unfinished(name: &str) -> bool {
+    let number = name.strip_suffix(".tmp").and_then(|name| name.rsplit_once(".view."));
+    number
+        .is_some_and(|(_, number)| number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// Files that are the user's own.
+#[cfg(unix)]
+mod own {
+    use std::fs::{DirBuilder, File, Metadata};
+    use std::io;
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+    use std::path::Path;
+
+    use rustix::fs::OFlags;
+
+    /// Group or others may write it.
+    const OTHERS_WRITE: u32 = 0o022;
+
+    pub(super) fn make(folder: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    }
+
+    pub(super) fn create(path: &Path) -> io::Result<File> {
+        File::options().write(true).create_new(true).mode(0o600).open(path)
+    }
+
+    /// Never waits, as a pipe would have one do, and follows no link.
+    pub(super) fn open(path: &Path) -> io::Result<File> {
+        let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
+        File::options().read(true).custom_flags(i32::from_ne_bytes(flags.bits().to_ne_bytes())).open(path)
+    }
+
+    pub(super) fn check(about: &Metadata) -> io::Result<()> {
+        let refused = |why| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        if !about.is_file() {
+            return refused("is no regular file");
+        }
+        if about.uid() != rustix::process::geteuid().as_raw() {
+            return refused("belongs to another user");
+        }
+        if about.mode() & OTHERS_WRITE != 0 {
+            return refused("can be written by others");
+        }
+        Ok(())
+    }
+}
+
+/// Files whose rights come from their folder.
+#[cfg(not(unix))]
+mod own {
+    use std::fs::{self, File, Metadata};
+    use std::io;
+    use std::path::Path;
+
+    pub(super) fn make(folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(folder)
+    }
+
+    pub(super) fn create(path: &Path) -> io::Result<File> {
+        File::options().write(true).create_new(true).open(path)
+    }
+
+    pub(super) fn open(path: &Path) -> io::Result<File> {
+        File::open(path)
+    }
+
+    pub(super) fn check(about: &Metadata) -> io::Result<()> {
+        if about.is_file() {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, "is no regular file"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_left_half_written_is_swept() {
+        let half = "user.rpc-0123456789abcdef.view.0123456789abcdef.tmp";
+        assert!(is_unfinished(half));
+        for other in
+            ["user.rpc-0123456789abcdef.view", "notes.tmp", "a.view.tmp", "a.view.0123456789abcdex.tmp"]
+        {
+            assert!(!is_unfinished(other), "{other}");
         }
     }
 }

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -195,6 +193,65 @@ fn what_vanishes_slowly_is_not_held() {
         scene.pass(TTL + Duration::from_millis(1));
         // Of three, one is more than three tenths.
         assert_eq!(scene.delete(gone, DeleteCause::Expired).begun, usize::from(gone > 96), "{gone}");
+    }
+}
+
+#[test]
+fn what_a_backend_ends_one_after_the_other_for_longer_than_a_ttl_counts_together() {
+    let mut scene = Scene::new(GuardOptions::new(), up(0..1_000));
+    for gone in 0..500 {
+        scene.pass(TTL / 200);
+        assert_eq!(
+            scene.delete(gone, DeleteCause::Expired),
+            Ruling::default(),
+            "half of them is not more than half"
+        );
+    }
+    // Within a TTL there were no more than 200.
+    scene.pass(TTL / 200);
+    assert_eq!(scene.delete(500, DeleteCause::Expired), Ruling { begun: 501, ended: 0 });
+    assert_eq!(scene.shown(), 1_000);
+    for gone in 501..900 {
+        scene.pass(TTL / 200);
+        scene.delete(gone, DeleteCause::Expired);
+    }
+    assert_eq!(scene.live.len(), 100);
+    assert_eq!((scene.guard.held().len(), scene.shown()), (600, 700), "nobody for longer than three TTLs");
+}
+
+#[test]
+fn a_few_that_die_all_the_time_and_are_replaced_are_not_held() {
+    let mut scene = Scene::of(30);
+    for gone in 0..300 {
+        scene.pass(TTL / 3);
+        assert_eq!(scene.delete(gone % 900, DeleteCause::Expired), Ruling::default(), "{gone}");
+        scene.put(gone % 900 + 30, Status::Up);
+    }
+    assert!(scene.remembered().1 <= 10);
+}
+
+#[test]
+fn what_was_read_from_disk_is_held_no_longer_than_its_age_leaves() {
+    let guard = |age| {
+        let mut scene = Scene::of(10);
+        scene.guard = Guard::of_file(GuardOptions::new(), scene.live.clone(), age, scene.now);
+        scene
+    };
+    let mut scene = guard(TTL);
+    scene.pass(TTL);
+    scene.progress();
+    assert_eq!(scene.reset(up(0..2)).begun, 8);
+    assert_eq!(scene.guard.deadline(), Some(scene.now + TTL));
+    let held = scene.guard.held().get(&id(7)).unwrap();
+    assert_eq!((held.since(), held.until() - held.since()), (scene.now - 2 * TTL, 3 * TTL));
+    assert_eq!(scene.reset([]).begun, 2, "what the registry has told since is held from now on");
+    assert_eq!(scene.guard.held().get(&id(0)).unwrap().since(), scene.now);
+
+    for age in [3 * TTL, Duration::from_secs(20 * 60 * 60), Duration::MAX / 2] {
+        let mut scene = guard(age);
+        assert_eq!(scene.reset(up(0..2)), Ruling::default(), "{age:?}");
+        assert_eq!(scene.shown(), 2);
+        assert_eq!(scene.reset([]).begun, 2);
     }
 }
 
