@@ -306,6 +306,73 @@ async fn a_guard_knows_what_was_on_disk_and_saves_nothing_that_is_held() {
     assert_eq!((view.load().entries().len(), desk.board.saves()), (0, saves + 1));
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_old_file_is_served_until_the_registry_answers_and_no_guard_holds_what_it_lists() {
+    for (age, held) in [(Duration::from_secs(5), 10), (Duration::from_secs(20 * 60 * 60), 0)] {
+        let desk = Desk::new();
+        let registry = MemoryRegistry::new();
+        desk.saved(&registry, 10).await;
+        registry.controls().outage();
+        // All were replaced since: the service was deployed anew, or the store lost everything.
+        registry.controls().wipe();
+        sleep(age).await;
+        let options = DirectoryOptions::new().with_disk(desk.disk()).with_guard(GuardOptions::new());
+        let view = Directory::with_options(Arc::new(registry.clone()), options).view(&service());
+        listed(&view, 10).await;
+        registry.controls().heal();
+        register(&registry, 100).await;
+        let mut follower = view.clone();
+        let answered = async {
+            while follower.load().resets().0 == 0 {
+                assert!(follower.changed().await);
+            }
+        };
+        timeout(SOON, answered).await.unwrap();
+        assert!(view.load().held_len() == held, "{} are held of a file {age:?} old", view.load().held_len());
+        let bound = view.load().held().map(|(_, held)| held.until()).max();
+        assert!(bound.is_none_or(|until| until <= Instant::now() + Duration::from_secs(30) - age));
+        listed(&view, held + 1).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changed_last_is_saved_when_the_view_ends() {
+    let desk = Desk::new();
+    let registry = MemoryRegistry::new();
+    desk.saved(&registry, 3).await;
+    let view = desk.directory(&registry).view(&service());
+    listed(&view, 3).await;
+    sleep(Duration::from_secs(2)).await;
+    register(&registry, 3).await;
+    listed(&view, 4).await;
+    let saves = desk.board.saves();
+    drop(view);
+    let saved = async {
+        while desk.board.saves() == saves {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_millis(1), saved).await.expect("at once");
+    registry.controls().outage();
+    let view = desk.directory(&registry).view(&service());
+    listed(&view, 4).await;
+    let saves = desk.board.saves();
+    drop(view);
+    sleep(SOON).await;
+    assert_eq!(desk.board.saves(), saves, "what is not current is not saved");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_is_as_slow_as_a_normal_start_is_waited_for() {
+    let desk = Desk::new();
+    let registry = MemoryRegistry::new();
+    desk.saved(&registry, 3).await;
+    registry.controls().set_latency(Duration::from_millis(50));
+    let view = desk.directory(&registry).view(&service());
+    assert!(view.ready().await);
+    assert_eq!((view.load().resets().0, view.load().disk_age(Instant::now())), (1, None));
+}
+
 /// A folder of its own, removed at the end.
 struct Scratch(PathBuf);
 
@@ -314,10 +381,48 @@ impl Scratch {
         Self(std::env::temp_dir().join(format!("registry-core-{name}-{}", std::process::id())))
     }
 
+    /// The only file.
+    fn file(&self) -> PathBuf {
+        let [name] = &self.names()[..] else { panic!("one file, of {:?}", self.names()) };
+        self.0.join(name)
+    }
+
+    fn disk(&self) -> DiskOptions {
+        DiskOptions::new(&self.0).with_delay(Duration::ZERO)
+    }
+
+    /// A view that is served from here when `registry` is away.
+    fn view(&self, registry: &MemoryRegistry) -> View {
+        let options = DirectoryOptions::new().with_disk(self.disk());
+        Directory::with_options(Arc::new(registry.clone()), options).view(&service())
+    }
+
+    /// Lets a process save what it sees, and gives the registry, which is away from then on.
+    async fn saved(&self, count: u16) -> MemoryRegistry {
+        let registry = MemoryRegistry::new();
+        for port in 0..count {
+            register(&registry, port).await;
+        }
+        let view = self.view(&registry);
+        listed(&view, count.into()).await;
+        until(|| view.stats().disk_saved > 0).await;
+        registry.controls().outage();
+        registry
+    }
+
     fn names(&self) -> Vec<String> {
         let files = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
         files.map(|file| file.file_name().into_string().unwrap()).collect()
     }
+}
+
+async fn until(holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, waiting).await.expect("in time");
 }
 
 impl Drop for Scratch {
@@ -363,6 +468,112 @@ async fn two_processes_share_a_folder_and_what_is_read_is_always_whole() {
     };
     timeout(SOON, both).await.unwrap();
     assert_eq!(one.stats().disk_failed + two.stats().disk_failed, 0);
+    // Until all is saved, so that nobody saves when they end.
+    for view in [&one, &two] {
+        let mut saved = u64::MAX;
+        while saved != view.stats().disk_saved {
+            saved = view.stats().disk_saved;
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// In real time, and from a real file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_starts_from_a_file_of_10_000_instances_within_100_ms() {
+    let scratch = Scratch::new("large");
+    let registry = scratch.saved(10_000).await;
+    // Optimized, as what is deployed is.
+    let bound = Duration::from_millis(if cfg!(debug_assertions) { 1_000 } else { 100 });
+    let took = async || {
+        let started = std::time::Instant::now();
+        let view = scratch.view(&registry);
+        assert!(timeout(SOON, view.ready()).await.unwrap());
+        assert_eq!(view.load().entries().len(), 10_000);
+        started.elapsed()
+    };
+    let mut best = took().await;
+    // The machine may be busy with something else.
+    for _ in 0..4 {
+        best = best.min(took().await);
+    }
+    assert!(best < bound, "{best:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_in_a_folder_that_is_damaged_cut_short_or_litter_is_rejected_without_reading_more_than_is_needed()
+ {
+    type Harm = fn(&std::path::Path);
+    let harms: [(&str, Harm); 4] = [
+        ("a bit", |path| {
+            let mut bytes = std::fs::read(path).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            std::fs::write(path, bytes).unwrap();
+        }),
+        ("cut short", |path| {
+            let bytes = std::fs::read(path).unwrap();
+            std::fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+        }),
+        ("empty", |path| std::fs::write(path, "").unwrap()),
+        ("a gigabyte of nothing", |path| {
+            std::fs::write(path, "litter").unwrap();
+            std::fs::File::options().write(true).open(path).unwrap().set_len(1 << 30).unwrap();
+        }),
+    ];
+    for (what, harm) in harms {
+        let scratch = Scratch::new("damaged");
+        let registry = scratch.saved(3).await;
+        harm(&scratch.file());
+        let started = std::time::Instant::now();
+        let view = scratch.view(&registry);
+        until(|| view.stats().disk_rejected == 1).await;
+        assert!(view.load().snapshot().is_none(), "{what}");
+        assert!(started.elapsed() < Duration::from_secs(1), "{what}: {:?}", started.elapsed());
+        // The next one is good.
+        registry.controls().heal();
+        listed(&view, 3).await;
+        until(|| view.stats().disk_saved == 1).await;
+        drop(view);
+        registry.controls().outage();
+        let view = scratch.view(&registry);
+        listed(&view, 3).await;
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_are_the_users_own_and_what_is_not_is_not_read() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    type Harm = fn(&std::path::Path);
+    let harms: [(&str, Harm); 4] = [
+        ("others may write it", |path| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        }),
+        ("a pipe, which nobody writes", |path| {
+            std::fs::remove_file(path).unwrap();
+            assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+        }),
+        ("a link", |path| {
+            let elsewhere = path.with_extension("elsewhere");
+            std::fs::rename(path, &elsewhere).unwrap();
+            symlink(elsewhere, path).unwrap();
+        }),
+        ("a folder", |path| {
+            std::fs::remove_file(path).unwrap();
+            std::fs::create_dir(path).unwrap();
+        }),
+    ];
+    for (what, harm) in harms {
+        let scratch = Scratch::new("own");
+        let registry = scratch.saved(3).await;
+        let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&scratch.0), mode(&scratch.file())), (0o700, 0o600));
+        harm(&scratch.file());
+        let view = scratch.view(&registry);
+        until(|| view.stats().disk_rejected == 1).await;
+        assert!(view.load().snapshot().is_none(), "{what}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use registry_core::{
-    Directory, DirectoryOptions, Freshness, GuardOptions, HeldCause, Instance, Lease, RegisterOptions,
-    Registrar, RegistrarOptions, Registry, ResetCause, ServiceName, Subset, Ttl, View, ViewOptions,
-    ViewStats, Zone, ZonePreference,
+    Difference, Directory, DirectoryOptions, Freshness, GuardOptions, HeldCause, Instance, Lease,
+    RegisterOptions, Registrar, RegistrarOptions, Registry, ResetCause, ServiceName, Subset, Ttl, View,
+    ViewOptions, ViewStats, Zone, ZonePreference,
 };
 use registry_memory::MemoryRegistry;
 use tokio::time::{Instant, timeout};
@@ -59,31 +59,68 @@ async fn the_store_is_wiped_under_100_instances_and_a_guarded_view_never_loses_o
     let registry = MemoryRegistry::new();
     let registrars = registrars(&registry, 100);
     let (guarded, plain) = (guarded(&registry), Directory::new(Arc::new(registry.clone())));
-    let (mut view, bare) = (guarded.view(&service()), plain.view(&service()));
+    let (view, bare) = (guarded.view(&service()), plain.view(&service()));
     until(&view, 100, 0).await;
     until(&bare, 100, 0).await;
+    let all: Vec<_> = view.load().entries().iter().map(|entry| entry.id().clone()).collect();
+    let mut differences = view.differences();
+    assert_eq!(differences.next().await.unwrap().len(), 100);
 
     registry.controls().wipe();
     until(&bare, 0, 0).await;
     assert_eq!(bare.load().resets(), (2, Some(ResetCause::Wiped)));
+    until(&view, 100, 100).await;
     let back = async {
-        let mut most = 0;
         loop {
-            assert!(view.changed().await);
+            let gone = |difference: &Difference| matches!(difference, Difference::Removed(_));
+            let lost: Vec<_> = differences.next().await.unwrap().into_iter().filter(gone).collect();
+            assert!(lost.is_empty(), "living and lost: {lost:?}");
             let state = view.load();
-            assert_eq!(state.entries().len(), 100, "all are there at any time");
-            most = most.max(state.held_len());
-            if state.resets().0 == 2 && state.held_len() == 0 {
-                return most;
+            let listed: Vec<_> = state.entries().iter().map(|entry| entry.id().clone()).collect();
+            assert_eq!(listed, all, "all are there at any time");
+            if state.held_len() == 0 {
+                return;
             }
         }
     };
-    assert_eq!(timeout(TTL, back).await.expect("within a few heartbeats all are back"), 100);
+    timeout(TTL, back).await.expect("within a few heartbeats all are back");
     until(&bare, 100, 0).await;
     assert_eq!(view.load().snapshot(), bare.load().snapshot());
     let stats = view.stats();
     assert_eq!((stats.holds_begun, stats.holds_ended, stats.holds_expired), (100, 100, 0));
     assert_eq!(bare.stats(), ViewStats::default());
+    drop(registrars);
+}
+
+#[tokio::test(start_paused = true)]
+async fn wipe_upon_wipe_no_living_instance_is_lost_and_no_hold_is_left() {
+    let registry = MemoryRegistry::new();
+    let registrars = registrars(&registry, 100);
+    let view = guarded(&registry).view(&service());
+    until(&view, 100, 0).await;
+    let mut differences = view.differences();
+    differences.next().await.unwrap();
+    let watched = tokio::spawn(async move {
+        while let Some(differences) = differences.next().await {
+            let lost = differences.iter().find(|difference| matches!(difference, Difference::Removed(_)));
+            assert!(lost.is_none(), "{lost:?}");
+        }
+    });
+    for wipe in 1..=20 {
+        registry.controls().wipe();
+        until(&view, 100, 100).await;
+        // At times the next one comes before all are back.
+        let wait = if wipe % 3 == 0 { Duration::from_secs(1) } else { TTL };
+        tokio::time::sleep(wait).await;
+        if wipe % 3 != 0 {
+            until(&view, 100, 0).await;
+        }
+    }
+    until(&view, 100, 0).await;
+    let stats = view.stats();
+    assert_eq!((stats.holds_begun, stats.holds_expired), (stats.holds_ended, 0));
+    assert!(!watched.is_finished(), "nobody was lost");
+    watched.abort();
     drop(registrars);
 }
 

@@ -99,7 +99,9 @@ impl Directory {
     }
 
     /// A view of what `options` choose of `service`. It has a task of its own, shared by its clones; the watch is shared by all views of the
-    /// service. A change costs each such view a logarithm of the number of instances, and what its [`Subset`] costs.
+    /// service. A change costs each such view a logarithm of the number of instances, and what its [`Subset`] costs; a change of what is held, as much as
+    /// is held. Each keeps tables of its own with all instances that its filter accepts, a few pointers for each: of a service with very many,
+    /// share a view among those who want the same rather than ask for it again.
     ///
     /// Must be called within a tokio runtime, as [`view`](Self::view).
     #[must_use]

@@ -10,9 +10,13 @@ const POINTS: u64 = 256;
 /// version of a view; a pick is a binary search, O(log n), without allocation.
 ///
 /// Each candidate has points on a circle, as many as its weight tells, and a key goes to the first point after it (Karger et al., "Consistent Hashing
-/// and Random Trees", STOC 1997). When a candidate leaves, only its own keys move; when one comes, only keys that are now its own. Keys are shared by
-/// weight less evenly than by [`rendezvous`](super::rendezvous), which looks at all candidates for every pick: give or take a tenth. The order of
+/// and Random Trees", STOC 1997). When a candidate leaves, only its own keys move; when one comes, only keys that are now its own. The order of
 /// candidates does not matter, and clients that know the same ones agree.
+///
+/// Keys are shared by weight less evenly than by [`rendezvous`](super::rendezvous), which looks at all candidates for every pick: the share of one with
+/// `p` points has a standard deviation of one part in the square root of `p`. That is 6 to 9 % for the greatest weight, of whom up to a few in a hundred get a
+/// fifth more or less than they should; twice as much for a quarter of that weight; and for weight 1 beside 10,000, which has a single point
+/// where it should have a sixty-fourth of one, some sixty times its share, give or take as much.
 ///
 /// Takes 12 bytes for each point, of which there are 129 to 256 for a candidate of the greatest weight, and in proportion for others, at least one.
 /// When the greatest weight crosses a power of two, all have twice or half as many points, and some more keys move.
@@ -69,7 +73,7 @@ impl Ring {
     /// together.
     ///
     /// A key whose candidate has none goes on along the ring, the same way every time, and comes back once there is room. Where loads are read
-    /// while others change them, all can seem full: then the key goes to where it belongs.
+    /// while others change them, all can seem full: then the key goes to where it belongs, after a look at every point, up to 256 for each candidate.
     pub fn pick_bounded(
         &self,
         key: u64,

@@ -17,6 +17,7 @@ pub(crate) struct Told {
     events: Arc<Mutex<Vec<Fields>>>,
 }
 
+#[allow(dead_code, reason = "not every test reads everything")]
 impl Told {
     /// The fields of the spans called `name`.
     pub(crate) fn spans(&self, name: &str) -> Vec<Fields> {

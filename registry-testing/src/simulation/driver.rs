@@ -144,7 +144,7 @@ impl World {
             80..82 => self.open_some_view(),
             _ => self.look_at_views(),
         }
-        self.guarded.step(&mut self.tasks);
+        self.guarded.step(&mut self.tasks).await;
     }
 
     fn some_service(&mut self) -> usize {

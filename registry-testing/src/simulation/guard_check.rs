@@ -1,4 +1,5 @@
-//! What guarded views promise, over a history and the truth: all that lives is listed, what is held may be, and no set is emptied but by its owners.
+//! What guarded views promise, over a history and the truth: all that lives is listed, what is held is what a guard must hold that was told the same, and
+//! no set is emptied but by its owners.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +8,7 @@ use tokio::time::{Duration, Instant};
 
 use super::Violation;
 use super::check::violation;
+use super::guard_model::{LATE, Model};
 use super::guarded::TTL;
 use super::history::Record;
 use super::truth::Truth;
@@ -20,7 +22,8 @@ struct Look<'a> {
     at: Instant,
     listed: &'a Snapshot,
     held: &'a [(InstanceId, Held)],
-    from_disk: bool,
+    /// How old what is listed is, where it is from disk.
+    age: Option<Duration>,
 }
 
 impl Look<'_> {
@@ -32,21 +35,49 @@ impl Look<'_> {
 /// I13 of guarded views.
 pub(super) fn guarded(records: &[Record], truth: &Truth, found: &mut Vec<Violation>) {
     let mut before: BTreeMap<usize, Look<'_>> = BTreeMap::new();
+    let mut models: BTreeMap<usize, Model> = BTreeMap::new();
     for record in records {
-        let Record::Guarded { view, service, at, listed: Some(listed), held, from_disk } = record else {
-            continue;
-        };
-        let look = Look { service, at: *at, listed, held, from_disk: *from_disk };
-        let what = judge(&look, before.get(view), truth);
-        found.extend(what.map(|what| {
-            violation("I13 static stability", format!("guarded view {view} of {service}: {what}"))
-        }));
-        before.insert(*view, look);
+        match record {
+            Record::Told { view, at, event } => {
+                models.entry(*view).or_insert_with(|| Model::new(*at)).on(event, *at);
+            }
+            Record::Released { view, .. } => {
+                models.get_mut(view).into_iter().for_each(Model::release);
+                // What it had may be gone now.
+                before.remove(view);
+            }
+            Record::Guarded { view, service, at, listed: Some(listed), held, disk_age } => {
+                let look = Look { service, at: *at, listed, held, age: *disk_age };
+                let model = models.entry(*view).or_insert_with(|| Model::new(*at));
+                let what = judge(&look, before.get(view), truth).or_else(|| otherwise(&look, model));
+                found.extend(what.map(|what| {
+                    violation("I13 static stability", format!("guarded view {view} of {service}: {what}"))
+                }));
+                before.insert(*view, look);
+            }
+            Record::Guarded { view, at, listed: None, .. } => {
+                models.entry(*view).or_insert_with(|| Model::new(*at));
+            }
+            _ => {}
+        }
     }
 }
 
+/// What is held otherwise than by the rule.
+fn otherwise(look: &Look<'_>, model: &mut Model) -> Option<String> {
+    let must = model.held(look.at);
+    let mut held = look.held.iter().filter(|(_, held)| held.until() > look.at);
+    let wrong = held.find(|(id, held)| must.get(id) != Some(&(held.since(), held.cause())));
+    let wrong = wrong.map(|(id, held)| format!("{id} is {held:?}, and by the rule {:?}", must.get(id)));
+    let mut missing = must.iter().filter(|(id, _)| look.held(id).is_none());
+    let wrong = wrong.or_else(|| {
+        missing.next().map(|(id, gone)| format!("{id} is not held, and by the rule it is: {gone:?}"))
+    });
+    model.is_sure(look.at, wrong.is_none()).then_some(wrong)?
+}
+
 fn judge(look: &Look<'_>, before: Option<&Look<'_>>, truth: &Truth) -> Option<String> {
-    if look.from_disk {
+    if look.age.is_some() {
         let never = |entry: &&std::sync::Arc<Entry>| {
             !truth.was_listed(look.service, entry.id(), entry.incarnation(), look.at - LAG * 60, look.at)
         };
@@ -89,6 +120,10 @@ fn may_be_held(look: &Look<'_>, id: &InstanceId, held: &Held, truth: &Truth) -> 
 
 /// Why a set may not be empty that was not: somebody in it has neither left, nor been held for as long as is allowed.
 fn emptied(look: &Look<'_>, before: &Look<'_>, truth: &Truth) -> Option<String> {
+    // Of what a file lists nobody is held any more, once it is as old as that.
+    if before.age.is_some_and(|age| age + (look.at - before.at) + LATE >= 3 * TTL) {
+        return None;
+    }
     let lost = |entry: &&std::sync::Arc<Entry>| {
         let id = entry.id();
         let draining = entry.instance().status() == Status::Draining;

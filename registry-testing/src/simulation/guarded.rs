@@ -19,6 +19,7 @@ use super::client::Client;
 use super::history::{History, Record};
 use super::mutant::{Memory, Mutant};
 use super::process::lock;
+use super::tap::{Tap, undisguised};
 
 /// The greatest TTL with which anything registers in a simulation.
 pub(super) const TTL: Duration = Duration::from_secs(5);
@@ -48,6 +49,13 @@ impl Shelf for Board {
 struct Life {
     number: usize,
     view: View,
+    tap: Tap,
+}
+
+impl Life {
+    fn listed(&self) -> Option<Snapshot> {
+        self.view.load().snapshot().map(|listed| undisguised(listed, &self.tap.disguised))
+    }
 }
 
 pub(super) struct Guarded {
@@ -59,6 +67,7 @@ pub(super) struct Guarded {
     board: Arc<Board>,
     lives: Vec<Life>,
     next: usize,
+    mutant: Option<Mutant>,
 }
 
 impl Guarded {
@@ -80,7 +89,7 @@ impl Guarded {
             GuardOptions::new().with_ttl(Ttl::new(TTL * factor).expect("a good TTL"))
         });
         let (history, lives, next) = (history.clone(), Vec::new(), 0);
-        let mut guarded = Self { rng, history, clients, service, options, board, lives, next };
+        let mut guarded = Self { rng, history, clients, service, options, board, lives, next, mutant };
         (0..PROCESSES).for_each(|client| guarded.start(client));
         guarded
     }
@@ -88,10 +97,16 @@ impl Guarded {
     fn start(&mut self, client: usize) {
         let number = self.next;
         self.next += 1;
-        let registry = Arc::clone(&self.clients[client].registry);
-        let view = Directory::with_options(registry, self.options.clone()).view(&self.service);
+        let tap = Tap {
+            inner: Arc::clone(&self.clients[client].registry),
+            view: number,
+            history: self.history.clone(),
+            mutant: self.mutant,
+            disguised: Arc::default(),
+        };
+        let view = Directory::with_options(Arc::new(tap.clone()), self.options.clone()).view(&self.service);
         self.history.note(format!("guarded view {number} starts on client {}", 100 + client));
-        let life = Life { number, view };
+        let life = Life { number, view, tap };
         match self.lives.get_mut(client) {
             // The one before ends here.
             Some(before) => *before = life,
@@ -100,7 +115,7 @@ impl Guarded {
     }
 
     /// Strikes at times, and looks.
-    pub(super) fn step(&mut self, tasks: &mut JoinSet<()>) {
+    pub(super) async fn step(&mut self, tasks: &mut JoinSet<()>) {
         let at = self.rng.usize(0..PROCESSES);
         let client = self.clients[at].clone();
         match self.rng.u32(0..100) {
@@ -119,6 +134,12 @@ impl Guarded {
             }
             4..7 => self.start(at),
             7 => self.damage(),
+            8 => {
+                let life = &self.lives[at];
+                self.history.push(Record::Released { view: life.number, at: Instant::now() });
+                // A view hears of it before anything else.
+                life.view.release().await;
+            }
             _ => {}
         }
         self.look();
@@ -127,6 +148,10 @@ impl Guarded {
     fn damage(&mut self) {
         let mut files = lock(&self.board.files);
         for file in files.values_mut().filter(|file| !file.is_empty()) {
+            if self.mutant == Some(Mutant::DamageTrusted) {
+                forge(file);
+                continue;
+            }
             let at = self.rng.usize(0..file.len());
             if self.rng.bool() {
                 file.truncate(at);
@@ -144,9 +169,9 @@ impl Guarded {
                 view: life.number,
                 service: self.service.clone(),
                 at: Instant::now(),
-                listed: state.snapshot().cloned(),
+                listed: life.listed(),
                 held: state.held().map(|(id, held)| (id.clone(), *held)).collect(),
-                from_disk: state.disk_age(Instant::now()).is_some(),
+                disk_age: state.disk_age(Instant::now()),
             });
         }
     }
@@ -161,7 +186,7 @@ impl Guarded {
     pub(super) fn unlike(&self, list: &Snapshot) -> Vec<String> {
         let unlike = |life: &&Life| {
             let state = life.view.state();
-            let live = state.snapshot().map(|snapshot| {
+            let live = life.listed().map(|snapshot| {
                 snapshot.iter().filter(|entry| state.held_of(entry.id()).is_none()).eq(list.iter())
             });
             live != Some(true) || !matches!(state.freshness(), Freshness::Live { .. })
@@ -174,4 +199,13 @@ impl Guarded {
     pub(super) fn service(&self) -> &ServiceName {
         &self.service
     }
+}
+
+/// Damages a file so that nobody can tell: another id, and the checksum that goes with it.
+fn forge(file: &mut Vec<u8>) {
+    let text = String::from_utf8_lossy(file).into_owned();
+    let Some((_, body)) = text.split_once('\n') else { return };
+    let body = body.replace("\"id\":\"p", "\"id\":\"x").replace("\"id\":\"w", "\"id\":\"x");
+    let checksum = registry_core::pick::hash(body.as_bytes());
+    *file = format!("registry-view 1 {checksum:016x} {}\n{body}", body.len()).into_bytes();
 }

@@ -108,6 +108,22 @@ pub enum Record {
         /// When it was last proven current, if it says that it is.
         proven: Option<Instant>,
     },
+    /// The watch of a guarded view told it something.
+    Told {
+        /// Which view.
+        view: usize,
+        /// When.
+        at: Instant,
+        /// What.
+        event: WatchEvent,
+    },
+    /// A guarded view was told to give up what it holds.
+    Released {
+        /// Which view.
+        view: usize,
+        /// When.
+        at: Instant,
+    },
     /// A guarded view was looked at.
     Guarded {
         /// Which view; one that is started anew is another one.
@@ -120,8 +136,8 @@ pub enum Record {
         listed: Option<Snapshot>,
         /// What it held.
         held: Vec<(InstanceId, Held)>,
-        /// Whether that was read from disk.
-        from_disk: bool,
+        /// How long ago that had been proven current, if it was read from disk.
+        disk_age: Option<Duration>,
     },
     /// A process was told that it has left, as `what` says.
     Left {
@@ -221,13 +237,18 @@ fn render(record: &Record, start: Instant) -> String {
             let fresh = proven.map_or("stale".into(), |proven| format!("proven {}", ms(&proven)));
             format!("{:>7} view {view} of {service}: {listed}, {fresh}", ms(at))
         }
-        Record::Guarded { view, service, at, listed, held, from_disk } => {
+        Record::Guarded { view, service, at, listed, held, disk_age } => {
             let listed = listed.as_ref().map_or("nothing yet".into(), list);
             let ids: Vec<_> = held.iter().map(|(id, _)| id.as_str()).collect();
-            let origin = if *from_disk { ", from disk" } else { "" };
+            let origin =
+                disk_age.map_or(String::new(), |age| format!(", from disk, {} ms old", age.as_millis()));
             let held = ids.join(" ");
             format!("{:>7} guarded view {view} of {service}: {listed}, holds [{held}]{origin}", ms(at))
         }
+        Record::Told { view, at, event } => {
+            format!("{:>7} guarded view {view} is told: {}", ms(at), item(&Seen::from(event.clone())))
+        }
+        Record::Released { view, at } => format!("{:>7} guarded view {view} is released", ms(at)),
         Record::Left { service, id, incarnation, at } => {
             format!("{:>7} {service} {id}, incarnation {incarnation}, is told that it has left", ms(at))
         }

@@ -17,10 +17,12 @@ pub mod check;
 mod client;
 mod driver;
 mod guard_check;
+mod guard_model;
 mod guarded;
 pub mod history;
 mod mutant;
 mod process;
+mod tap;
 mod truth;
 
 use std::fmt;

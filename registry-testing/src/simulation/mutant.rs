@@ -57,11 +57,19 @@ pub enum Mutant {
     GuardForgotten,
     /// A guard holds for twice as long as it may.
     HeldTooLong,
+    /// A guard holds who has deregistered.
+    HoldsWhoLeft,
+    /// A guard holds who was draining.
+    HoldsWhoDrained,
+    /// A guard holds whatever vanishes, however little.
+    ShareIgnored,
+    /// A file that was damaged is served.
+    DamageTrusted,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::EventDropped,
         Self::EventDoubled,
         Self::BatchSplit,
@@ -81,6 +89,10 @@ impl Mutant {
         Self::LookupCached,
         Self::GuardForgotten,
         Self::HeldTooLong,
+        Self::HoldsWhoLeft,
+        Self::HoldsWhoDrained,
+        Self::ShareIgnored,
+        Self::DamageTrusted,
     ];
 
     /// How late the store is.
@@ -97,6 +109,7 @@ impl Mutant {
         match mutant {
             Some(Self::GuardForgotten) => options,
             Some(Self::HeldTooLong) => options.with_guard(guard(2)),
+            Some(Self::ShareIgnored) => options.with_guard(guard(1).with_share(0.0)),
             _ => options.with_guard(guard(1)),
         }
     }

@@ -216,6 +216,22 @@ mod own {
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
+    #[test]
+    fn a_file_of_another_user_is_not_the_users_own() {
+        let name = format!("registry-core-whose-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        drop(own::create(&path).unwrap());
+        own::check(&fs::metadata(&path).unwrap()).unwrap();
+        // Only root may give a file away; to everybody else root's are another user's.
+        let foreign = match std::os::unix::fs::chown(&path, Some(65_534), None) {
+            Ok(()) => fs::metadata(&path).unwrap(),
+            Err(_) => fs::metadata("/etc/passwd").unwrap(),
+        };
+        fs::remove_file(&path).unwrap();
+        assert_eq!(own::check(&foreign).unwrap_err().to_string(), "belongs to another user");
+    }
+
     #[test]
     fn only_what_was_left_half_written_is_swept() {
         let half = "user.rpc-0123456789abcdef.view.0123456789abcdef.tmp";

@@ -1,0 +1,118 @@
+//! What the log is told of guards and of files.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+#[path = "support/spans.rs"]
+mod spans;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use registry_core::{
+    Directory, DirectoryOptions, DiskOptions, GuardOptions, Instance, Lease, RegisterOptions, Registry,
+    ServiceName, Shelf, Ttl, View,
+};
+use registry_memory::MemoryRegistry;
+use spans::{Fields, Told};
+use tokio::time::{sleep, timeout};
+
+const HELD: &str = "too many instances vanished at once: they are held";
+const GONE: &str = "held instances have not come back in time, and are gone";
+
+/// Plays on a paused clock, with a subscriber that only this thread tells.
+fn told<F: Future<Output = ()>>(play: impl FnOnce(Told) -> F) {
+    let told = Told::default();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    tracing::subscriber::with_default(told.clone(), || runtime.block_on(play(told.clone())));
+}
+
+fn service() -> ServiceName {
+    ServiceName::new("user.rpc").unwrap()
+}
+
+async fn register(registry: &MemoryRegistry, port: u16, secs: u64) -> Lease {
+    let instance = Instance::builder(service()).endpoint(format!("10.0.0.1:{port}")).build().unwrap();
+    let options = RegisterOptions::new().with_ttl(Ttl::from_secs(secs).unwrap());
+    registry.register(&instance, &options).await.unwrap().lease
+}
+
+async fn until(view: &View, holds: impl Fn(&View) -> bool) {
+    let mut view = view.clone();
+    let waiting = async {
+        while !holds(&view) {
+            assert!(view.changed().await);
+        }
+    };
+    timeout(Duration::from_secs(60), waiting).await.expect("in time");
+}
+
+fn sum(events: &[Fields], field: &str) -> usize {
+    events.iter().map(|fields| fields[field].parse::<usize>().unwrap()).sum()
+}
+
+#[test]
+fn a_hold_is_told_at_once_and_then_once_a_second_with_totals() {
+    told(async |told| {
+        let registry = MemoryRegistry::new();
+        for port in 1..=300 {
+            // One after the other, within three seconds.
+            sleep(Duration::from_millis(10)).await;
+            register(&registry, port, 8).await;
+        }
+        let options = DirectoryOptions::new().with_guard(GuardOptions::new().with_share(0.1));
+        let view = Directory::with_options(Arc::new(registry.clone()), options).view(&service());
+        until(&view, |view| view.stats().holds_begun > 0).await;
+        let held = told.events(HELD);
+        assert_eq!((held.len(), held[0]["level"].as_str()), (1, "WARN"), "at once");
+        until(&view, |view| view.load().held_len() == 300).await;
+        sleep(Duration::from_secs(2)).await;
+        let held = told.events(HELD);
+        assert!((2..=5).contains(&held.len()), "{held:?}");
+        assert_eq!(
+            (sum(&held, "begun"), held.last().unwrap()["live"].as_str()),
+            (300, "0"),
+            "and none is left out"
+        );
+        until(&view, |view| view.load().entries().is_empty()).await;
+        sleep(Duration::from_secs(2)).await;
+        let gone = told.events(GONE);
+        assert!((2..=5).contains(&gone.len()), "{gone:?}");
+        assert_eq!(sum(&gone, "expired"), 300);
+    });
+}
+
+/// A shelf with a file, or with none.
+#[derive(Debug)]
+struct Only(Option<&'static [u8]>);
+
+#[async_trait::async_trait]
+impl Shelf for Only {
+    async fn load(&self, _: &str) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.0.map(<[u8]>::to_vec))
+    }
+
+    async fn save(&self, _: &str, _: Vec<u8>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_file_that_is_rejected_is_told_and_none_is_no_news() {
+    for (file, warnings) in [(Some(&b"litter"[..]), 1), (None, 0)] {
+        told(async |told| {
+            let disk = DiskOptions::on(Arc::new(Only(file))).with_clock(|| 1_700_000_000_000);
+            let options = DirectoryOptions::new().with_disk(disk);
+            let registry = MemoryRegistry::new();
+            registry.controls().outage();
+            let _view = Directory::with_options(Arc::new(registry), options).view(&service());
+            sleep(Duration::from_secs(1)).await;
+            let rejected = told.events("a saved view is not used");
+            assert_eq!(rejected.len(), warnings);
+            assert!(
+                rejected.iter().all(|fields| fields["level"] == "WARN" && fields["why"].contains("damaged"))
+            );
+        });
+    }
+}
