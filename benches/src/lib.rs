@@ -1,1 +1,15 @@
-//! Benchmarks of the service registry; each topic is a bench target. Run them with `cargo bench -p benches`.
+//! What the registry costs, beside what it is built on.
+//!
+//! Two kinds of figures are made here. `cargo bench -p benches` measures by criterion, one `[[bench]]` per topic, how much a single thing takes, and how
+//! that grows. [`bars`] are promises: a ratio to the raw client, or to what others use, that is to stay within a bound. Their arms do the same work in
+//! turns within one run ([`contest`]), since absolute figures of a shared machine mean little, and with every bar goes a control: the same ratio of two
+//! arms that are alike.
+//!
+//! ```text
+//! topics -> contest -> records (bars.jsonl) -> judgement -> page
+//! ```
+
+pub mod bars;
+pub mod contest;
+pub mod run;
+pub mod topics;

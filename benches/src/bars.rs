@@ -1,0 +1,131 @@
+//! The bars: which ratio is to stay within which bound, and whether it does. Pure.
+
+use comparisons::measure::{Interval, bootstrap, ratios};
+use comparisons::record::Records;
+
+/// On which side of the bound a ratio is to lie, with all of its interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bound {
+    /// Not above it.
+    AtMost(f64),
+    /// Not below it.
+    AtLeast(f64),
+    /// It is only told.
+    Told,
+}
+
+/// A ratio of two arms of a topic.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bar {
+    /// What is promised, as a row of a table: `register through the trait / raw client`.
+    pub what: &'static str,
+    /// The figure that is compared.
+    pub figure: &'static str,
+    /// The arm that is judged.
+    pub ours: &'static str,
+    /// The arm it is compared with.
+    pub theirs: &'static str,
+    /// The arm that is like `theirs` in everything: the control.
+    pub again: &'static str,
+    /// What is promised.
+    pub bound: Bound,
+}
+
+impl Bar {
+    /// One of the arms `ours`, `raw` and, as its control, `raw again`.
+    #[must_use]
+    pub const fn new(what: &'static str, figure: &'static str, bound: Bound) -> Self {
+        Self { what, figure, ours: "ours", theirs: "raw", again: "raw again", bound }
+    }
+
+    /// What the records of its topic say of it.
+    #[must_use]
+    pub fn judge(&self, records: &Records) -> Judgement {
+        let interval = |above| bootstrap(&ratios(records, self.figure, above, self.theirs), SEED);
+        let (ratio, control) = (interval(self.ours), interval(self.again));
+        let met = match (self.bound, ratio) {
+            (Bound::Told, _) => Verdict::Told,
+            (_, None) => Verdict::NotMeasured,
+            // A control that is not 1 says that whose turn it was made a difference: then nothing is said of the bar.
+            _ if !control.is_some_and(|control| control.contains(1.0)) => Verdict::Undecided,
+            (Bound::AtMost(most), Some(ratio)) if ratio.high <= most => Verdict::Met,
+            (Bound::AtLeast(least), Some(ratio)) if ratio.low >= least => Verdict::Met,
+            (Bound::AtMost(most), Some(ratio)) if ratio.low > most => Verdict::Missed,
+            (Bound::AtLeast(least), Some(ratio)) if ratio.high < least => Verdict::Missed,
+            _ => Verdict::NotShown,
+        };
+        Judgement { ratio, control, verdict: met }
+    }
+}
+
+/// Of the numbers by which rounds are drawn anew.
+const SEED: u64 = 8;
+
+/// What records say of a bar.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judgement {
+    /// The ratio.
+    pub ratio: Option<Interval>,
+    /// The control.
+    pub control: Option<Interval>,
+    /// What that comes to.
+    pub verdict: Verdict,
+}
+
+/// Whether a bar is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The whole interval is within the bound.
+    Met,
+    /// The whole interval is beyond the bound.
+    Missed,
+    /// The interval holds the bound.
+    NotShown,
+    /// The interval of the control does not hold 1.
+    Undecided,
+    /// There are too few rounds.
+    NotMeasured,
+    /// There is no bound.
+    Told,
+}
+
+#[cfg(test)]
+mod tests {
+    use comparisons::record::{Record, Records};
+
+    use super::{Bar, Bound, Verdict};
+
+    fn verdict(bound: Bound, ours: f64, again: f64) -> Verdict {
+        let rounds = 0..12;
+        // Some noise, the same for all arms of a round.
+        let records = rounds.flat_map(|round| {
+            let raw = 100.0 + f64::from(round % 3);
+            let arm =
+                |name: &str, times: f64, by: f64| Record::new(name, round).with("each_us", raw * times + by);
+            let jitter = f64::from(round % 4) - 1.5;
+            [arm("ours", ours, jitter), arm("raw", 1.0, 0.0), arm("raw again", again, jitter)]
+        });
+        Bar::new("a test", "each_us", bound).judge(&Records::from_iter(records)).verdict
+    }
+
+    #[test]
+    fn a_bar_is_met_by_the_whole_interval_and_missed_by_the_whole_interval() {
+        assert_eq!(verdict(Bound::AtMost(1.08), 1.02, 1.0), Verdict::Met);
+        assert_eq!(verdict(Bound::AtMost(1.08), 1.08, 1.0), Verdict::NotShown);
+        assert_eq!(verdict(Bound::AtMost(1.08), 1.2, 1.0), Verdict::Missed);
+        assert_eq!(verdict(Bound::AtLeast(0.97), 1.0, 1.0), Verdict::Met);
+        assert_eq!(verdict(Bound::AtLeast(0.97), 0.9, 1.0), Verdict::Missed);
+        assert_eq!(verdict(Bound::Told, 9.0, 1.0), Verdict::Told);
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_bar_whose_control_is_not_1() {
+        assert_eq!(verdict(Bound::AtMost(1.08), 1.0, 1.1), Verdict::Undecided);
+    }
+
+    #[test]
+    fn nothing_is_said_of_what_was_not_measured() {
+        let bar = Bar::new("a test", "each_us", Bound::AtMost(1.0));
+        assert_eq!(bar.judge(&Records::from_iter([])).verdict, Verdict::NotMeasured);
+    }
+}

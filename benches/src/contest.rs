@@ -1,0 +1,93 @@
+//! Arms that do the same work, and take turns.
+
+use async_trait::async_trait;
+use comparisons::experiment::Trouble;
+use comparisons::lab::Lab;
+use comparisons::measure::Rounds;
+use comparisons::record::Record;
+
+use crate::bars::Bar;
+
+/// A topic: what is to be measured, and the bars that are judged by it.
+#[async_trait]
+pub trait Topic: Send + Sync {
+    /// A word or two, such as `register-etcd`; what is named on the command line.
+    fn name(&self) -> &'static str;
+
+    /// What is judged by its records.
+    fn bars(&self) -> &'static [Bar];
+
+    /// Starts what is needed, servers too. What is the same for as long as a server runs is drawn anew by doing this several times in a run.
+    ///
+    /// # Errors
+    /// [`Trouble::NotRun`] where the machine lacks something, and what broke.
+    async fn prepare(&self, lab: &Lab) -> Result<Contest, Trouble>;
+
+    /// How many rounds are played with what was prepared. In a round each arm has one block.
+    fn rounds(&self, lab: &Lab) -> u32 {
+        lab.by_scale(4, 10)
+    }
+
+    /// How many times it is prepared anew.
+    fn steps(&self, lab: &Lab) -> u32 {
+        lab.by_scale(2, 3)
+    }
+}
+
+/// One side of a comparison.
+#[async_trait]
+pub trait Arm: Send {
+    /// Does one block of the work, and says in figures what that took. The unit is part of each name: `each_us`, `p99_us`, `cpu_s`.
+    async fn play(&mut self) -> Result<Vec<(&'static str, f64)>, Trouble>;
+}
+
+/// The arms of a topic, ready to play. What they need, such as servers, ends with this.
+pub struct Contest {
+    arms: Vec<(&'static str, Box<dyn Arm>)>,
+}
+
+impl std::fmt::Debug for Contest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.arms.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+impl Contest {
+    /// With no arm yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { arms: Vec::new() }
+    }
+
+    /// With another arm.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, arm: impl Arm + 'static) -> Self {
+        self.arms.push((name, Box::new(arm)));
+        self
+    }
+
+    /// Plays each arm once, uncounted, then so many rounds of all. The order is reversed from round to round.
+    ///
+    /// # Errors
+    /// What an arm ran into.
+    pub async fn play(&mut self, rounds: u32, mut keep: impl FnMut(Record)) -> Result<(), Trouble> {
+        for (_, arm) in &mut self.arms {
+            arm.play().await?;
+        }
+        let mut rounds = Rounds::new(self.arms.len(), 0, rounds);
+        while let Some(turn) = rounds.next() {
+            let Some((name, arm)) = self.arms.get_mut(turn.arm) else { break };
+            let figures = arm.play().await?;
+            let record = Record::new(*name, turn.round);
+            keep(figures.into_iter().fold(record, |record, (name, value)| record.with(name, value)));
+            rounds.taken(true);
+        }
+        Ok(())
+    }
+}
+
+impl Default for Contest {
+    fn default() -> Self {
+        Self::new()
+    }
+}
