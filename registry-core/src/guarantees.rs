@@ -26,6 +26,8 @@ pub struct Guarantees {
     pub convergence: Duration,
     /// Whether a watch that missed something says so.
     pub gap_detection: GapDetection,
+    /// What a watch says of why an instance is gone.
+    pub delete_causes: DeleteCauses,
 }
 
 impl Guarantees {
@@ -41,6 +43,7 @@ impl Guarantees {
             durability: Durability::None,
             convergence: Duration::from_secs(60),
             gap_detection: GapDetection::None,
+            delete_causes: DeleteCauses::Unknown,
         }
     }
 
@@ -99,6 +102,13 @@ impl Guarantees {
         self.gap_detection = detection;
         self
     }
+
+    /// Sets [`delete_causes`](Self::delete_causes).
+    #[must_use]
+    pub fn with_delete_causes(mut self, causes: DeleteCauses) -> Self {
+        self.delete_causes = causes;
+        self
+    }
 }
 
 /// Between which changes revisions can be compared; ordered from weak to strong.
@@ -148,4 +158,16 @@ pub enum GapDetection {
     None,
     /// Every gap becomes a `Reset` with its cause.
     Always,
+}
+
+/// What a watch says of why an instance is gone, see [`DeleteCause`](crate::DeleteCause); ordered from weak to strong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum DeleteCauses {
+    /// It may say that it does not know.
+    Unknown,
+    /// It tells who has deregistered; of others it may not know whether their leases ran out, or whether somebody deleted them.
+    Deregistered,
+    /// It tells who has deregistered, and whose lease ran out: what it does not know the cause of was deleted by other hands.
+    All,
 }

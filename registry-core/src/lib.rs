@@ -52,7 +52,9 @@ pub use crate::error::{Error, ErrorKind, Operation, Result, Retry};
 pub use crate::event::{Batch, Change, DeleteCause, ResetCause, WatchEvent};
 pub use crate::ext::RegistryExt;
 pub use crate::fold::{Folded, fold};
-pub use crate::guarantees::{AfterDisruption, Durability, GapDetection, Guarantees, RevisionScope};
+pub use crate::guarantees::{
+    AfterDisruption, DeleteCauses, Durability, GapDetection, Guarantees, RevisionScope,
+};
 pub use crate::instance::{Instance, InstanceBuilder, Status, Weight};
 pub use crate::lease::{Incarnation, Lease, OnConflict, OwnerToken, RegisterOptions, Registration, Ttl};
 pub use crate::name::{InstanceId, ServiceName, Version, Zone};

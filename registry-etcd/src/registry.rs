@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use registry_core::{
-    AfterDisruption, Cursor, Durability, Error, GapDetection, Guarantees, Instance, Lease, Operation,
-    RegisterOptions, Registration, Registry, Result, Revision, RevisionScope, ServiceName, Snapshot, Ttl,
-    Watch, resume,
+    AfterDisruption, Cursor, DeleteCauses, Durability, Error, GapDetection, Guarantees, Instance, Lease,
+    Operation, RegisterOptions, Registration, Registry, Result, Revision, RevisionScope, ServiceName,
+    Snapshot, Ttl, Watch, resume,
 };
 
 use crate::BACKEND;
@@ -166,6 +166,7 @@ impl Registry for EtcdRegistry {
             .with_durability(durability)
             .with_convergence(Duration::from_secs(4))
             .with_gap_detection(GapDetection::Always)
+            .with_delete_causes(DeleteCauses::Deregistered)
     }
 }
 

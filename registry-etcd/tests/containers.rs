@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use registry_core::codec::Stored;
 use registry_core::{Incarnation, Instance, InstanceId, OwnerToken, Registry, ServiceName};
 use registry_etcd::{EtcdOptions, EtcdRegistry};
-use registry_testing::conformance::{Backend, Causes, Link};
+use registry_testing::conformance::{Backend, Link};
 use registry_testing::servers::containers::{ContainerOptions, EtcdContainer};
 use registry_testing::servers::proxy::Proxy;
 
@@ -35,10 +35,6 @@ impl Backend for Harness {
     /// 4,096 are held, and the rest must take the second that a full queue waits.
     fn overflow(&self) -> usize {
         12_288
-    }
-
-    fn causes(&self) -> Causes {
-        Causes::Deregistered
     }
 
     async fn client(&self) -> Arc<dyn Registry> {

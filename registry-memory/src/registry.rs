@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use registry_core::{
-    AfterDisruption, Cursor, Durability, Epoch, GapDetection, Guarantees, Instance, Lease, Operation,
-    OwnerToken, RegisterOptions, Registration, Registry, Result, Revision, RevisionScope, ServiceName,
-    Snapshot, Ttl, Watch, resume,
+    AfterDisruption, Cursor, DeleteCauses, Durability, Epoch, GapDetection, Guarantees, Instance, Lease,
+    Operation, OwnerToken, RegisterOptions, Registration, Registry, Result, Revision, RevisionScope,
+    ServiceName, Snapshot, Ttl, Watch, resume,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -195,6 +195,7 @@ impl Registry for MemoryRegistry {
             .with_durability(Durability::None)
             .with_convergence(self.shared.options.resume.backoff.cap.saturating_add(Duration::from_millis(1)))
             .with_gap_detection(GapDetection::Always)
+            .with_delete_causes(DeleteCauses::All)
     }
 }
 

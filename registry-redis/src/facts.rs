@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use redis::Value;
-use registry_core::{AfterDisruption, Durability, GapDetection, Guarantees, RevisionScope, Ttl};
+use registry_core::{
+    AfterDisruption, DeleteCauses, Durability, GapDetection, Guarantees, RevisionScope, Ttl,
+};
 
 use crate::address::Address;
 use crate::link::text;
@@ -150,6 +152,7 @@ impl Facts {
             .with_durability(durability)
             .with_convergence(convergence(options))
             .with_gap_detection(GapDetection::Always)
+            .with_delete_causes(DeleteCauses::All)
     }
 }
 

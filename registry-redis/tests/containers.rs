@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use registry_core::codec::Stored;
 use registry_core::{Incarnation, Instance, InstanceId, OwnerToken, Registry, ServiceName};
 use registry_redis::{RedisOptions, RedisRegistry};
-use registry_testing::conformance::{Backend, Causes, Link};
+use registry_testing::conformance::{Backend, Link};
 use registry_testing::servers::containers::{ContainerOptions, RedisContainer};
 use registry_testing::servers::proxy::Proxy;
 use registry_testing::servers::redis::{Persistence, Reply};
@@ -42,10 +42,6 @@ impl Backend for Harness {
     /// 4,096 are held, and the rest must take the second that a full queue waits.
     fn overflow(&self) -> usize {
         12_288
-    }
-
-    fn causes(&self) -> Causes {
-        Causes::All
     }
 
     async fn client(&self) -> Arc<dyn Registry> {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use registry_core::{Instance, InstanceId, Registry, ServiceName};
 use registry_memory::{Checkpoint, Controls, MemoryOptions, MemoryRegistry};
 
-use crate::conformance::{Backend, Causes, Link};
+use crate::conformance::{Backend, Link};
 
 /// An in-memory store under test. It has every control but `malformed` (it holds no bytes), `power_cut` and `lose_minority`.
 #[derive(Debug)]
@@ -75,10 +75,6 @@ impl Backend for MemoryBackend {
 
     fn overflow(&self) -> usize {
         self.overflow
-    }
-
-    fn causes(&self) -> Causes {
-        Causes::All
     }
 
     async fn linked_client(&self) -> (Arc<dyn Registry>, Arc<dyn Link>) {

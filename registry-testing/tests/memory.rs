@@ -10,7 +10,7 @@ use registry_core::layer::{Meter, Timeouts};
 use registry_core::{Instance, InstanceId, Registry, RegistryExt, ServiceName};
 use registry_memory::{MemoryOptions, MemoryRegistry};
 use registry_testing::MemoryBackend;
-use registry_testing::conformance::{Backend, Causes, Link};
+use registry_testing::conformance::{Backend, Link};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
@@ -78,10 +78,6 @@ impl Backend for Wrapped {
 
     fn overflow(&self) -> usize {
         self.memory.overflow()
-    }
-
-    fn causes(&self) -> Causes {
-        self.memory.causes()
     }
 
     async fn linked_client(&self) -> (Arc<dyn Registry>, Arc<dyn Link>) {

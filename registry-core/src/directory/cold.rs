@@ -51,14 +51,24 @@ impl Cold {
         }
     }
 
+    /// Whether what was saved is still being read, and there is patience.
+    pub(super) fn is_reading(&self) -> bool {
+        matches!(self, Self::Loading(_, Some(_)))
+    }
+
     /// What is to be served from now on, once.
     pub(super) fn take(&mut self) -> Option<Saved> {
-        if !matches!(self, Self::Loaded(_, None)) {
-            return None;
-        }
+        if matches!(self, Self::Loaded(_, None)) { self.saved() } else { None }
+    }
+
+    /// What was read, once.
+    pub(super) fn saved(&mut self) -> Option<Saved> {
         match std::mem::replace(self, Self::Over) {
             Self::Loaded(saved, _) => Some(saved),
-            Self::Loading(..) | Self::Over => None,
+            other => {
+                *self = other;
+                None
+            }
         }
     }
 }

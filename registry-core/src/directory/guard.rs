@@ -36,7 +36,8 @@ pub struct Held {
 }
 
 impl Held {
-    /// When the registry ceased to list it, as far as is known; of what was only ever read from disk, when the file was proven current.
+    /// When the registry ceased to list it, as far as is known; of what was only ever read from disk, when the file was proven current, or, where that is longer ago
+    /// than anything is held and the registry lists nobody at all, when it said so.
     #[must_use]
     pub fn since(&self) -> Instant {
         self.since
@@ -71,6 +72,8 @@ pub(super) struct Ruling {
     pub(super) begun: usize,
     /// Listed by the registry again, or given up by their owners.
     pub(super) ended: usize,
+    /// Why one of those vanished that are held from now on.
+    pub(super) cause: Option<HeldCause>,
 }
 
 /// What vanished not long ago, in a way that may be an error, and is not held.
@@ -96,10 +99,21 @@ pub(super) struct Guard {
     suspects: BTreeMap<InstanceId, Suspect>,
     /// When each suspect vanished, in order.
     vanished: Timeline,
-    /// When it was told last that something vanished.
+    /// When it was told last that something vanished that may be held.
     told: Option<Instant>,
-    /// How old what is live was when it was read from disk, and when that was; `None` once the registry has told it.
-    read: Option<(Duration, Instant)>,
+    /// Of what is live, where it was read from disk; `None` once the registry has told it.
+    file: Option<File>,
+}
+
+/// Where a list comes from that was read from disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct File {
+    /// How long before it was read it had been proven current.
+    pub(super) age: Duration,
+    /// When it was read.
+    pub(super) read: Instant,
+    /// Whether the view has served it.
+    pub(super) served: bool,
 }
 
 /// Instances by a moment of each.
@@ -117,13 +131,13 @@ impl Guard {
             suspects: BTreeMap::new(),
             vanished: Timeline::new(),
             told: None,
-            read: None,
+            file: None,
         }
     }
 
-    /// A guard over what was read from disk `now`, which had been proven current `age` before.
-    pub(super) fn of_file(options: GuardOptions, first: Snapshot, age: Duration, now: Instant) -> Self {
-        Self { read: Some((age, now)), ..Self::new(options, first) }
+    /// A guard over what was read from disk.
+    pub(super) fn of_file(options: GuardOptions, first: Snapshot, file: File) -> Self {
+        Self { file: Some(file), ..Self::new(options, first) }
     }
 
     /// What is to be listed: what the registry lists, and what is held.
@@ -152,7 +166,9 @@ impl Guard {
                 return Ruling::default();
             }
         };
-        Ruling { begun: self.judge(now), ended }
+        let cause = self.suspects.values().next_back().map(|suspect| suspect.cause);
+        let begun = self.judge(now);
+        Ruling { begun, ended, cause: cause.filter(|_| begun > 0) }
     }
 
     /// Gives up what was held for long enough. How many.
@@ -178,16 +194,10 @@ impl Guard {
     }
 
     fn reset(&mut self, live: &Snapshot, cause: ResetCause, now: Instant) -> usize {
-        // What a file lists may have gone as early as right after it was proven: an old one proves nothing of anybody.
-        let since = match self.read.take() {
-            Some((age, read)) => now.checked_sub(age + now.saturating_duration_since(read)),
-            None => Some(now),
-        };
-        if let Some(since) = since.filter(|since| later(*since, self.options.hold_for()) > now) {
+        if let Some(since) = self.lost_since(live, now) {
             for difference in diff(Some(&self.live), live) {
                 if let Difference::Removed(entry) = difference {
-                    self.suspect(entry, HeldCause::Reset(cause), since);
-                    self.told = Some(now);
+                    self.suspect(entry, HeldCause::Reset(cause), since, now);
                 }
             }
         }
@@ -206,6 +216,20 @@ impl Guard {
         returned.len()
     }
 
+    /// Since when what a `Reset` does not list counts as gone; `None` if nobody is to be held for it.
+    fn lost_since(&mut self, live: &Snapshot, now: Instant) -> Option<Instant> {
+        let Some(File { age, read, served }) = self.file.take() else { return Some(now) };
+        // What a file lists may have gone as early as right after it was proven: an old one proves nothing of anybody. But where those who were served
+        // would all vanish, there is nobody left to call.
+        let proven = now.checked_sub(age.saturating_add(now.saturating_duration_since(read)));
+        let recent = proven.filter(|since| later(*since, self.options.hold_for()) > now);
+        recent.or((served && live.is_empty()).then_some(now))
+    }
+
+    fn holds_unknown(&self) -> bool {
+        self.options.hold_unknown.unwrap_or(true)
+    }
+
     fn changes(&mut self, batch: &Batch, live: &Snapshot, now: Instant) -> usize {
         let mut ended = 0;
         for change in &batch.changes {
@@ -219,15 +243,14 @@ impl Guard {
                     let cause = match cause {
                         DeleteCause::Deregistered => None,
                         DeleteCause::Expired => Some(HeldCause::Expired),
-                        DeleteCause::Unknown => self.options.hold_unknown.then_some(HeldCause::Unknown),
+                        DeleteCause::Unknown => self.holds_unknown().then_some(HeldCause::Unknown),
                     };
                     let lost = self.live.get(id).cloned();
                     if cause.is_none() || lost.is_some() {
                         self.shown.remove(id);
                     }
                     if let (Some(cause), Some(entry)) = (cause, lost) {
-                        self.suspect(entry, cause, now);
-                        self.told = Some(now);
+                        self.suspect(entry, cause, now, now);
                     }
                     cause
                 }
@@ -243,10 +266,11 @@ impl Guard {
         ended
     }
 
-    fn suspect(&mut self, entry: Arc<Entry>, cause: HeldCause, since: Instant) {
+    fn suspect(&mut self, entry: Arc<Entry>, cause: HeldCause, since: Instant, now: Instant) {
         if entry.instance().status() == Status::Draining {
             return;
         }
+        self.told = Some(now);
         let id = entry.id().clone();
         self.clear(&id);
         self.vanished.insert((since, id.clone()));

@@ -125,11 +125,11 @@ impl Directory {
             return View::new(Arc::clone(shared));
         }
         let (stats, (releases, asked)) = (Arc::<Stats>::default(), mpsc::unbounded_channel());
-        let disk = self.inner.options.disk.clone();
+        let DirectoryOptions { guard, disk, .. } = self.inner.options.clone();
         let task = worker::spawn(Work {
             service: service.clone(),
             watch: self.inner.registry.watch(service, None),
-            guard: self.inner.options.guard.clone(),
+            guard: guard.map(|guard| guard.on(self.inner.registry.guarantees().delete_causes)),
             disk: disk.map(|disk| Disk::new(disk, service.clone(), Arc::clone(&stats))),
             releases: asked,
             stats: Arc::clone(&stats),

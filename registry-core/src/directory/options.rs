@@ -6,6 +6,7 @@ use super::debounce::Debounce;
 use super::disk::DiskOptions;
 use super::select::{Filter, ZonePreference};
 use super::subset::Subset;
+use crate::guarantees::DeleteCauses;
 use crate::lease::Ttl;
 
 /// How a [`Directory`](crate::Directory) behaves, for all of its services.
@@ -61,6 +62,10 @@ impl DirectoryOptions {
 /// while the watch missed changes looks, in the `Reset` that follows, like what was lost. On etcd, whoever leaves says so by a key of its own; an etcd that is
 /// full takes none, nor the mark of draining, and who leaves then may be held like who is lost.
 ///
+/// With [views on disk](DiskOptions), a process that starts has what was saved judged by the first list of the registry, however soon that comes; the list waits for the
+/// file to be read, within the [grace](DiskOptions::with_grace). Since those in a file may have left right after it was written, they are held no longer than
+/// three TTLs from then: a file older than that holds nobody. Only where it was served, and the registry comes back with nobody at all, are they held from then on.
+///
 /// A hold runs out while the registry is away, too: its time is that of this process, and what is held then is gone although nobody has told that it is
 /// not there. What was still listed when the registry went away stays.
 ///
@@ -79,15 +84,15 @@ pub struct GuardOptions {
     /// only what empties the set. Default: 0.5, as Envoy's panic threshold.
     pub share: f64,
     /// Whether deletions count whose cause the backend [cannot tell](crate::DeleteCause::Unknown): they may be an expiry, or an operator's
-    /// hand. Default: yes, because on etcd, expiry cannot be told from them. Set it to `false` where owners leave in ways that the backend
-    /// cannot tell either, such as go-zero's servers on etcd; then only a `Reset` and what is known to have expired are held.
-    pub hold_unknown: bool,
+    /// hand. Default, `None`: only where the backend does not tell [who has expired](crate::DeleteCauses::All), as on etcd. Set it to `false` where owners leave
+    /// in ways that the backend cannot tell either, such as go-zero's servers on etcd; then only a `Reset` and what is known to have expired are held.
+    pub hold_unknown: Option<bool>,
     hold_for: Option<Duration>,
 }
 
 impl Default for GuardOptions {
     fn default() -> Self {
-        Self { ttl: Ttl::default(), share: 0.5, hold_unknown: true, hold_for: None }
+        Self { ttl: Ttl::default(), share: 0.5, hold_unknown: None, hold_for: None }
     }
 }
 
@@ -115,7 +120,7 @@ impl GuardOptions {
     /// Sets whether deletions without a known cause count.
     #[must_use]
     pub fn with_hold_unknown(mut self, hold: bool) -> Self {
-        self.hold_unknown = hold;
+        self.hold_unknown = Some(hold);
         self
     }
 
@@ -123,6 +128,12 @@ impl GuardOptions {
     #[must_use]
     pub fn with_hold_for(mut self, time: Duration) -> Self {
         self.hold_for = Some(time);
+        self
+    }
+
+    /// With what is left to the backend decided by what it tells.
+    pub(super) fn on(mut self, told: DeleteCauses) -> Self {
+        self.hold_unknown.get_or_insert(told < DeleteCauses::All);
         self
     }
 

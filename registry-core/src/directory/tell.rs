@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::guard::HeldCause;
 use crate::time::later;
 
 const PAUSE: Duration = Duration::from_secs(1);
@@ -15,6 +16,8 @@ pub(super) struct Totals {
     pub(super) begun: usize,
     /// Given up after their time.
     pub(super) expired: usize,
+    /// Why one of those vanished that were held last.
+    pub(super) cause: Option<HeldCause>,
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +30,7 @@ impl Tell {
     pub(super) fn add(&mut self, more: Totals) {
         self.untold.begun += more.begun;
         self.untold.expired += more.expired;
+        self.untold.cause = more.cause.or(self.untold.cause);
     }
 
     /// When what is untold is to be told.
@@ -49,7 +53,7 @@ mod tests {
 
     #[test]
     fn the_first_is_told_at_once_and_what_follows_together() {
-        let one = Totals { begun: 1, expired: 0 };
+        let one = Totals { begun: 1, ..Totals::default() };
         let (mut tell, start) = (Tell::default(), Instant::now());
         assert_eq!((tell.due(start), tell.take(start)), (None, None));
         tell.add(one);
@@ -59,8 +63,8 @@ mod tests {
             tell.add(one);
             assert_eq!((tell.due(now), tell.take(now)), (Some(start + PAUSE), None), "{ms}");
         }
-        tell.add(Totals { begun: 0, expired: 5 });
-        assert_eq!(tell.take(start + PAUSE), Some(Totals { begun: 999, expired: 5 }));
+        tell.add(Totals { expired: 5, ..Totals::default() });
+        assert_eq!(tell.take(start + PAUSE), Some(Totals { begun: 999, expired: 5, cause: None }));
         assert_eq!(tell.take(start + 3 * PAUSE), None);
     }
 }

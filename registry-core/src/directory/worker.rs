@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::cold::{Cold, at};
 use super::disk::{Disk, Saved};
-use super::guard::{Guard, Ruling};
+use super::guard::{File, Guard, Ruling};
 use super::options::GuardOptions;
 use super::stats::Stats;
 use super::tell::{Tell, Totals};
@@ -96,23 +96,28 @@ struct Follower {
     guard: Option<Guard>,
     cold: Cold,
     tell: Tell,
+    /// Whether the watch broke its contract, and has told nothing since that makes it good.
+    is_broken: bool,
 }
 
 impl Follower {
     fn new(work: Work, publisher: Publisher<ViewState>) -> Self {
         let cold = Cold::new(work.disk.clone(), Instant::now());
-        Self { work, publisher: LastWord(publisher), live: None, guard: None, cold, tell: Tell::default() }
+        let (publisher, tell) = (LastWord(publisher), Tell::default());
+        Self { work, publisher, live: None, guard: None, cold, tell, is_broken: false }
     }
 
     async fn run(mut self) {
         loop {
             let deadline = self.guard.as_ref().and_then(Guard::deadline);
             let untold = self.tell.due(Instant::now());
+            // What was saved may be all that tells a wiped registry from an empty one.
+            let takes_news = self.work.guard.is_none() || !self.cold.is_reading();
             let wake = tokio::select! {
                 biased;
                 Some(release) = self.work.releases.recv() => Wake::Release(release),
                 () = at(deadline) => Wake::Due,
-                event = self.work.watch.next() => Wake::Event(event),
+                event = self.work.watch.next(), if takes_news => Wake::Event(event),
                 () = self.cold.step() => Wake::Cold,
                 () = at(untold) => Wake::Tell,
             };
@@ -136,27 +141,30 @@ impl Follower {
 
     fn take(&mut self, event: &WatchEvent) {
         let folded = fold(&mut self.live, event);
+        let now = Instant::now();
         if folded == Folded::Refused {
-            tracing::error!(?event, "a watch broke its contract; the event was not applied");
+            self.refuse(event, now);
             return;
         }
-        let now = Instant::now();
         let mut state = self.state();
         match event {
             // What was read from disk is older than the watch.
             WatchEvent::Stale { since, error } => {
                 let since = match (&state.freshness, state.from_disk) {
-                    (Freshness::Stale { since, .. }, Some(_)) => *since,
+                    (Freshness::Stale { since: read, .. }, Some(_)) => *read,
                     _ => *since,
                 };
                 state.freshness = Freshness::Stale { since, error: error.clone() };
             }
             WatchEvent::Reset { cause, .. } => {
+                self.is_broken = false;
                 state.freshness = Freshness::Live { proven: now };
                 state.resets += 1;
                 state.last_reset = Some(*cause);
                 state.from_disk = None;
             }
+            // Only another list makes good what was refused.
+            _ if self.is_broken => {}
             WatchEvent::Live { .. } | WatchEvent::Progress { .. } => {
                 state.freshness = Freshness::Live { proven: now };
             }
@@ -166,6 +174,12 @@ impl Follower {
                     *proven = now;
                 }
             }
+        }
+        if let (Some(options), None, WatchEvent::Reset { .. }) = (&self.work.guard, &self.guard, event)
+            && let Some(Saved { snapshot, age }) = self.cold.saved()
+        {
+            let file = File { age, read: now, served: false };
+            self.guard = Some(Guard::of_file(options.clone(), snapshot, file));
         }
         match &self.live {
             Some(_) => self.cold = Cold::Over,
@@ -185,6 +199,30 @@ impl Follower {
         }
     }
 
+    /// What contradicts what is known is not applied; from then on the view may lack something.
+    fn refuse(&mut self, event: &WatchEvent, now: Instant) {
+        let cursor = match event {
+            WatchEvent::Reset { snapshot, .. } => Some(snapshot.cursor()),
+            WatchEvent::Changes(batch) => Some(batch.cursor),
+            WatchEvent::Live { cursor } | WatchEvent::Progress { cursor } => Some(*cursor),
+            WatchEvent::Stale { .. } => None,
+        };
+        let (service, known) = (&self.work.service, self.live.as_ref().map(Snapshot::cursor));
+        tracing::error!(%service, ?cursor, ?known, "a watch broke its contract; the event was not applied");
+        if self.live.is_none() {
+            return;
+        }
+        self.is_broken = true;
+        let mut state = self.state();
+        let since = if let Freshness::Live { proven } = state.freshness { proven } else { now };
+        if !matches!(state.freshness, Freshness::Stale { .. }) {
+            let message = "the watch told what contradicts what it had told before";
+            state.freshness =
+                Freshness::Stale { since, error: Error::new(ErrorKind::Corrupt, Operation::Watch, message) };
+            self.publisher.0.publish(state);
+        }
+    }
+
     /// Lets the guard judge an event that was folded.
     fn guard(&mut self, event: &WatchEvent, now: Instant) {
         let (Some(options), Some(live)) = (&self.work.guard, &self.live) else { return };
@@ -192,27 +230,27 @@ impl Follower {
             self.guard = Some(Guard::new(options.clone(), live.clone()));
             return;
         };
-        let Ruling { begun, ended } = guard.on(event, live, now);
+        let Ruling { begun, ended, cause } = guard.on(event, live, now);
         self.work.stats.holds_begun(begun);
         self.work.stats.holds_ended(ended);
         if begun == 0 && ended > 0 && guard.held().is_empty() {
             let service = &self.work.service;
             tracing::info!(%service, "no instance is held any more: all have come back, or were given up");
         }
-        self.tell(Totals { begun, ..Totals::default() });
+        self.tell(Totals { begun, cause, ..Totals::default() });
     }
 
     /// Tells the log of holds, when it is time to.
     fn tell(&mut self, more: Totals) {
         self.tell.add(more);
         let now = Instant::now();
-        let Some(Totals { begun, expired }) = self.tell.take(now) else { return };
+        let Some(Totals { begun, expired, cause }) = self.tell.take(now) else { return };
         let (service, live) = (&self.work.service, self.live.as_ref().map_or(0, Snapshot::len));
         let guard = self.guard.as_ref();
         let held = guard.map_or(0, |guard| guard.held().len());
         let next = guard.and_then(Guard::deadline).map(|until| until.saturating_duration_since(now));
         if begun > 0 {
-            tracing::warn!(%service, begun, held, live, first_is_given_up_after = ?next, "too many instances vanished at once: they are held");
+            tracing::warn!(%service, ?cause, begun, held, live, first_is_given_up_after = ?next, "too many instances vanished at once: they are held");
         }
         if expired > 0 {
             tracing::warn!(%service, expired, held, live, "held instances have not come back in time, and are gone");
@@ -275,7 +313,8 @@ impl Follower {
         state.from_disk = Some(FromDisk { age: saved.age, read: now });
         state.cursor = Some(saved.snapshot.cursor());
         if let Some(options) = &self.work.guard {
-            self.guard = Some(Guard::of_file(options.clone(), saved.snapshot.clone(), saved.age, now));
+            let file = File { age: saved.age, read: now, served: true };
+            self.guard = Some(Guard::of_file(options.clone(), saved.snapshot.clone(), file));
         }
         state.listing = Some(Listing::new(saved.snapshot));
         self.publisher.0.publish(state);

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use registry_core::codec::Stored;
 use registry_core::{Incarnation, Instance, InstanceId, OwnerToken, Registry, ServiceName};
 use registry_etcd::{EtcdOptions, EtcdRegistry, Layout};
-use registry_testing::conformance::{Backend, Causes, Control, Link};
+use registry_testing::conformance::{Backend, Control, Link};
 use registry_testing::servers::etcd::{Etcd, EtcdCluster, EtcdOptions as ServerOptions, Snapshot, etcd_3_5};
 use registry_testing::servers::proxy::Proxy;
 use serde_json::json;
@@ -109,10 +109,6 @@ impl Backend for Harness {
     /// 4,096 are held, and the rest must take the second that a full queue waits.
     fn overflow(&self) -> usize {
         12_288
-    }
-
-    fn causes(&self) -> Causes {
-        Causes::Deregistered
     }
 
     async fn client(&self) -> Arc<dyn Registry> {

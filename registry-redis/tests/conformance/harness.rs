@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use registry_core::codec::Stored;
 use registry_core::{Incarnation, Instance, InstanceId, OwnerToken, Registry, ServiceName};
 use registry_redis::{AddressMap, RedisOptions, RedisRegistry};
-use registry_testing::conformance::{Backend, Causes, Control, Link};
+use registry_testing::conformance::{Backend, Control, Link};
 use registry_testing::servers::proxy::Proxy;
 use registry_testing::servers::redis::{
     ClusterOptions, Persistence, Redis, RedisCluster, RedisOptions as ServerOptions, RedisSentinel, Reply,
@@ -210,10 +210,6 @@ impl Backend for Harness {
     /// 4,096 are held, and the rest must take the second that a full queue waits.
     fn overflow(&self) -> usize {
         12_288
-    }
-
-    fn causes(&self) -> Causes {
-        Causes::All
     }
 
     async fn client(&self) -> Arc<dyn Registry> {

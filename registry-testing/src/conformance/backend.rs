@@ -23,11 +23,6 @@ pub trait Backend: fmt::Debug + Send + Sync {
         4096
     }
 
-    /// What a watch of this backend says of why an instance is gone. Say all that is true: what is said here is then asked for.
-    fn causes(&self) -> Causes {
-        Causes::Unknown
-    }
-
     /// [`Control::Link`]: as [`client`](Self::client), with a connection that the test can take away.
     async fn linked_client(&self) -> (Arc<dyn Registry>, Arc<dyn Link>) {
         lacks(Control::Link)
@@ -112,18 +107,6 @@ pub trait Backend: fmt::Debug + Send + Sync {
     async fn unfill(&self) {
         lacks(Control::Capacity)
     }
-}
-
-/// What a watch says of why an instance is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Causes {
-    /// It may say that it does not know.
-    Unknown,
-    /// It tells who has deregistered, and may not know of others whether their leases ran out.
-    Deregistered,
-    /// It tells who has deregistered, and whose lease ran out.
-    All,
 }
 
 /// The connection of one client.

@@ -1,10 +1,10 @@
 //! What `deregister` promises.
 
-use registry_core::{Change, DeleteCause};
+use registry_core::{Change, DeleteCause, DeleteCauses};
 
+use super::Backend;
 use super::support::{PATIENCE, answer, eventually, ids, instance, lookup, register, register_briefly, user};
 use super::watcher::Watcher;
-use super::{Backend, Causes};
 
 /// It removes the entry at once, and nothing else.
 pub async fn deregistering_removes_the_own_entry_and_no_other(backend: &dyn Backend) {
@@ -25,7 +25,8 @@ pub async fn deregistering_is_one_delete(backend: &dyn Backend) {
     let batch = watcher.next_changes().await;
     let [Change::Delete { id, cause }] = &batch.changes[..] else { panic!("one Delete was due: {batch:?}") };
     assert_eq!(id, instance(1).id());
-    let unknown = *cause == DeleteCause::Unknown && backend.causes() < Causes::Deregistered;
+    let unknown =
+        *cause == DeleteCause::Unknown && client.guarantees().delete_causes < DeleteCauses::Deregistered;
     assert!(*cause == DeleteCause::Deregistered || unknown, "{cause:?}");
     assert!(batch.cursor.revision() > registration.revision);
 }

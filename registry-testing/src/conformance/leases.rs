@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use registry_core::{Change, DeleteCause, ErrorKind, Instance, Registry};
+use registry_core::{Change, DeleteCause, DeleteCauses, ErrorKind, Instance, Registry};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::Backend;
 use super::support::{
     PATIENCE, answer, brief, eventually, instance, instance_of, lookup, options, refused, register,
     register_briefly, register_with, service, user,
 };
 use super::watcher::Watcher;
-use super::{Backend, Causes};
 
 /// Requires that every lookup that is answered before `deadline` lists all `instances`.
 pub(super) async fn require_listed_until(client: &dyn Registry, instances: &[&Instance], deadline: Instant) {
@@ -129,7 +129,7 @@ pub async fn an_expiry_is_one_delete_to_a_watch_that_nobody_helps(backend: &dyn 
         panic!("one Delete was due: {:?}", watcher.batches)
     };
     assert_eq!(id, instance(1).id());
-    let unknown = *cause == DeleteCause::Unknown && backend.causes() < Causes::All;
+    let unknown = *cause == DeleteCause::Unknown && client.guarantees().delete_causes < DeleteCauses::All;
     assert!(*cause == DeleteCause::Expired || unknown, "{cause:?}");
 }
 

@@ -84,7 +84,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
-pub use self::backend::{Backend, Causes, Control, Link};
+pub use self::backend::{Backend, Control, Link};
 
 /// A test: panics unless the backend keeps the promise.
 pub type Check = for<'a> fn(&'a dyn Backend) -> Pin<Box<dyn Future<Output = ()> + 'a>>;

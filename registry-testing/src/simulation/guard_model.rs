@@ -15,7 +15,7 @@ const SHARE: f64 = 0.5;
 /// Alarms go off up to a millisecond late.
 pub(super) const LATE: Duration = Duration::from_millis(2);
 /// What is served from disk is, before the registry has answered, only after this.
-const GRACE: Duration = Duration::from_millis(50);
+const GRACE: Duration = Duration::from_millis(60);
 
 /// Since when it is gone, and why.
 pub(super) type Gone = (Instant, HeldCause);
@@ -113,8 +113,8 @@ impl Model {
     fn lost(&mut self, entry: &Arc<Entry>, cause: HeldCause, now: Instant) {
         if entry.instance().status() != Status::Draining {
             self.suspects.insert(entry.id().clone(), (now, cause));
+            self.last = Some(now);
         }
-        self.last = Some(now);
     }
 
     fn judge(&mut self, now: Instant) {

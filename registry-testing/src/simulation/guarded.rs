@@ -86,7 +86,9 @@ impl Guarded {
         let clock = move || u64::try_from(began.elapsed().as_millis()).unwrap_or_default();
         let disk = DiskOptions::on(board.clone()).with_clock(clock);
         let options = Mutant::guard(mutant, DirectoryOptions::new().with_disk(disk), |factor| {
-            GuardOptions::new().with_ttl(Ttl::new(TTL * factor).expect("a good TTL"))
+            let ttl = Ttl::new(TTL * factor).expect("a good TTL");
+            // As on a backend that cannot tell; there is more to be held then.
+            GuardOptions::new().with_ttl(ttl).with_hold_unknown(true)
         });
         let (history, lives, next) = (history.clone(), Vec::new(), 0);
         let mut guarded = Self { rng, history, clients, service, options, board, lives, next, mutant };

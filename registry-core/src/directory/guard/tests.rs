@@ -126,14 +126,17 @@ fn what_vanished_is_forgotten_in_time_also_when_nothing_else_changes() {
 #[test]
 fn a_reset_that_loses_all_holds_all_until_each_comes_back() {
     let mut scene = Scene::of(100);
-    assert_eq!(scene.reset([]), Ruling { begun: 100, ended: 0 });
+    assert_eq!(
+        scene.reset([]),
+        Ruling { begun: 100, ended: 0, cause: Some(HeldCause::Reset(ResetCause::Wiped)) }
+    );
     assert_eq!((scene.shown(), scene.guard.held().len()), (100, 100));
     let held = scene.guard.held().get(&id(7)).unwrap();
     assert_eq!((held.since(), held.until()), (scene.now, scene.now + 3 * TTL));
     assert_eq!(held.cause(), HeldCause::Reset(ResetCause::Wiped));
     for back in 0..100 {
         scene.pass(Duration::from_millis(50));
-        assert_eq!(scene.put(back, Status::Up), Ruling { begun: 0, ended: 1 });
+        assert_eq!(scene.put(back, Status::Up), Ruling { ended: 1, ..Ruling::default() });
         assert_eq!((scene.shown(), scene.guard.held().len()), (100, 99 - back as usize));
         let newer = scene.guard.shown().get(&id(back)).unwrap();
         assert_eq!(newer.modified(), scene.live.revision(), "the entry is the one that came back");
@@ -172,7 +175,10 @@ fn up_to_the_share_what_expires_is_gone_and_beyond_it_all_of_it_is_held() {
         assert_eq!(scene.delete(gone, DeleteCause::Expired), Ruling::default());
         assert_eq!(scene.shown(), 99 - gone as usize);
     }
-    assert_eq!(scene.delete(30, DeleteCause::Expired), Ruling { begun: 31, ended: 0 });
+    assert_eq!(
+        scene.delete(30, DeleteCause::Expired),
+        Ruling { begun: 31, ended: 0, cause: Some(HeldCause::Expired) }
+    );
     assert_eq!(scene.shown(), 100, "those that went before it was too much are back");
     let first = *scene.guard.held().get(&id(0)).unwrap();
     let last = *scene.guard.held().get(&id(30)).unwrap();
@@ -209,7 +215,10 @@ fn what_a_backend_ends_one_after_the_other_for_longer_than_a_ttl_counts_together
     }
     // Within a TTL there were no more than 200.
     scene.pass(TTL / 200);
-    assert_eq!(scene.delete(500, DeleteCause::Expired), Ruling { begun: 501, ended: 0 });
+    assert_eq!(
+        scene.delete(500, DeleteCause::Expired),
+        Ruling { begun: 501, ended: 0, cause: Some(HeldCause::Expired) }
+    );
     assert_eq!(scene.shown(), 1_000);
     for gone in 501..900 {
         scene.pass(TTL / 200);
@@ -232,12 +241,13 @@ fn a_few_that_die_all_the_time_and_are_replaced_are_not_held() {
 
 #[test]
 fn what_was_read_from_disk_is_held_no_longer_than_its_age_leaves() {
-    let guard = |age| {
+    let guard = |age, served| {
         let mut scene = Scene::of(10);
-        scene.guard = Guard::of_file(GuardOptions::new(), scene.live.clone(), age, scene.now);
+        scene.guard =
+            Guard::of_file(GuardOptions::new(), scene.live.clone(), File { age, read: scene.now, served });
         scene
     };
-    let mut scene = guard(TTL);
+    let mut scene = guard(TTL, false);
     scene.pass(TTL);
     scene.progress();
     assert_eq!(scene.reset(up(0..2)).begun, 8);
@@ -248,10 +258,16 @@ fn what_was_read_from_disk_is_held_no_longer_than_its_age_leaves() {
     assert_eq!(scene.guard.held().get(&id(0)).unwrap().since(), scene.now);
 
     for age in [3 * TTL, Duration::from_secs(20 * 60 * 60), Duration::MAX / 2] {
-        let mut scene = guard(age);
-        assert_eq!(scene.reset(up(0..2)), Ruling::default(), "{age:?}");
-        assert_eq!(scene.shown(), 2);
-        assert_eq!(scene.reset([]).begun, 2);
+        for served in [false, true] {
+            let mut scene = guard(age, served);
+            assert_eq!(scene.reset(up(0..2)), Ruling::default(), "{age:?}");
+            assert_eq!(scene.shown(), 2);
+            assert_eq!(scene.reset([]).begun, 2);
+        }
+        let mut scene = guard(age, true);
+        assert_eq!(scene.reset([]).begun, 10, "who would all vanish, and were served");
+        assert_eq!(scene.guard.deadline(), Some(scene.now + 3 * TTL));
+        assert_eq!(guard(age, false).reset([]), Ruling::default(), "they may have left long ago");
     }
 }
 
@@ -322,7 +338,7 @@ fn one_that_came_back_and_leaves_is_not_kept_by_its_former_hold() {
 fn an_owner_that_gives_up_what_is_held_ends_the_hold() {
     let mut scene = Scene::of(3);
     scene.reset([]);
-    assert_eq!(scene.delete(0, DeleteCause::Deregistered), Ruling { begun: 0, ended: 1 });
+    assert_eq!(scene.delete(0, DeleteCause::Deregistered), Ruling { ended: 1, ..Ruling::default() });
     assert_eq!(scene.shown(), 2);
 }
 
