@@ -88,9 +88,13 @@ impl Desk {
     }
 
     fn disk(&self) -> DiskOptions {
+        self.disk_of("test")
+    }
+
+    fn disk_of(&self, store: &str) -> DiskOptions {
         let began = self.began;
         let clock = move || 1_700_000_000_000 + u64::try_from(began.elapsed().as_millis()).unwrap();
-        DiskOptions::on(self.board.clone()).with_clock(clock)
+        DiskOptions::on(self.board.clone(), store).with_clock(clock)
     }
 
     /// A process with this registry.
@@ -214,7 +218,7 @@ async fn what_was_saved_of_another_store_or_service_is_not_served() {
     let registry = MemoryRegistry::new();
     desk.saved(&registry, 3).await;
     registry.controls().outage();
-    let other = DirectoryOptions::new().with_disk(desk.disk().with_store("other"));
+    let other = DirectoryOptions::new().with_disk(desk.disk_of("other"));
     let other = Directory::with_options(Arc::new(registry.clone()), other).view(&service());
     let user = desk.directory(&registry).view(&ServiceName::new("user").unwrap());
     sleep(SOON).await;
@@ -233,8 +237,8 @@ async fn what_was_saved_of_another_store_or_service_is_not_served() {
     registry.controls().outage();
     drop(other);
     let mut rejected = 0;
-    for store in ["", "other"] {
-        let options = DirectoryOptions::new().with_disk(desk.disk().with_store(store));
+    for store in ["test", "other"] {
+        let options = DirectoryOptions::new().with_disk(desk.disk_of(store));
         let view = Directory::with_options(Arc::new(registry.clone()), options).view(&service());
         sleep(SOON).await;
         rejected += view.stats().disk_rejected;
@@ -388,7 +392,7 @@ impl Scratch {
     }
 
     fn disk(&self) -> DiskOptions {
-        DiskOptions::new(&self.0).with_delay(Duration::ZERO)
+        DiskOptions::new(&self.0, "test").with_delay(Duration::ZERO)
     }
 
     /// A view that is served from here when `registry` is away.
@@ -439,7 +443,7 @@ async fn two_processes_share_a_folder_and_what_is_read_is_always_whole() {
         register(&registry, port).await;
     }
     let open = || {
-        let disk = DiskOptions::new(&scratch.0).with_delay(Duration::ZERO);
+        let disk = DiskOptions::new(&scratch.0, "test").with_delay(Duration::ZERO);
         let client: Arc<dyn Registry> = Arc::new(registry.client());
         Directory::with_options(client, DirectoryOptions::new().with_disk(disk)).view(&service())
     };
@@ -450,7 +454,7 @@ async fn two_processes_share_a_folder_and_what_is_read_is_always_whole() {
     for port in 400..440 {
         register(&registry, port).await;
         if one.stats().disk_saved + two.stats().disk_saved > 0 {
-            let disk = DiskOptions::new(&scratch.0);
+            let disk = DiskOptions::new(&scratch.0, "test");
             let options = DirectoryOptions::new().with_disk(disk);
             let view = Directory::with_options(Arc::new(lost.clone()), options).view(&service());
             assert!(timeout(SOON, view.ready()).await.unwrap());
@@ -582,7 +586,7 @@ async fn a_folder_that_cannot_be_written_costs_no_view() {
     std::fs::write(&scratch.0, "a file, where the folder should be").unwrap();
     let registry = MemoryRegistry::new();
     register(&registry, 1).await;
-    let disk = DiskOptions::new(&scratch.0).with_delay(Duration::ZERO);
+    let disk = DiskOptions::new(&scratch.0, "test").with_delay(Duration::ZERO);
     let options = DirectoryOptions::new().with_disk(disk);
     let view = Directory::with_options(Arc::new(registry), options).view(&service());
     listed(&view, 1).await;

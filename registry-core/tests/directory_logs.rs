@@ -102,7 +102,7 @@ impl Shelf for Only {
 fn a_file_that_is_rejected_is_told_and_none_is_no_news() {
     for (file, warnings) in [(Some(&b"litter"[..]), 1), (None, 0)] {
         told(async |told| {
-            let disk = DiskOptions::on(Arc::new(Only(file))).with_clock(|| 1_700_000_000_000);
+            let disk = DiskOptions::on(Arc::new(Only(file)), "test").with_clock(|| 1_700_000_000_000);
             let options = DirectoryOptions::new().with_disk(disk);
             let registry = MemoryRegistry::new();
             registry.controls().outage();

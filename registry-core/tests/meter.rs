@@ -296,7 +296,8 @@ fn what_guards_and_files_did_is_counted_on_when_a_view_is_made_anew_and_once() {
         };
         let meter = Meter::new();
         let clock = || 1_700_000_000_000;
-        let disk = DiskOptions::on(Arc::new(Litter)).with_clock(clock).with_delay(Duration::from_millis(10));
+        let disk = DiskOptions::on(Arc::new(Litter), "test").with_clock(clock);
+        let disk = disk.with_delay(Duration::from_millis(10));
         let options = DirectoryOptions::new().with_guard(GuardOptions::new()).with_disk(disk);
         let directory = Directory::with_options(Arc::new(memory.clone()), options);
         let holds = |state: &str| {

@@ -80,7 +80,7 @@ impl Directory {
     ///
     /// let options = DirectoryOptions::new()
     ///     .with_guard(GuardOptions::new().with_share(0.3))
-    ///     .with_disk(DiskOptions::new("/var/cache/shop").with_store("production"));
+    ///     .with_disk(DiskOptions::new("/var/cache/shop", "production"));
     /// Directory::with_options(registry, options)
     /// # }
     /// ```

@@ -13,7 +13,7 @@ over_each! {
 
 async fn cold(stage: Stage) {
     let folder = tempfile::tempdir().unwrap();
-    let disk = || DiskOptions::new(folder.path()).with_store("test").with_delay(Duration::from_millis(10));
+    let disk = || DiskOptions::new(folder.path(), "test").with_delay(Duration::from_millis(10));
     let _instances = stage.instances(100, Ttl::from_secs(600).unwrap()).await;
     {
         let before = stage.directory(DirectoryOptions::new().with_disk(disk())).await.view(&service());

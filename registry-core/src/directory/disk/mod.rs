@@ -1,10 +1,10 @@
 //! Views on disk, for processes that start while the registry cannot be reached.
 
 mod format;
+mod options;
 mod shelf;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 pub(super) use self::format::Saved;
 use self::format::{Wanted, decode, encode};
+pub use self::options::DiskOptions;
 use self::shelf::blocking;
 pub use self::shelf::{Folder, Shelf};
 use super::stats::Stats;
 use super::view::{Freshness, Listing, ViewState};
-use crate::entropy;
 use crate::name::ServiceName;
 use crate::pick;
 use crate::published::Reader;
@@ -29,119 +29,6 @@ const MANY: usize = 256;
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// How long the last save may take, which nobody waits for.
 const LAST_SAVE: Duration = Duration::from_secs(10);
-
-type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
-
-/// Where views are kept, and when they are trusted.
-///
-/// A view is saved whenever it has changed, and while it stays the same, at intervals, since a file's age is counted from when it was last proven
-/// current; while it is not current, or while instances are held, nothing is saved. What changed last before the last view of a service is dropped is
-/// saved in the background, for as long as the runtime lives. It is served when the registry has not answered soon
-/// after the start, until it does: the view is then [`Stale`](Freshness::Stale), and [`ViewState::disk_age`] tells how old it is.
-///
-/// A file that is damaged (a checksum), of another format, store or service, of the future or too old is reported in the log,
-/// counted in [`ViewStats`](crate::ViewStats), and ignored. It holds what instances publish, and nothing secret of the registry's. On Unix, folders and files
-/// are made for nobody but the user, and a file that is not the user's own, or that others may write, is not read.
-///
-/// Of processes that share files, the one that saves last is believed. Give all of them the same guard: one without saves the list of a
-/// store that was wiped, which the others would have held. Nobody removes the files of services that nobody asks for any more.
-#[derive(Clone)]
-#[non_exhaustive]
-pub struct DiskOptions {
-    /// Where they are kept.
-    pub shelf: Arc<dyn Shelf>,
-    /// Which store they are of, in words of your own, such as `production`: what was saved under other words is foreign. Default: none.
-    pub store: String,
-    /// The age up to which they are trusted. Default: 24 hours.
-    pub max_age: Duration,
-    /// How long changes are gathered before they are saved; what changed later than this before a crash, or before the end of the runtime, is lost.
-    /// Default: 1 s.
-    pub delay: Duration,
-    /// How often a view is saved that has not changed; as much older than it is a file may seem. Default: 1 minute.
-    pub refresh: Duration,
-    /// How long the registry has for its first answer before what was saved is served; at once when it says that it cannot be reached. Where answering takes
-    /// longer, as after a login at an etcd with users (about 100 ms), what was saved is served for a moment at every start, unless this is greater.
-    /// Default: 60 ms.
-    pub grace: Duration,
-    clock: Clock,
-}
-
-impl DiskOptions {
-    /// Keeps views in the folder at `path`, which several processes can share.
-    #[must_use]
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self::on(Arc::new(Folder::new(path)))
-    }
-
-    /// Keeps views on `shelf`.
-    #[must_use]
-    pub fn on(shelf: Arc<dyn Shelf>) -> Self {
-        Self {
-            shelf,
-            store: String::new(),
-            max_age: Duration::from_secs(24 * 60 * 60),
-            delay: Duration::from_secs(1),
-            refresh: Duration::from_secs(60),
-            grace: Duration::from_millis(60),
-            clock: Arc::new(entropy::unix_millis),
-        }
-    }
-
-    /// Sets which store they are of.
-    #[must_use]
-    pub fn with_store(mut self, store: impl Into<String>) -> Self {
-        self.store = store.into();
-        self
-    }
-
-    /// Sets the age up to which they are trusted.
-    #[must_use]
-    pub fn with_max_age(mut self, age: Duration) -> Self {
-        self.max_age = age;
-        self
-    }
-
-    /// Sets how long changes are gathered.
-    #[must_use]
-    pub fn with_delay(mut self, delay: Duration) -> Self {
-        self.delay = delay;
-        self
-    }
-
-    /// Sets how often a view is saved that has not changed, at most once a second.
-    #[must_use]
-    pub fn with_refresh(mut self, refresh: Duration) -> Self {
-        self.refresh = refresh.max(Duration::from_secs(1));
-        self
-    }
-
-    /// Sets how long the registry has for its first answer.
-    #[must_use]
-    pub fn with_grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
-        self
-    }
-
-    /// Sets what tells the time of day, in milliseconds since 1970. For tests; by default it is the system's clock.
-    #[must_use]
-    pub fn with_clock(mut self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        self.clock = Arc::new(clock);
-        self
-    }
-}
-
-impl fmt::Debug for DiskOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DiskOptions")
-            .field("shelf", &self.shelf)
-            .field("store", &self.store)
-            .field("max_age", &self.max_age)
-            .field("delay", &self.delay)
-            .field("refresh", &self.refresh)
-            .field("grace", &self.grace)
-            .finish_non_exhaustive()
-    }
-}
 
 /// The file of one service.
 #[derive(Clone)]
