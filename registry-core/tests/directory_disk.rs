@@ -45,6 +45,8 @@ struct Board {
     files: Mutex<BTreeMap<String, Vec<u8>>>,
     saves: AtomicU64,
     broken: std::sync::atomic::AtomicBool,
+    /// How long a save takes that begins now.
+    takes: Mutex<Duration>,
 }
 
 #[async_trait]
@@ -59,6 +61,10 @@ impl Shelf for Board {
     async fn save(&self, name: &str, bytes: Vec<u8>) -> io::Result<()> {
         if self.broken.load(Ordering::Relaxed) {
             return Err(io::Error::other("broken"));
+        }
+        let takes = *self.takes.lock().unwrap();
+        if !takes.is_zero() {
+            sleep(takes).await;
         }
         self.saves.fetch_add(1, Ordering::Relaxed);
         self.files.lock().unwrap().insert(name.to_owned(), bytes);
@@ -364,6 +370,31 @@ async fn what_changed_last_is_saved_when_the_view_ends() {
     drop(view);
     sleep(SOON).await;
     assert_eq!(desk.board.saves(), saves, "what is not current is not saved");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_view_saves_slowly_when_it_ends_does_not_replace_what_the_next_one_saved() {
+    let desk = Desk::new();
+    let registry = MemoryRegistry::new();
+    desk.saved(&registry, 3).await;
+    let directory = desk.directory(&registry);
+    let view = directory.view(&service());
+    listed(&view, 3).await;
+    sleep(Duration::from_secs(2)).await;
+    register(&registry, 3).await;
+    listed(&view, 4).await;
+    *desk.board.takes.lock().unwrap() = Duration::from_secs(8);
+    drop(view);
+    sleep(Duration::from_millis(1)).await;
+    *desk.board.takes.lock().unwrap() = Duration::ZERO;
+    let view = directory.view(&service());
+    register(&registry, 4).await;
+    listed(&view, 5).await;
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(view.stats().disk_saved, 1);
+    registry.controls().outage();
+    let next = desk.directory(&registry).view(&service());
+    listed(&next, 5).await;
 }
 
 #[tokio::test(start_paused = true)]

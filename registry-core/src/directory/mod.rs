@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::mpsc;
 
 pub use self::debounce::Debounce;
-use self::disk::Disk;
+use self::disk::Disks;
 pub use self::disk::{DiskOptions, Folder, Shelf};
 pub use self::guard::{Held, HeldCause};
 pub use self::options::{DirectoryOptions, GuardOptions, ViewOptions};
@@ -62,6 +62,7 @@ pub struct Directory {
 pub(crate) struct Inner {
     registry: Arc<dyn Registry>,
     options: DirectoryOptions,
+    disks: Option<Disks>,
     views: Mutex<HashMap<ServiceName, Weak<Shared>>>,
 }
 
@@ -86,7 +87,8 @@ impl Directory {
     /// ```
     #[must_use]
     pub fn with_options(registry: Arc<dyn Registry>, options: DirectoryOptions) -> Self {
-        Self { inner: Arc::new(Inner { registry, options, views: Mutex::default() }) }
+        let disks = options.disk.clone().map(Disks::new);
+        Self { inner: Arc::new(Inner { registry, options, disks, views: Mutex::default() }) }
     }
 
     /// The view of `service`, shared with all who ask for it unless the directory's options say [how it chooses](DirectoryOptions::view). Returns at
@@ -124,13 +126,13 @@ impl Directory {
         {
             return View::new(Arc::clone(shared));
         }
+        let disks = self.inner.disks.as_ref();
         let (stats, (releases, asked)) = (Arc::<Stats>::default(), mpsc::unbounded_channel());
-        let disk = self.inner.options.disk.clone();
         let task = worker::spawn(Work {
             service: service.clone(),
             watch: self.inner.registry.watch(service, None),
             guard: self.inner.options.guard.clone(),
-            disk: disk.map(|disk| Disk::new(disk, service.clone(), Arc::clone(&stats))),
+            disk: disks.map(|disks| disks.file_of(service.clone(), Arc::clone(&stats))),
             releases: asked,
             stats: Arc::clone(&stats),
         });

@@ -1,34 +1,56 @@
 //! Views on disk, for processes that start while the registry cannot be reached.
 
 mod format;
+mod keeper;
 mod options;
 mod shelf;
+mod turns;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 pub(super) use self::format::Saved;
 use self::format::{Wanted, decode, encode};
+use self::keeper::Keeper;
 pub use self::options::DiskOptions;
 use self::shelf::blocking;
 pub use self::shelf::{Folder, Shelf};
+use self::turns::Turns;
 use super::stats::Stats;
-use super::view::{Freshness, Listing, ViewState};
+use super::view::{Listing, ViewState};
 use crate::name::ServiceName;
 use crate::pick;
 use crate::published::Reader;
-use crate::time::later;
 
 /// From as many entries on, they are written and read where it may block.
 const MANY: usize = 256;
-/// How long a save that failed is let be.
-const AFTER_FAILURE: Duration = Duration::from_secs(5);
-/// How long the last save may take, which nobody waits for.
-const LAST_SAVE: Duration = Duration::from_secs(10);
+
+/// The files of a directory.
+#[derive(Debug)]
+pub(super) struct Disks {
+    options: DiskOptions,
+    saves: Turns<Newest>,
+}
+
+/// When what was saved last had been proven current.
+type Newest = Option<Instant>;
+
+impl Disks {
+    pub(super) fn new(options: DiskOptions) -> Self {
+        Self { options, saves: Turns::default() }
+    }
+
+    /// The file of `service`.
+    pub(super) fn file_of(&self, service: ServiceName, stats: Arc<Stats>) -> Disk {
+        let name = file_name(&self.options.store, &service);
+        let newest = self.saves.of(&name);
+        Disk { options: self.options.clone(), service, name, newest, stats }
+    }
+}
 
 /// The file of one service.
 #[derive(Clone)]
@@ -36,15 +58,12 @@ pub(super) struct Disk {
     options: DiskOptions,
     service: ServiceName,
     name: String,
+    /// A view that has ended may still be saving when the next one of its service begins to.
+    newest: Arc<Mutex<Newest>>,
     stats: Arc<Stats>,
 }
 
 impl Disk {
-    pub(super) fn new(options: DiskOptions, service: ServiceName, stats: Arc<Stats>) -> Self {
-        let name = file_name(&options.store, &service);
-        Self { options, service, name, stats }
-    }
-
     pub(super) fn grace(&self) -> Duration {
         self.options.grace
     }
@@ -86,13 +105,18 @@ impl Disk {
 
     /// Saves what `reader` reads, as it changes. Never ends, but with the view.
     pub(super) async fn keep(self, reader: Reader<ViewState>) {
-        Keeper { disk: self, reader, kept: None, runtime: Handle::current() }.run().await;
+        Keeper::new(self, reader).run().await;
     }
 
-    /// Whether it was saved.
+    /// Whether it was saved, or need not be, since a newer one was.
     async fn try_save(&self, listing: Arc<Listing>, proven: Instant) -> bool {
+        let mut newest = self.newest.lock().await;
+        if newest.is_some_and(|newest| newest > proven) {
+            return true;
+        }
         match self.save(listing, proven).await {
             Ok(()) => {
+                *newest = Some(proven);
                 self.stats.disk_saved();
                 true
             }
@@ -117,82 +141,6 @@ impl Disk {
     }
 }
 
-/// Keeps the file of a service up to date.
-struct Keeper {
-    disk: Disk,
-    reader: Reader<ViewState>,
-    /// What was saved last, and when.
-    kept: Option<(Arc<Listing>, Instant)>,
-    runtime: Handle,
-}
-
-impl Keeper {
-    async fn run(&mut self) {
-        loop {
-            let refresh = self.kept.as_ref().map(|(_, at)| later(*at, self.disk.options.refresh));
-            if self.unsaved().is_none() && refresh.is_none_or(|refresh| refresh > Instant::now()) {
-                let later = async {
-                    match refresh {
-                        Some(refresh) => sleep_until(refresh).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    biased;
-                    open = self.reader.changed() => if !open { return },
-                    () = later => {}
-                }
-                continue;
-            }
-            if worth_saving(&self.reader.load()).is_none() {
-                // It is to be refreshed, and is not current.
-                if !self.reader.changed().await {
-                    return;
-                }
-                continue;
-            }
-            sleep(self.disk.options.delay).await;
-            // What it is by now.
-            let Some((listing, proven)) = worth_saving(&self.reader.load()) else { continue };
-            if self.disk.try_save(Arc::clone(&listing), proven).await {
-                self.kept = Some((listing, Instant::now()));
-            } else {
-                sleep(AFTER_FAILURE).await;
-            }
-        }
-    }
-
-    /// What is current and was not saved, and when it was proven so.
-    fn unsaved(&self) -> Option<(Arc<Listing>, Instant)> {
-        let kept =
-            |listing: &Arc<Listing>| self.kept.as_ref().is_some_and(|(kept, _)| Arc::ptr_eq(kept, listing));
-        worth_saving(&self.reader.load()).filter(|(listing, _)| !kept(listing))
-    }
-}
-
-/// The view ends.
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        let Some((listing, proven)) = self.unsaved() else { return };
-        let disk = self.disk.clone();
-        self.runtime.spawn(async move {
-            if timeout(LAST_SAVE, disk.try_save(listing, proven)).await.is_err() {
-                tracing::warn!(service = %disk.service, file = %disk.name, "a view was not saved in time when it ended");
-            }
-        });
-    }
-}
-
-/// What is current, and when it was proven so.
-fn worth_saving(state: &ViewState) -> Option<(Arc<Listing>, Instant)> {
-    match (&state.freshness, &state.listing) {
-        (Freshness::Live { proven }, Some(listing)) if state.held.is_empty() => {
-            Some((Arc::clone(listing), *proven))
-        }
-        _ => None,
-    }
-}
-
 /// Stores and services never share a file, also where names differ only in case and the file system does not tell.
 fn file_name(store: &str, service: &ServiceName) -> String {
     let hash = pick::hash(format!("{store}\0{service}").as_bytes());
@@ -203,6 +151,50 @@ fn file_name(store: &str, service: &ServiceName) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Cursor, Epoch, Instance, Revision, Snapshot};
+    use crate::{Entry, Incarnation};
+
+    /// A shelf for one file.
+    #[derive(Debug, Default)]
+    struct Nail(std::sync::Mutex<Option<Vec<u8>>>);
+
+    #[async_trait::async_trait]
+    impl Shelf for Nail {
+        async fn load(&self, _: &str) -> std::io::Result<Option<Vec<u8>>> {
+            Ok(self.0.lock().unwrap().clone())
+        }
+
+        async fn save(&self, _: &str, bytes: Vec<u8>) -> std::io::Result<()> {
+            *self.0.lock().unwrap() = Some(bytes);
+            Ok(())
+        }
+    }
+
+    fn listing(instances: u16) -> Arc<Listing> {
+        let service = ServiceName::new("user").unwrap();
+        let entry = |port: u16| {
+            let endpoint = format!("10.0.0.1:{port}");
+            let instance = Instance::builder(service.clone()).endpoint(endpoint).build().unwrap();
+            let (first, revision) = (Incarnation::new(1), Revision::new(port.into()));
+            Arc::new(Entry::new(instance, first, revision, revision))
+        };
+        let cursor = Cursor::new(Epoch::new(1), Revision::new(instances.into()), 0);
+        Listing::new(Snapshot::new(service.clone(), cursor, (1..=instances).map(entry)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_view_saved_that_has_ended_never_replaces_what_is_newer() {
+        let disks = Disks::new(DiskOptions::on(Arc::new(Nail::default()), "test"));
+        let file = || disks.file_of(ServiceName::new("user").unwrap(), Arc::default());
+        let (ended, next) = (file(), file());
+        let now = Instant::now();
+        assert!(next.try_save(listing(2), now).await);
+        assert!(ended.try_save(listing(1), now - Duration::from_millis(1)).await, "it need not be saved");
+        assert_eq!(file().load().await.unwrap().snapshot.len(), 2);
+        assert_eq!((next.stats.read().disk_saved, ended.stats.read().disk_saved), (1, 0));
+        assert!(next.try_save(listing(3), now).await);
+        assert_eq!(file().load().await.unwrap().snapshot.len(), 3);
+    }
 
     #[test]
     fn every_store_and_service_has_a_file_of_its_own_with_a_name_for_any_file_system() {

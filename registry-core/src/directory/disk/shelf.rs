@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::format;
+use super::turns::Turns;
 use crate::entropy;
 
 /// A larger file is no view of ours.
@@ -28,7 +29,7 @@ pub trait Shelf: fmt::Debug + Send + Sync + 'static {
     async fn load(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
 
     /// Saves `bytes` under `name`. Whoever loads it gets all of these or of those before, also after a crash or a power cut. Dropping the future may
-    /// still save them.
+    /// still save them, but not after what is saved next. A [`Directory`](crate::Directory) saves one at a time under each name.
     ///
     /// # Errors
     /// What keeps it from being saved; what was there before still is.
@@ -43,24 +44,24 @@ pub trait Shelf: fmt::Debug + Send + Sync + 'static {
 pub struct Folder {
     path: PathBuf,
     swept: Arc<AtomicBool>,
+    saves: Arc<Turns<()>>,
 }
 
 impl Folder {
     /// The folder at `path`.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), swept: Arc::default() }
+        Self { path: path.into(), swept: Arc::default(), saves: Arc::default() }
     }
 }
 
 #[async_trait]
 impl Shelf for Folder {
     async fn load(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        let Self { path, swept } = self.clone();
-        let name = name.to_owned();
-        let found = blocking(move || read(&path.join(name))).await;
+        let path = self.path.join(name);
+        let found = blocking(move || read(&path)).await;
         // Once, and when nobody waits for it.
-        if !swept.swap(true, Ordering::Relaxed) {
+        if !self.swept.swap(true, Ordering::Relaxed) {
             let folder = self.path.clone();
             tokio::task::spawn_blocking(move || sweep(&folder));
         }
@@ -68,8 +69,14 @@ impl Shelf for Folder {
     }
 
     async fn save(&self, name: &str, bytes: Vec<u8>) -> io::Result<()> {
+        let turn = self.saves.of(name).lock_owned().await;
         let (folder, name) = (self.path.clone(), name.to_owned());
-        blocking(move || write(&folder, &name, &bytes)).await
+        let write = move || {
+            // Until it is written, also when nobody waits for it any more: what is saved next must not be replaced by it.
+            let _turn = turn;
+            write(&folder, &name, &bytes)
+        };
+        blocking(write).await
     }
 }
 
