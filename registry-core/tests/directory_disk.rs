@@ -47,6 +47,7 @@ struct Board {
     broken: std::sync::atomic::AtomicBool,
     /// How long a save takes that begins now.
     takes: Mutex<Duration>,
+    hanging: std::sync::atomic::AtomicBool,
 }
 
 #[async_trait]
@@ -55,6 +56,7 @@ impl Shelf for Board {
         if self.broken.load(Ordering::Relaxed) {
             return Err(io::Error::other("broken"));
         }
+        self.hang().await;
         Ok(self.files.lock().unwrap().get(name).cloned())
     }
 
@@ -62,6 +64,7 @@ impl Shelf for Board {
         if self.broken.load(Ordering::Relaxed) {
             return Err(io::Error::other("broken"));
         }
+        self.hang().await;
         let takes = *self.takes.lock().unwrap();
         if !takes.is_zero() {
             sleep(takes).await;
@@ -73,6 +76,12 @@ impl Shelf for Board {
 }
 
 impl Board {
+    async fn hang(&self) {
+        while self.hanging.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     fn saves(&self) -> u64 {
         self.saves.load(Ordering::Relaxed)
     }
@@ -288,6 +297,29 @@ async fn a_shelf_that_is_broken_is_counted_and_used_again_once_it_works() {
     desk.board.broken.store(false, Ordering::Relaxed);
     sleep(Duration::from_secs(20)).await;
     assert_eq!(view.stats().disk_saved, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shelf_that_hangs_is_counted_too_and_costs_no_view() {
+    let desk = Desk::new();
+    let registry = MemoryRegistry::new();
+    register(&registry, 1).await;
+    desk.board.hanging.store(true, Ordering::Relaxed);
+    let view = desk.directory(&registry).view(&service());
+    sleep(Duration::from_secs(60)).await;
+    assert!(view.stats().disk_failed >= 3 && view.load().entries().len() == 1, "{:?}", view.stats());
+    desk.board.hanging.store(false, Ordering::Relaxed);
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(view.stats().disk_saved, 1);
+    // What takes long to be read is still better than nothing.
+    registry.controls().outage();
+    desk.board.hanging.store(true, Ordering::Relaxed);
+    let view = desk.directory(&registry).view(&service());
+    sleep(Duration::from_secs(60)).await;
+    assert!(view.load().snapshot().is_none());
+    desk.board.hanging.store(false, Ordering::Relaxed);
+    listed(&view, 1).await;
+    assert_eq!(view.stats().disk_rejected, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::super::view::{Freshness, Listing, ViewState};
 use super::Disk;
@@ -13,8 +13,6 @@ use crate::time::later;
 
 /// How long a save that failed is let be.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
-/// How long the last save may take, which nobody waits for.
-const LAST_SAVE: Duration = Duration::from_secs(10);
 
 /// Keeps the file of a service up to date.
 pub(super) struct Keeper {
@@ -80,9 +78,7 @@ impl Drop for Keeper {
         let Some((listing, proven)) = self.unsaved() else { return };
         let disk = self.disk.clone();
         self.runtime.spawn(async move {
-            if timeout(LAST_SAVE, disk.try_save(listing, proven)).await.is_err() {
-                tracing::warn!(service = %disk.service, file = %disk.name, "a view was not saved in time when it ended");
-            }
+            disk.try_save(listing, proven).await;
         });
     }
 }

@@ -6,18 +6,19 @@ mod options;
 mod shelf;
 mod turns;
 
-use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout};
 
 pub(super) use self::format::Saved;
 use self::format::{Wanted, decode, encode};
 use self::keeper::Keeper;
 pub use self::options::DiskOptions;
-use self::shelf::blocking;
 pub use self::shelf::{Folder, Shelf};
 use self::turns::Turns;
 use super::stats::Stats;
@@ -28,6 +29,8 @@ use crate::published::Reader;
 
 /// From as many entries on, they are written and read where it may block.
 const MANY: usize = 256;
+/// How long a shelf may take to save; and to load, before the log is told that it is slow.
+const IN_TIME: Duration = Duration::from_secs(10);
 
 /// The files of a directory.
 #[derive(Debug)]
@@ -70,7 +73,15 @@ impl Disk {
 
     /// What was saved, if it can be trusted.
     pub(super) async fn load(self) -> Option<Saved> {
-        let file = match self.options.shelf.load(&self.name).await {
+        let mut loading = pin!(self.options.shelf.load(&self.name));
+        let loaded = match timeout(IN_TIME, &mut loading).await {
+            Ok(loaded) => loaded,
+            Err(_) => {
+                tracing::warn!(service = %self.service, file = %self.name, "a saved view is still being read");
+                loading.await
+            }
+        };
+        let file = match loaded {
             Ok(file) => file?,
             Err(error) => {
                 self.reject(&format_args!("cannot be read: {error}"));
@@ -84,7 +95,7 @@ impl Disk {
             let wanted = Wanted { store: &options.store, service, now, max_age: options.max_age };
             decode(&file, &wanted)
         };
-        let saved = if large { blocking(move || Ok(read())).await } else { Ok(read()) };
+        let saved = if large { spawn_blocking(read).await } else { Ok(read()) };
         match saved {
             Ok(Ok(saved)) => Some(saved),
             Ok(Err(why)) => {
@@ -128,16 +139,17 @@ impl Disk {
         }
     }
 
-    async fn save(&self, listing: Arc<Listing>, proven: Instant) -> std::io::Result<()> {
+    async fn save(&self, listing: Arc<Listing>, proven: Instant) -> io::Result<()> {
         let ago = Instant::now().saturating_duration_since(proven).as_millis();
         let proven = (self.options.clock)().saturating_sub(u64::try_from(ago).unwrap_or(u64::MAX));
         let bytes = if listing.snapshot().len() > MANY {
             let store = self.options.store.clone();
-            blocking(move || Ok(encode(listing.snapshot(), &store, proven))).await?
+            spawn_blocking(move || encode(listing.snapshot(), &store, proven)).await.map_err(io::Error::other)?
         } else {
             encode(listing.snapshot(), &self.options.store, proven)
         };
-        self.options.shelf.save(&self.name, bytes).await
+        let saved = timeout(IN_TIME, self.options.shelf.save(&self.name, bytes)).await;
+        saved.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, format!("takes more than {IN_TIME:?}"))))
     }
 }
 

@@ -6,9 +6,11 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::format;
 use super::turns::Turns;
@@ -18,6 +20,8 @@ use crate::entropy;
 const MAX_FILE: u64 = 1 << 30;
 /// A half written file this old was left by a process that died.
 const LEFT_BEHIND: Duration = Duration::from_secs(60 * 60);
+/// As many files are read at once, and as many written.
+const AT_ONCE: usize = 32;
 
 /// A place for named bytes: a [`Folder`], or what a test puts there instead.
 #[async_trait]
@@ -40,18 +44,29 @@ pub trait Shelf: fmt::Debug + Send + Sync + 'static {
 ///
 /// On Unix it is made, with its files, for the user alone, and no file is read but a regular one that is the user's and that nobody else may write:
 /// clients would call whatever address such a file names.
+///
+/// It works in threads of its own, few at once: a disk that hangs takes none from the runtime, which would look up no host any more, and does not keep the
+/// runtime from ending. A paused clock does not wait for them.
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
     swept: Arc<AtomicBool>,
     saves: Arc<Turns<()>>,
+    reading: Arc<Semaphore>,
+    writing: Arc<Semaphore>,
 }
 
 impl Folder {
     /// The folder at `path`.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), swept: Arc::default(), saves: Arc::default() }
+        Self {
+            path: path.into(),
+            swept: Arc::default(),
+            saves: Arc::default(),
+            reading: Arc::new(Semaphore::new(AT_ONCE)),
+            writing: Arc::new(Semaphore::new(AT_ONCE)),
+        }
     }
 }
 
@@ -59,11 +74,12 @@ impl Folder {
 impl Shelf for Folder {
     async fn load(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         let path = self.path.join(name);
-        let found = blocking(move || read(&path)).await;
+        let found = apart(&self.reading, move || read(&path)).await;
         // Once, and when nobody waits for it.
         if !self.swept.swap(true, Ordering::Relaxed) {
             let folder = self.path.clone();
-            tokio::task::spawn_blocking(move || sweep(&folder));
+            // A folder that is not swept is only larger.
+            let _ = start(move || sweep(&folder));
         }
         found
     }
@@ -76,15 +92,28 @@ impl Shelf for Folder {
             let _turn = turn;
             write(&folder, &name, &bytes)
         };
-        blocking(write).await
+        apart(&self.writing, write).await
     }
 }
 
-/// Does `work` where it may block.
-pub(super) async fn blocking<T: Send + 'static>(
+/// Does `work` in a thread of its own, which goes on when nobody waits for it any more.
+async fn apart<T: Send + 'static>(
+    at_once: &Arc<Semaphore>,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    let permit = Arc::clone(at_once).acquire_owned().await.map_err(io::Error::other)?;
+    let (answer, answered) = oneshot::channel();
+    start(move || {
+        let result = work();
+        drop(permit);
+        // Who asked may be gone.
+        let _ = answer.send(result);
+    })?;
+    answered.await.unwrap_or_else(|_| Err(io::Error::other("it panicked")))
+}
+
+fn start(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name("registry-folder".into()).spawn(work).map(drop)
 }
 
 fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
@@ -221,6 +250,8 @@ mod own {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
 
     #[cfg(unix)]
@@ -237,6 +268,44 @@ mod tests {
         };
         fs::remove_file(&path).unwrap();
         assert_eq!(own::check(&foreign).unwrap_err().to_string(), "belongs to another user");
+    }
+
+    #[test]
+    fn a_disk_that_hangs_does_not_keep_the_runtime_from_ending() {
+        const LONG: Duration = Duration::from_secs(10);
+        let (begun, begins) = std::sync::mpsc::channel();
+        let (_hang, hangs) = std::sync::mpsc::channel::<()>();
+        let work = move || {
+            begun.send(()).unwrap();
+            let _ = hangs.recv_timeout(LONG);
+            Ok(())
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.spawn(async move { apart(&Arc::new(Semaphore::new(1)), work).await });
+        runtime.block_on(tokio::task::yield_now());
+        begins.recv_timeout(LONG).unwrap();
+        let started = tokio::time::Instant::now();
+        drop(runtime);
+        assert!(started.elapsed() < LONG / 2);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_has_few_threads_and_whoever_gave_up_gets_none() {
+        let at_once = Arc::new(Semaphore::new(2));
+        let (hang, began) = (Arc::new(std::sync::Mutex::new(())), Arc::new(AtomicUsize::new(0)));
+        let hanging = hang.lock().unwrap();
+        for _ in 0..10 {
+            let (hang, began) = (Arc::clone(&hang), Arc::clone(&began));
+            let work = move || {
+                began.fetch_add(1, Ordering::Relaxed);
+                drop(hang.lock());
+                Ok(())
+            };
+            tokio::time::timeout(Duration::from_millis(1), apart(&at_once, work)).await.unwrap_err();
+        }
+        drop(hanging);
+        apart(&at_once, || Ok(())).await.unwrap();
+        assert_eq!(began.load(Ordering::Relaxed), 2);
     }
 
     #[test]
