@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use registry_core::{
-    Directory, DirectoryOptions, DiskOptions, ErrorKind, Freshness, GuardOptions, Instance, Lease,
+    Directory, DirectoryOptions, DiskOptions, ErrorKind, Folder, Freshness, GuardOptions, Instance, Lease,
     RegisterOptions, Registry, ServiceName, Shelf, Ttl, View,
 };
 use registry_memory::MemoryRegistry;
@@ -605,6 +605,29 @@ async fn a_file_in_a_folder_that_is_damaged_cut_short_or_litter_is_rejected_with
         let view = scratch.view(&registry);
         listed(&view, 3).await;
     }
+}
+
+/// As on a volume that was mounted anew for a pod with an `fsGroup`.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_its_group_may_write_is_read_where_the_group_is_trusted() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let scratch = Scratch::new("group");
+    let registry = scratch.saved(3).await;
+    let give = |mode| std::fs::set_permissions(scratch.file(), PermissionsExt::from_mode(mode)).unwrap();
+    let open = |folder: Folder| {
+        let disk = DiskOptions::on(Arc::new(folder), "test");
+        let options = DirectoryOptions::new().with_disk(disk);
+        Directory::with_options(Arc::new(registry.clone()), options).view(&service())
+    };
+    give(0o660);
+    let view = open(Folder::new(&scratch.0));
+    until(|| view.stats().disk_rejected == 1).await;
+    listed(&open(Folder::new(&scratch.0).trusting_group()), 3).await;
+    give(0o606);
+    let view = open(Folder::new(&scratch.0).trusting_group());
+    until(|| view.stats().disk_rejected == 1).await;
 }
 
 #[cfg(unix)]

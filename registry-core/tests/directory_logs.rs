@@ -98,6 +98,44 @@ impl Shelf for Only {
     }
 }
 
+/// A shelf that gives back something else than it was given, or nothing.
+#[derive(Debug)]
+struct Careless(Option<&'static [u8]>, std::sync::atomic::AtomicBool);
+
+#[async_trait::async_trait]
+impl Shelf for Careless {
+    async fn load(&self, _: &str) -> io::Result<Option<Vec<u8>>> {
+        let saved = self.1.load(std::sync::atomic::Ordering::Relaxed);
+        Ok(self.0.filter(|_| saved).map(<[u8]>::to_vec))
+    }
+
+    async fn save(&self, _: &str, _: Vec<u8>) -> io::Result<()> {
+        self.1.store(true, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[test]
+fn what_was_saved_first_and_would_not_be_used_is_told_at_once_and_once() {
+    for (file, why) in [(Some(&b"litter"[..]), "damaged"), (None, "is not there")] {
+        told(async |told| {
+            let disk = DiskOptions::on(Arc::new(Careless(file, false.into())), "test");
+            let disk = disk.with_clock(|| 1_700_000_000_000);
+            let registry = MemoryRegistry::new();
+            let options = DirectoryOptions::new().with_disk(disk);
+            let view = Directory::with_options(Arc::new(registry.clone()), options).view(&service());
+            for port in 1..=3 {
+                register(&registry, port, 600).await;
+                sleep(Duration::from_secs(2)).await;
+            }
+            assert!(view.stats().disk_saved >= 3, "{:?}", view.stats());
+            let rejected = told.events("a saved view is not used");
+            assert_eq!((rejected.len(), view.stats().disk_rejected), (1, 1), "{rejected:?}");
+            assert!(rejected[0]["why"].contains(why), "{rejected:?}");
+        });
+    }
+}
+
 #[test]
 fn a_file_that_is_rejected_is_told_and_none_is_no_news() {
     for (file, warnings) in [(Some(&b"litter"[..]), 1), (None, 0)] {

@@ -118,6 +118,23 @@ pub(super) fn length(beginning: &[u8]) -> Option<u64> {
 
 /// Reads what [`encode`] wrote, if it is what is wanted.
 pub(super) fn decode(file: &[u8], wanted: &Wanted<'_>) -> Result<Saved, Rejected> {
+    let (header, age, entries) = header(file, wanted)?;
+    let cursor = header.cursor.parse().map_err(|_| damaged("has no cursor"))?;
+    let entries = self::entries(entries, wanted.service)?;
+    let snapshot = Snapshot::new(wanted.service.clone(), cursor, entries);
+    if snapshot.len() != header.entries {
+        return Err(damaged(format!("has {} entries, and says {}", snapshot.len(), header.entries)));
+    }
+    Ok(Saved { snapshot, age })
+}
+
+/// Whether a file is whole, and what is wanted; its entries are not looked at.
+pub(super) fn check(file: &[u8], wanted: &Wanted<'_>) -> Result<(), Rejected> {
+    header(file, wanted).map(drop)
+}
+
+/// The header, the age, and the entries.
+fn header<'a>(file: &'a [u8], wanted: &Wanted<'_>) -> Result<(Header, Duration, &'a [u8]), Rejected> {
     let body = body(file)?;
     let (header, entries) = line(body).ok_or_else(|| damaged("has no header"))?;
     let header: Header = serde_json::from_slice(header).map_err(|error| damaged(error.to_string()))?;
@@ -135,13 +152,7 @@ pub(super) fn decode(file: &[u8], wanted: &Wanted<'_>) -> Result<Saved, Rejected
     if age > wanted.max_age {
         return Err(Rejected::TooOld(age));
     }
-    let cursor = header.cursor.parse().map_err(|_| damaged("has no cursor"))?;
-    let entries = self::entries(entries, wanted.service)?;
-    let snapshot = Snapshot::new(wanted.service.clone(), cursor, entries);
-    if snapshot.len() != header.entries {
-        return Err(damaged(format!("has {} entries, and says {}", snapshot.len(), header.entries)));
-    }
-    Ok(Saved { snapshot, age })
+    Ok((header, age, entries))
 }
 
 /// What follows the first line, if it is what that says.

@@ -57,7 +57,10 @@ impl Keeper {
             // What it is by now.
             let Some((listing, proven)) = worth_saving(&self.reader.load()) else { continue };
             if self.disk.try_save(Arc::clone(&listing), proven).await {
-                self.kept = Some((listing, Instant::now()));
+                let first = self.kept.replace((listing, Instant::now())).is_none();
+                if first && let Err(why) = self.disk.would_be_used().await {
+                    self.disk.reject(&why);
+                }
             } else {
                 sleep(AFTER_FAILURE).await;
             }

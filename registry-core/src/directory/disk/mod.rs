@@ -3,6 +3,7 @@
 mod format;
 mod keeper;
 mod options;
+mod own;
 mod shelf;
 mod turns;
 
@@ -16,7 +17,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
 pub(super) use self::format::Saved;
-use self::format::{Wanted, decode, encode};
+use self::format::{Rejected, Wanted, check, decode, encode};
 use self::keeper::Keeper;
 pub use self::options::DiskOptions;
 pub use self::shelf::{Folder, Shelf};
@@ -55,6 +56,8 @@ impl Disks {
     }
 }
 
+type How<T> = fn(&[u8], &Wanted<'_>) -> Result<T, Rejected>;
+
 /// The file of one service.
 #[derive(Clone)]
 pub(super) struct Disk {
@@ -88,25 +91,31 @@ impl Disk {
                 return None;
             }
         };
+        let saved = self.read(file, decode).await;
+        saved.map_err(|why| self.reject(&why)).ok()
+    }
+
+    /// Whether what was just saved would be used: where the file system gives it to another user, say, it would not, and that is better known before the
+    /// day on which it is needed.
+    async fn would_be_used(&self) -> Result<(), String> {
+        let loaded = timeout(IN_TIME, self.options.shelf.load(&self.name)).await;
+        match loaded.map_err(|_| format!("takes more than {IN_TIME:?} to be read"))? {
+            Ok(Some(file)) => self.read(file, check).await,
+            Ok(None) => Err("is not there".to_owned()),
+            Err(error) => Err(format!("cannot be read: {error}")),
+        }
+    }
+
+    /// What `how` finds in a file, or why that is not trusted.
+    async fn read<T: Send + 'static>(&self, file: Vec<u8>, how: How<T>) -> Result<T, String> {
         let now = (self.options.clock)();
         let (disk, large) = (self.clone(), file.len() > 1024 * MANY);
         let read = move || {
             let Self { options, service, .. } = &disk;
-            let wanted = Wanted { store: &options.store, service, now, max_age: options.max_age };
-            decode(&file, &wanted)
+            how(&file, &Wanted { store: &options.store, service, now, max_age: options.max_age })
         };
-        let saved = if large { spawn_blocking(read).await } else { Ok(read()) };
-        match saved {
-            Ok(Ok(saved)) => Some(saved),
-            Ok(Err(why)) => {
-                self.reject(&why);
-                None
-            }
-            Err(error) => {
-                self.reject(&error);
-                None
-            }
-        }
+        let read = if large { spawn_blocking(read).await } else { Ok(read()) };
+        read.map_err(|error| error.to_string())?.map_err(|why| why.to_string())
     }
 
     fn reject(&self, why: &dyn fmt::Display) {

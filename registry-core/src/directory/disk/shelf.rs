@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::format;
+use super::own::{self, Trusted};
 use super::turns::Turns;
 use crate::entropy;
 
@@ -45,11 +46,15 @@ pub trait Shelf: fmt::Debug + Send + Sync + 'static {
 /// On Unix it is made, with its files, for the user alone, and no file is read but a regular one that is the user's and that nobody else may write:
 /// clients would call whatever address such a file names.
 ///
+/// A volume of Kubernetes whose pod has an `fsGroup` gives all files on it to that group, to write as well, whenever it is mounted: there nothing is read after
+/// the pod's restart unless the folder [trusts its group](Self::trusting_group).
+///
 /// It works in threads of its own, few at once: a disk that hangs takes none from the runtime, which would look up no host any more, and does not keep the
 /// runtime from ending. A paused clock does not wait for them.
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
+    trusted: Trusted,
     swept: Arc<AtomicBool>,
     saves: Arc<Turns<()>>,
     reading: Arc<Semaphore>,
@@ -62,19 +67,36 @@ impl Folder {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
+            trusted: Trusted::Nobody,
             swept: Arc::default(),
             saves: Arc::default(),
             reading: Arc::new(Semaphore::new(AT_ONCE)),
             writing: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }
+
+    /// Reads files that their group may write, too. Who is in it can have clients call any address.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use registry_core::{DiskOptions, Folder};
+    ///
+    /// let folder = Folder::new("/cache/registry").trusting_group();
+    /// let disk = DiskOptions::on(Arc::new(folder), "production");
+    /// ```
+    #[must_use]
+    pub fn trusting_group(mut self) -> Self {
+        self.trusted = Trusted::Group;
+        self
+    }
 }
 
 #[async_trait]
 impl Shelf for Folder {
     async fn load(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        let path = self.path.join(name);
-        let found = apart(&self.reading, move || read(&path)).await;
+        let (path, trusted) = (self.path.join(name), self.trusted);
+        let found = apart(&self.reading, move || read(&path, trusted)).await;
         // Once, and when nobody waits for it.
         if !self.swept.swap(true, Ordering::Relaxed) {
             let folder = self.path.clone();
@@ -116,13 +138,13 @@ fn start(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name("registry-folder".into()).spawn(work).map(drop)
 }
 
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+fn read(path: &Path, trusted: Trusted) -> io::Result<Option<Vec<u8>>> {
     let mut file = match own::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
     let about = file.metadata()?;
-    own::check(&about)?;
+    own::check(&about, trusted)?;
     let refused = |why| Err(io::Error::new(io::ErrorKind::InvalidData, why));
     // What is no view, or only half of one, is not worth reading.
     let mut bytes = Vec::new();
@@ -179,96 +201,11 @@ fn is_unfinished(name: &str) -> bool {
         .is_some_and(|(_, number)| number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// Files that are the user's own.
-#[cfg(unix)]
-mod own {
-    use std::fs::{DirBuilder, File, Metadata};
-    use std::io;
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-    use std::path::Path;
-
-    use rustix::fs::OFlags;
-
-    /// Group or others may write it.
-    const OTHERS_WRITE: u32 = 0o022;
-
-    pub(super) fn make(folder: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)
-    }
-
-    pub(super) fn create(path: &Path) -> io::Result<File> {
-        File::options().write(true).create_new(true).mode(0o600).open(path)
-    }
-
-    /// Never waits, as a pipe would have one do, and follows no link.
-    pub(super) fn open(path: &Path) -> io::Result<File> {
-        let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
-        File::options().read(true).custom_flags(i32::from_ne_bytes(flags.bits().to_ne_bytes())).open(path)
-    }
-
-    pub(super) fn check(about: &Metadata) -> io::Result<()> {
-        let refused = |why| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-        if !about.is_file() {
-            return refused("is no regular file");
-        }
-        if about.uid() != rustix::process::geteuid().as_raw() {
-            return refused("belongs to another user");
-        }
-        if about.mode() & OTHERS_WRITE != 0 {
-            return refused("can be written by others");
-        }
-        Ok(())
-    }
-}
-
-/// Files whose rights come from their folder.
-#[cfg(not(unix))]
-mod own {
-    use std::fs::{self, File, Metadata};
-    use std::io;
-    use std::path::Path;
-
-    pub(super) fn make(folder: &Path) -> io::Result<()> {
-        fs::create_dir_all(folder)
-    }
-
-    pub(super) fn create(path: &Path) -> io::Result<File> {
-        File::options().write(true).create_new(true).open(path)
-    }
-
-    pub(super) fn open(path: &Path) -> io::Result<File> {
-        File::open(path)
-    }
-
-    pub(super) fn check(about: &Metadata) -> io::Result<()> {
-        if about.is_file() {
-            return Ok(());
-        }
-        Err(io::Error::new(io::ErrorKind::PermissionDenied, "is no regular file"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
-
-    #[cfg(unix)]
-    #[test]
-    fn a_file_of_another_user_is_not_the_users_own() {
-        let name = format!("registry-core-whose-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        drop(own::create(&path).unwrap());
-        own::check(&fs::metadata(&path).unwrap()).unwrap();
-        // Only root may give a file away; to everybody else root's are another user's.
-        let foreign = match std::os::unix::fs::chown(&path, Some(65_534), None) {
-            Ok(()) => fs::metadata(&path).unwrap(),
-            Err(_) => fs::metadata("/etc/passwd").unwrap(),
-        };
-        fs::remove_file(&path).unwrap();
-        assert_eq!(own::check(&foreign).unwrap_err().to_string(), "belongs to another user");
-    }
 
     #[test]
     fn a_disk_that_hangs_does_not_keep_the_runtime_from_ending() {
