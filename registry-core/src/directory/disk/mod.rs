@@ -91,8 +91,12 @@ impl Disk {
                 return None;
             }
         };
-        let saved = self.read(file, decode).await;
-        saved.map_err(|why| self.reject(&why)).ok()
+        let saved = self.read(file, decode).await.map_err(|why| self.reject(&why)).ok()?;
+        let skipped = saved.snapshot.skipped();
+        if skipped > 0 {
+            tracing::warn!(service = %self.service, file = %self.name, skipped, "entries of a saved view cannot be read, and are left out");
+        }
+        Some(saved)
     }
 
     /// Whether what was just saved would be used: where the file system gives it to another user, say, it would not, and that is better known before the
