@@ -622,12 +622,33 @@ async fn a_file_that_its_group_may_write_is_read_where_the_group_is_trusted() {
         Directory::with_options(Arc::new(registry.clone()), options).view(&service())
     };
     give(0o660);
+    std::fs::set_permissions(&scratch.0, PermissionsExt::from_mode(0o2770)).unwrap();
     let view = open(Folder::new(&scratch.0));
     until(|| view.stats().disk_rejected == 1).await;
     listed(&open(Folder::new(&scratch.0).trusting_group()), 3).await;
     give(0o606);
     let view = open(Folder::new(&scratch.0).trusting_group());
     until(|| view.stats().disk_rejected == 1).await;
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_in_which_others_can_put_an_older_file_back_is_neither_read_nor_written() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let scratch = Scratch::new("folder");
+    let registry = scratch.saved(3).await;
+    let give = |mode| std::fs::set_permissions(&scratch.0, PermissionsExt::from_mode(mode)).unwrap();
+    give(0o777);
+    let view = scratch.view(&registry);
+    until(|| view.stats().disk_rejected == 1).await;
+    registry.controls().heal();
+    until(|| view.stats().disk_failed > 0).await;
+    assert_eq!(view.stats().disk_saved, 0);
+    drop(view);
+    registry.controls().outage();
+    give(0o1777);
+    listed(&scratch.view(&registry), 3).await;
 }
 
 #[cfg(unix)]

@@ -19,7 +19,7 @@ type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 ///
 /// A file that is damaged (a checksum), of another format, store or service, of the future or too old is reported in the log,
 /// counted in [`ViewStats`](crate::ViewStats), and ignored; what is saved first is read again at once, so that the log tells it before the file is needed. Single entries that cannot be read, as those of a newer library, are skipped and counted. It holds what instances publish, and nothing secret of the registry's. On Unix, folders and files
-/// are made for nobody but the user, and a file that is not the user's own, or that others may write, is not read.
+/// are made for nobody but the user, and a file that is not the user's own, or that others may write, is not read (see [`Folder`]).
 ///
 /// Of processes that share files, the one that saves last is believed. Give all of them the same guard: one without saves the list of a
 /// store that was wiped, which the others would have held. Nobody removes the files of services that nobody asks for any more.

@@ -1,11 +1,11 @@
-//! Which files are to be trusted: those that nobody but the user can have written.
+//! Which files are to be trusted: those that nobody but the user can have written, or put there.
 
 #[cfg(not(unix))]
-pub(super) use self::elsewhere::{check, create, make, open};
+pub(super) use self::elsewhere::{check, check_folder, create, make, open};
 #[cfg(unix)]
-pub(super) use self::unix::{check, create, make, open};
+pub(super) use self::unix::{check, check_folder, create, make, open};
 
-/// Who may write a file, beside the user.
+/// Who may write files and their folder, beside the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trusted {
     Nobody,
@@ -14,7 +14,7 @@ pub(super) enum Trusted {
 
 #[cfg(unix)]
 mod unix {
-    use std::fs::{DirBuilder, File, Metadata};
+    use std::fs::{self, DirBuilder, File, Metadata};
     use std::io;
     use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
     use std::path::Path;
@@ -25,6 +25,9 @@ mod unix {
 
     const GROUP_WRITES: u32 = 0o020;
     const OTHERS_WRITE: u32 = 0o002;
+    /// In a folder with it, such as `/tmp`, nobody removes or renames what is another user's.
+    const STICKY: u32 = 0o1000;
+    const ROOT: u32 = 0;
 
     pub(in super::super) fn make(folder: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)
@@ -41,20 +44,42 @@ mod unix {
     }
 
     pub(in super::super) fn check(about: &Metadata, trusted: Trusted) -> io::Result<()> {
-        let refused = |why| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        let (mode, user) = (about.mode(), rustix::process::geteuid().as_raw());
         if !about.is_file() {
-            return refused("is no regular file");
+            refused("is no regular file")
+        } else if about.uid() != user {
+            refused("belongs to another user")
+        } else if mode & OTHERS_WRITE != 0 {
+            refused("can be written by others")
+        } else if trusted == Trusted::Nobody && mode & GROUP_WRITES != 0 {
+            refused("can be written by its group, which is not trusted")
+        } else {
+            Ok(())
         }
-        if about.uid() != rustix::process::geteuid().as_raw() {
-            return refused("belongs to another user");
+    }
+
+    /// Whether nobody else can put back an older file, or take one away.
+    pub(in super::super) fn check_folder(folder: &Path, trusted: Trusted) -> io::Result<()> {
+        let about = fs::metadata(folder)?;
+        judge_folder(about.uid(), about.mode(), rustix::process::geteuid().as_raw(), trusted)
+    }
+
+    pub(super) fn judge_folder(owner: u32, mode: u32, user: u32, trusted: Trusted) -> io::Result<()> {
+        if ![user, ROOT].contains(&owner) {
+            refused("its folder belongs to another user")
+        } else if mode & STICKY != 0 {
+            Ok(())
+        } else if mode & OTHERS_WRITE != 0 {
+            refused("its folder can be written by others")
+        } else if trusted == Trusted::Nobody && mode & GROUP_WRITES != 0 {
+            refused("its folder can be written by its group, which is not trusted")
+        } else {
+            Ok(())
         }
-        if about.mode() & OTHERS_WRITE != 0 {
-            return refused("can be written by others");
-        }
-        if trusted == Trusted::Nobody && about.mode() & GROUP_WRITES != 0 {
-            return refused("can be written by its group, which is not trusted");
-        }
-        Ok(())
+    }
+
+    fn refused(why: &str) -> io::Result<()> {
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
     }
 }
 
@@ -85,13 +110,38 @@ mod elsewhere {
         }
         Err(io::Error::new(io::ErrorKind::PermissionDenied, "is no regular file"))
     }
+
+    pub(in super::super) fn check_folder(folder: &Path, _: Trusted) -> io::Result<()> {
+        fs::metadata(folder).map(drop)
+    }
 }
 
 #[cfg(all(test, unix))]
 mod tests {
     use std::fs;
 
+    use super::unix::judge_folder;
     use super::*;
+
+    #[test]
+    fn a_folder_is_the_users_or_roots_and_nobody_else_can_rename_what_is_in_it() {
+        const USER: u32 = 1_000;
+        let whose = |owner, mode, trusted| judge_folder(owner, mode, USER, trusted).is_ok();
+        for (owner, mode, trusting_nobody, trusting_group) in [
+            (USER, 0o700, true, true),
+            (USER, 0o755, true, true),
+            (USER, 0o2770, false, true),
+            (USER, 0o777, false, false),
+            (0, 0o755, true, true),
+            (0, 0o1777, true, true),
+            (0, 0o777, false, false),
+            (1_001, 0o755, false, false),
+            (1_001, 0o1777, false, false),
+        ] {
+            let found = (whose(owner, mode, Trusted::Nobody), whose(owner, mode, Trusted::Group));
+            assert_eq!(found, (trusting_nobody, trusting_group), "{owner} {mode:o}");
+        }
+    }
 
     #[test]
     fn a_file_of_another_user_is_not_the_users_own() {

@@ -44,10 +44,12 @@ pub trait Shelf: fmt::Debug + Send + Sync + 'static {
 /// A folder of files, made when it is first needed. Processes can share it: a file is written under a name of its own, flushed, and then renamed.
 ///
 /// On Unix it is made, with its files, for the user alone, and no file is read but a regular one that is the user's and that nobody else may write:
-/// clients would call whatever address such a file names.
+/// clients would call whatever address such a file names. The folder itself must be the user's or root's, and one in which nobody else can put an older file
+/// back: others may write it only when it is sticky, as `/tmp` is. Whether the folders above it are such is for you to know.
 ///
-/// A volume of Kubernetes whose pod has an `fsGroup` gives all files on it to that group, to write as well, whenever it is mounted: there nothing is read after
-/// the pod's restart unless the folder [trusts its group](Self::trusting_group).
+/// On a volume of Kubernetes, name a folder within, such as `/cache/registry`: others may write the root of an `emptyDir`. A volume whose pod has an `fsGroup`
+/// gives all that is on it to that group, to write as well, whenever it is mounted: there nothing is read or saved after the pod's restart unless the folder
+/// [trusts its group](Self::trusting_group).
 ///
 /// It works in threads of its own, few at once: a disk that hangs takes none from the runtime, which would look up no host any more, and does not keep the
 /// runtime from ending. A paused clock does not wait for them.
@@ -75,7 +77,7 @@ impl Folder {
         }
     }
 
-    /// Reads files that their group may write, too. Who is in it can have clients call any address.
+    /// Is content with files, and a folder, that their group may write. Who is in it can have clients call any address.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -95,8 +97,8 @@ impl Folder {
 #[async_trait]
 impl Shelf for Folder {
     async fn load(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        let (path, trusted) = (self.path.join(name), self.trusted);
-        let found = apart(&self.reading, move || read(&path, trusted)).await;
+        let (folder, name, trusted) = (self.path.clone(), name.to_owned(), self.trusted);
+        let found = apart(&self.reading, move || read(&folder, &name, trusted)).await;
         // Once, and when nobody waits for it.
         if !self.swept.swap(true, Ordering::Relaxed) {
             let folder = self.path.clone();
@@ -108,11 +110,11 @@ impl Shelf for Folder {
 
     async fn save(&self, name: &str, bytes: Vec<u8>) -> io::Result<()> {
         let turn = self.saves.of(name).lock_owned().await;
-        let (folder, name) = (self.path.clone(), name.to_owned());
+        let (folder, name, trusted) = (self.path.clone(), name.to_owned(), self.trusted);
         let write = move || {
             // Until it is written, also when nobody waits for it any more: what is saved next must not be replaced by it.
             let _turn = turn;
-            write(&folder, &name, &bytes)
+            write(&folder, &name, &bytes, trusted)
         };
         apart(&self.writing, write).await
     }
@@ -138,8 +140,8 @@ fn start(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name("registry-folder".into()).spawn(work).map(drop)
 }
 
-fn read(path: &Path, trusted: Trusted) -> io::Result<Option<Vec<u8>>> {
-    let mut file = match own::open(path) {
+fn read(folder: &Path, name: &str, trusted: Trusted) -> io::Result<Option<Vec<u8>>> {
+    let mut file = match own::check_folder(folder, trusted).and_then(|()| own::open(&folder.join(name))) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
@@ -161,8 +163,10 @@ fn read(path: &Path, trusted: Trusted) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+fn write(folder: &Path, name: &str, bytes: &[u8], trusted: Trusted) -> io::Result<()> {
     own::make(folder)?;
+    // What would not be read is not written either: that is told while the registry is there.
+    own::check_folder(folder, trusted)?;
     let unfinished = folder.join(format!("{name}.{:016x}.tmp", entropy::random()));
     let written = put(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, folder.join(name)));
     if written.is_err() {
