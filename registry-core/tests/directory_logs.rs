@@ -98,6 +98,41 @@ impl Shelf for Only {
     }
 }
 
+/// A shelf that is full.
+#[derive(Debug)]
+struct Full;
+
+#[async_trait::async_trait]
+impl Shelf for Full {
+    async fn load(&self, _: &str) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    async fn save(&self, _: &str, _: Vec<u8>) -> io::Result<()> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+}
+
+#[test]
+fn saves_that_fail_are_told_once_a_minute_for_all_services_with_their_number() {
+    told(async |told| {
+        let disk = DiskOptions::on(Arc::new(Full), "test");
+        let options = DirectoryOptions::new().with_disk(disk);
+        let directory = Directory::with_options(Arc::new(MemoryRegistry::new()), options);
+        let view = |n: u8| directory.view(&ServiceName::new(format!("service-{n}")).unwrap());
+        let views: Vec<_> = (0..20).map(view).collect();
+        sleep(Duration::from_secs(190)).await;
+        let failed: u64 = views.iter().map(|view| view.stats().disk_failed).sum();
+        assert!(failed > 500, "each is tried again after seconds: {failed}");
+        let lines = told.events("views cannot be saved");
+        assert!((3..=4).contains(&lines.len()), "{lines:?}");
+        assert_eq!((lines[0]["level"].as_str(), lines[0]["failed"].as_str()), ("WARN", "1"), "at once");
+        // What came after the last line is not told yet.
+        let told = u64::try_from(sum(&lines, "failed")).unwrap();
+        assert!(told <= failed && told >= failed / 2, "{told} of {failed}");
+    });
+}
+
 /// A shelf that gives back something else than it was given, or nothing.
 #[derive(Debug)]
 struct Careless(Option<&'static [u8]>, std::sync::atomic::AtomicBool);

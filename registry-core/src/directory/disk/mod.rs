@@ -1,5 +1,6 @@
 //! Views on disk, for processes that start while the registry cannot be reached.
 
+mod failures;
 mod format;
 mod keeper;
 mod options;
@@ -8,7 +9,7 @@ mod shelf;
 mod turns;
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -16,6 +17,7 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
+use self::failures::Failures;
 pub(super) use self::format::Saved;
 use self::format::{Rejected, Wanted, check, decode, encode};
 use self::keeper::Keeper;
@@ -38,6 +40,7 @@ const IN_TIME: Duration = Duration::from_secs(10);
 pub(super) struct Disks {
     options: DiskOptions,
     saves: Turns<Newest>,
+    failures: Arc<std::sync::Mutex<Failures>>,
 }
 
 /// When what was saved last had been proven current.
@@ -45,14 +48,14 @@ type Newest = Option<Instant>;
 
 impl Disks {
     pub(super) fn new(options: DiskOptions) -> Self {
-        Self { options, saves: Turns::default() }
+        Self { options, saves: Turns::default(), failures: Arc::default() }
     }
 
     /// The file of `service`.
     pub(super) fn file_of(&self, service: ServiceName, stats: Arc<Stats>) -> Disk {
         let name = file_name(&self.options.store, &service);
-        let newest = self.saves.of(&name);
-        Disk { options: self.options.clone(), service, name, newest, stats }
+        let (newest, failures) = (self.saves.of(&name), Arc::clone(&self.failures));
+        Disk { options: self.options.clone(), service, name, newest, failures, stats }
     }
 }
 
@@ -66,6 +69,8 @@ pub(super) struct Disk {
     name: String,
     /// A view that has ended may still be saving when the next one of its service begins to.
     newest: Arc<Mutex<Newest>>,
+    /// Those of all files of the directory.
+    failures: Arc<std::sync::Mutex<Failures>>,
     stats: Arc<Stats>,
 }
 
@@ -122,6 +127,14 @@ impl Disk {
         read.map_err(|error| error.to_string())?.map_err(|why| why.to_string())
     }
 
+    fn complain(&self, error: &io::Error) {
+        // Two numbers, which are as they should be.
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(failed) = failures.add(Instant::now()) {
+            tracing::warn!(service = %self.service, file = %self.name, %error, failed, "views cannot be saved");
+        }
+    }
+
     fn reject(&self, why: &dyn fmt::Display) {
         self.stats.disk_rejected();
         tracing::warn!(service = %self.service, file = %self.name, %why, "a saved view is not used");
@@ -146,7 +159,7 @@ impl Disk {
             }
             Err(error) => {
                 self.stats.disk_failed();
-                tracing::warn!(service = %self.service, file = %self.name, %error, "a view cannot be saved");
+                self.complain(&error);
                 false
             }
         }
