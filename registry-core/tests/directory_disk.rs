@@ -286,6 +286,22 @@ async fn saves_are_gathered_and_repeated_so_that_the_age_stays_true() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_saving_is_slow_no_more_than_a_twentieth_of_the_time_is_spent_on_it() {
+    // 20 times as long; and never longer than it takes until a view that stays the same is saved again.
+    for (takes, saves) in [(Duration::from_millis(500), 55..=58), (Duration::from_secs(9), 7..=9)] {
+        let desk = Desk::new();
+        let registry = MemoryRegistry::new();
+        let _view = desk.directory(&registry).view(&service());
+        *desk.board.takes.lock().unwrap() = takes;
+        for port in 0..600 {
+            register(&registry, port).await;
+            sleep(Duration::from_secs(1)).await;
+        }
+        assert!(saves.contains(&desk.board.saves()), "{} of {takes:?} in 10 minutes", desk.board.saves());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shelf_that_is_broken_is_counted_and_used_again_once_it_works() {
     let desk = Desk::new();
     let registry = MemoryRegistry::new();

@@ -13,6 +13,8 @@ use crate::time::later;
 
 /// How long a save that failed is let be.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// The pause before a save is at least as many times as long as the one before took: no more than a twentieth of the time is spent on saving.
+const PAUSES: u32 = 20;
 
 /// Keeps the file of a service up to date.
 pub(super) struct Keeper {
@@ -20,13 +22,15 @@ pub(super) struct Keeper {
     reader: Reader<ViewState>,
     /// What was saved last, and when.
     kept: Option<(Arc<Listing>, Instant)>,
+    /// How long that took.
+    took: Duration,
     runtime: Handle,
 }
 
 impl Keeper {
     /// Must be called within a tokio runtime.
     pub(super) fn new(disk: Disk, reader: Reader<ViewState>) -> Self {
-        Self { disk, reader, kept: None, runtime: Handle::current() }
+        Self { disk, reader, kept: None, took: Duration::ZERO, runtime: Handle::current() }
     }
 
     pub(super) async fn run(&mut self) {
@@ -53,10 +57,12 @@ impl Keeper {
                 }
                 continue;
             }
-            sleep(self.disk.options.delay).await;
+            sleep(self.pause()).await;
             // What it is by now.
             let Some((listing, proven)) = worth_saving(&self.reader.load()) else { continue };
+            let begun = Instant::now();
             if self.disk.try_save(Arc::clone(&listing), proven).await {
+                self.took = begun.elapsed();
                 let first = self.kept.replace((listing, Instant::now())).is_none();
                 if first && let Err(why) = self.disk.would_be_used().await {
                     self.disk.reject(&why);
@@ -65,6 +71,12 @@ impl Keeper {
                 sleep(AFTER_FAILURE).await;
             }
         }
+    }
+
+    /// How long changes are gathered: longer where saving takes long, such as with very many instances, but not so long that files seem older than they are.
+    fn pause(&self) -> Duration {
+        let options = &self.disk.options;
+        options.delay.max(self.took.saturating_mul(PAUSES).min(options.refresh))
     }
 
     /// What is current and was not saved, and when it was proven so.

@@ -34,6 +34,8 @@ pub struct DiskOptions {
     /// The age up to which they are trusted. Default: 24 hours.
     pub max_age: Duration,
     /// How long changes are gathered before they are saved; what changed later than this before a crash, or before the end of the runtime, is lost.
+    /// A save writes the whole file, about 250 bytes for each instance, and flushes it and its folder to the disk; while a service keeps changing, every process
+    /// does so after each such pause. It is longer where saving is slow: 20 times as long as the save before took, up to [`refresh`](Self::refresh).
     /// Default: 1 s.
     pub delay: Duration,
     /// How often a view is saved that has not changed; as much older than it is a file may seem. Default: 1 minute.
