@@ -338,6 +338,36 @@ async fn a_shelf_that_hangs_is_counted_too_and_costs_no_view() {
     assert_eq!(view.stats().disk_rejected, 0);
 }
 
+/// A shelf whose author has made a mistake.
+#[derive(Debug)]
+struct Mistake;
+
+#[async_trait]
+impl Shelf for Mistake {
+    async fn load(&self, _: &str) -> io::Result<Option<Vec<u8>>> {
+        panic!("a mistake, which this test makes")
+    }
+
+    async fn save(&self, _: &str, _: Vec<u8>) -> io::Result<()> {
+        panic!("a mistake, which this test makes")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shelf_that_panics_has_failed_and_costs_no_view() {
+    let registry = MemoryRegistry::new();
+    let options = DirectoryOptions::new().with_disk(DiskOptions::on(Arc::new(Mistake), "test"));
+    registry.controls().outage();
+    let view = Directory::with_options(Arc::new(registry.clone()), options).view(&service());
+    sleep(SOON).await;
+    assert_eq!(view.stats().disk_rejected, 1);
+    registry.controls().heal();
+    sleep(SOON).await;
+    register(&registry, 1).await;
+    listed(&view, 1).await;
+    assert!(view.stats().disk_failed > 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_guard_knows_what_was_on_disk_and_saves_nothing_that_is_held() {
     let desk = Desk::new();

@@ -8,11 +8,13 @@ mod own;
 mod shelf;
 mod turns;
 
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
 
+use futures_util::FutureExt;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
@@ -81,7 +83,7 @@ impl Disk {
 
     /// What was saved, if it can be trusted.
     pub(super) async fn load(self) -> Option<Saved> {
-        let mut loading = pin!(self.options.shelf.load(&self.name));
+        let mut loading = pin!(caught(self.options.shelf.load(&self.name)));
         let loaded = match timeout(IN_TIME, &mut loading).await {
             Ok(loaded) => loaded,
             Err(_) => {
@@ -107,7 +109,7 @@ impl Disk {
     /// Whether what was just saved would be used: where the file system gives it to another user, say, it would not, and that is better known before the
     /// day on which it is needed.
     async fn would_be_used(&self) -> Result<(), String> {
-        let loaded = timeout(IN_TIME, self.options.shelf.load(&self.name)).await;
+        let loaded = timeout(IN_TIME, caught(self.options.shelf.load(&self.name))).await;
         match loaded.map_err(|_| format!("takes more than {IN_TIME:?} to be read"))? {
             Ok(Some(file)) => self.read(file, check).await,
             Ok(None) => Err("is not there".to_owned()),
@@ -170,13 +172,24 @@ impl Disk {
         let proven = (self.options.clock)().saturating_sub(u64::try_from(ago).unwrap_or(u64::MAX));
         let bytes = if listing.snapshot().len() > MANY {
             let store = self.options.store.clone();
-            spawn_blocking(move || encode(listing.snapshot(), &store, proven)).await.map_err(io::Error::other)?
+            spawn_blocking(move || encode(listing.snapshot(), &store, proven))
+                .await
+                .map_err(io::Error::other)?
         } else {
             encode(listing.snapshot(), &self.options.store, proven)
         };
-        let saved = timeout(IN_TIME, self.options.shelf.save(&self.name, bytes)).await;
-        saved.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, format!("takes more than {IN_TIME:?}"))))
+        let saved = timeout(IN_TIME, caught(self.options.shelf.save(&self.name, bytes))).await;
+        saved.unwrap_or_else(|_| {
+            Err(io::Error::new(io::ErrorKind::TimedOut, format!("takes more than {IN_TIME:?}")))
+        })
     }
+}
+
+/// A shelf that panics has failed: the view, in whose task it is, goes on.
+async fn caught<T>(shelf: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    // Nothing that it may have left half done is used again.
+    let done = AssertUnwindSafe(shelf).catch_unwind().await;
+    done.unwrap_or_else(|_| Err(io::Error::other("the shelf panicked")))
 }
 
 /// Stores and services never share a file, also where names differ only in case and the file system does not tell.

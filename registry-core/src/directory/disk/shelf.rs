@@ -24,7 +24,7 @@ const LEFT_BEHIND: Duration = Duration::from_secs(60 * 60);
 /// As many files are read at once, and as many written.
 const AT_ONCE: usize = 32;
 
-/// A place for named bytes: a [`Folder`], or what a test puts there instead.
+/// A place for named bytes: a [`Folder`], or what a test puts there instead. A future of it that panics has failed, and costs no view.
 #[async_trait]
 pub trait Shelf: fmt::Debug + Send + Sync + 'static {
     /// What was saved under `name` last; `None` when nothing was.
