@@ -340,6 +340,29 @@ fn what_guards_and_files_did_is_counted_on_when_a_view_is_made_anew_and_once() {
 }
 
 #[test]
+fn what_was_held_and_did_not_come_back_is_counted_as_expired() {
+    recorded(async |recorded| {
+        let memory = MemoryRegistry::new();
+        for port in 1..=10 {
+            memory.register(&instance(port), &RegisterOptions::new().with_ttl(Ttl::MAX)).await.unwrap();
+        }
+        let options = DirectoryOptions::new().with_guard(GuardOptions::new());
+        let view = Directory::with_options(Arc::new(memory.clone()), options).view(&service());
+        let _observed = Meter::new().observe_view(&view);
+        eventually("all are listed", || view.load().entries().len() == 10).await;
+        memory.controls().wipe();
+        let held = || recorded.gauge("registry_view_held_instances{service=user.rpc}");
+        eventually("all are held", || held() == 10.0).await;
+        let holds = |state: &str| {
+            recorded.counter(&format!("registry_view_holds_total{{service=user.rpc,state={state}}}"))
+        };
+        assert_eq!(holds("expired"), 0);
+        sleep(Duration::from_secs(35)).await;
+        assert_eq!((held(), holds("expired"), holds("ended"), holds("released")), (0.0, 10, 0, 0));
+    });
+}
+
+#[test]
 fn a_view_that_has_heard_nothing_yet_grows_older() {
     recorded(async |recorded| {
         let memory = MemoryRegistry::new();
