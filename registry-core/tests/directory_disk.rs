@@ -288,7 +288,7 @@ async fn saves_are_gathered_and_repeated_so_that_the_age_stays_true() {
 #[tokio::test(start_paused = true)]
 async fn where_saving_is_slow_no_more_than_a_twentieth_of_the_time_is_spent_on_it() {
     // 20 times as long; and never longer than it takes until a view that stays the same is saved again.
-    for (takes, saves) in [(Duration::from_millis(500), 55..=58), (Duration::from_secs(9), 7..=9)] {
+    for (takes, saves) in [(Duration::from_millis(500), 55..=59), (Duration::from_secs(9), 7..=9)] {
         let desk = Desk::new();
         let registry = MemoryRegistry::new();
         let _view = desk.directory(&registry).view(&service());
@@ -551,21 +551,15 @@ async fn two_processes_share_a_folder_and_what_is_read_is_always_whole() {
     for port in 0..400 {
         register(&registry, port).await;
     }
-    let open = || {
-        let disk = DiskOptions::new(&scratch.0, "test").with_delay(Duration::ZERO);
-        let client: Arc<dyn Registry> = Arc::new(registry.client());
-        Directory::with_options(client, DirectoryOptions::new().with_disk(disk)).view(&service())
-    };
-    let (one, two) = (open(), open());
+    let clients = [registry.client(), registry.client()];
+    let [one, two] = clients.each_ref().map(|client| scratch.view(client));
     let lost = registry.client();
     lost.controls().outage();
     let mut starts = 0;
     for port in 400..440 {
         register(&registry, port).await;
         if one.stats().disk_saved + two.stats().disk_saved > 0 {
-            let disk = DiskOptions::new(&scratch.0, "test");
-            let options = DirectoryOptions::new().with_disk(disk);
-            let view = Directory::with_options(Arc::new(lost.clone()), options).view(&service());
+            let view = scratch.view(&lost);
             assert!(timeout(SOON, view.ready()).await.unwrap());
             assert!((400..=440).contains(&view.load().entries().len()));
             assert_eq!(view.stats().disk_rejected, 0);
@@ -581,14 +575,59 @@ async fn two_processes_share_a_folder_and_what_is_read_is_always_whole() {
     };
     timeout(SOON, both).await.unwrap();
     assert_eq!(one.stats().disk_failed + two.stats().disk_failed, 0);
-    // Until all is saved, so that nobody saves when they end.
-    for view in [&one, &two] {
-        let mut saved = u64::MAX;
-        while saved != view.stats().disk_saved {
-            saved = view.stats().disk_saved;
-            sleep(Duration::from_millis(100)).await;
-        }
+    // So that nobody saves when they end: what is not current is not saved.
+    clients.iter().for_each(|client| client.controls().outage());
+    let live = |view: &View| matches!(view.load().freshness(), Freshness::Live { .. });
+    until(|| !live(&one) && !live(&two)).await;
+    sleep(Duration::from_millis(100)).await;
+}
+
+const FOLDER: &str = "REGISTRY_CORE_TEST_FOLDER";
+
+/// A process of the next test: saves again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "another test runs it, in processes of its own"]
+async fn a_process_that_saves() {
+    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let registry = MemoryRegistry::new();
+    for port in 0..300 {
+        register(&registry, port).await;
     }
+    let disk = DiskOptions::new(folder, "test").with_delay(Duration::ZERO);
+    let options = DirectoryOptions::new().with_disk(disk);
+    let view = Directory::with_options(Arc::new(registry.clone()), options).view(&service());
+    for port in 300..320 {
+        let saved = view.stats().disk_saved;
+        register(&registry, port).await;
+        until(|| view.stats().disk_saved > saved).await;
+    }
+    listed(&view, 320).await;
+    let stats = view.stats();
+    assert_eq!((stats.disk_failed, stats.disk_rejected), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_process_reads_is_whole_while_two_others_save_it() {
+    let scratch = Scratch::new("processes");
+    let start = || {
+        let mut process = std::process::Command::new(std::env::current_exe().unwrap());
+        process.args(["--exact", "a_process_that_saves", "--ignored"]).env(FOLDER, &scratch.0);
+        process.stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let mut processes = [start(), start()];
+    let away = MemoryRegistry::new();
+    away.controls().outage();
+    until(|| scratch.names().iter().any(|name| name.ends_with(".view"))).await;
+    let mut starts = 0;
+    while processes.iter_mut().any(|process| process.try_wait().unwrap().is_none()) {
+        let view = scratch.view(&away);
+        assert!(timeout(SOON, view.ready()).await.unwrap());
+        assert!((300..=320).contains(&view.load().entries().len()), "{}", view.load().entries().len());
+        assert_eq!(view.stats().disk_rejected, 0);
+        starts += 1;
+    }
+    assert!(processes.iter_mut().all(|process| process.wait().unwrap().success()));
+    assert!(starts > 10, "{starts}");
 }
 
 /// In real time, and from a real file.
@@ -596,7 +635,8 @@ async fn two_processes_share_a_folder_and_what_is_read_is_always_whole() {
 async fn a_process_starts_from_a_file_of_10_000_instances_within_100_ms() {
     let scratch = Scratch::new("large");
     let registry = scratch.saved(10_000).await;
-    // Optimized, as what is deployed is.
+    // What is deployed is optimized, and that is what is promised. Without, decoding JSON alone takes several times as long: the bound is there for what takes
+    // a time that grows with the square.
     let bound = Duration::from_millis(if cfg!(debug_assertions) { 1_000 } else { 100 });
     let took = async || {
         let started = std::time::Instant::now();
@@ -606,7 +646,7 @@ async fn a_process_starts_from_a_file_of_10_000_instances_within_100_ms() {
         started.elapsed()
     };
     let mut best = took().await;
-    // The machine may be busy with something else.
+    // The promise is about this library, and not about what else the machine does: other tests run beside this one. Whatever is slow in here is so each time.
     for _ in 0..4 {
         best = best.min(took().await);
     }
