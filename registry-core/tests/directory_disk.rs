@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use registry_core::{
-    Directory, DirectoryOptions, DiskOptions, ErrorKind, Freshness, GuardOptions, Instance, Lease,
+    Directory, DirectoryOptions, DiskOptions, ErrorKind, Folder, Freshness, GuardOptions, Instance, Lease,
     RegisterOptions, Registry, ServiceName, Shelf, Ttl, View,
 };
 use registry_memory::MemoryRegistry;
@@ -45,6 +45,9 @@ struct Board {
     files: Mutex<BTreeMap<String, Vec<u8>>>,
     saves: AtomicU64,
     broken: std::sync::atomic::AtomicBool,
+    /// How long a save takes that begins now.
+    takes: Mutex<Duration>,
+    hanging: std::sync::atomic::AtomicBool,
 }
 
 #[async_trait]
@@ -53,12 +56,18 @@ impl Shelf for Board {
         if self.broken.load(Ordering::Relaxed) {
             return Err(io::Error::other("broken"));
         }
+        self.hang().await;
         Ok(self.files.lock().unwrap().get(name).cloned())
     }
 
     async fn save(&self, name: &str, bytes: Vec<u8>) -> io::Result<()> {
         if self.broken.load(Ordering::Relaxed) {
             return Err(io::Error::other("broken"));
+        }
+        self.hang().await;
+        let takes = *self.takes.lock().unwrap();
+        if !takes.is_zero() {
+            sleep(takes).await;
         }
         self.saves.fetch_add(1, Ordering::Relaxed);
         self.files.lock().unwrap().insert(name.to_owned(), bytes);
@@ -67,6 +76,12 @@ impl Shelf for Board {
 }
 
 impl Board {
+    async fn hang(&self) {
+        while self.hanging.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     fn saves(&self) -> u64 {
         self.saves.load(Ordering::Relaxed)
     }
@@ -88,9 +103,13 @@ impl Desk {
     }
 
     fn disk(&self) -> DiskOptions {
+        self.disk_of("test")
+    }
+
+    fn disk_of(&self, store: &str) -> DiskOptions {
         let began = self.began;
         let clock = move || 1_700_000_000_000 + u64::try_from(began.elapsed().as_millis()).unwrap();
-        DiskOptions::on(self.board.clone()).with_clock(clock)
+        DiskOptions::on(self.board.clone(), store).with_clock(clock)
     }
 
     /// A process with this registry.
@@ -214,7 +233,7 @@ async fn what_was_saved_of_another_store_or_service_is_not_served() {
     let registry = MemoryRegistry::new();
     desk.saved(&registry, 3).await;
     registry.controls().outage();
-    let other = DirectoryOptions::new().with_disk(desk.disk().with_store("other"));
+    let other = DirectoryOptions::new().with_disk(desk.disk_of("other"));
     let other = Directory::with_options(Arc::new(registry.clone()), other).view(&service());
     let user = desk.directory(&registry).view(&ServiceName::new("user").unwrap());
     sleep(SOON).await;
@@ -233,8 +252,8 @@ async fn what_was_saved_of_another_store_or_service_is_not_served() {
     registry.controls().outage();
     drop(other);
     let mut rejected = 0;
-    for store in ["", "other"] {
-        let options = DirectoryOptions::new().with_disk(desk.disk().with_store(store));
+    for store in ["test", "other"] {
+        let options = DirectoryOptions::new().with_disk(desk.disk_of(store));
         let view = Directory::with_options(Arc::new(registry.clone()), options).view(&service());
         sleep(SOON).await;
         rejected += view.stats().disk_rejected;
@@ -267,6 +286,22 @@ async fn saves_are_gathered_and_repeated_so_that_the_age_stays_true() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_saving_is_slow_no_more_than_a_twentieth_of_the_time_is_spent_on_it() {
+    // 20 times as long; and never longer than it takes until a view that stays the same is saved again.
+    for (takes, saves) in [(Duration::from_millis(500), 55..=59), (Duration::from_secs(9), 7..=9)] {
+        let desk = Desk::new();
+        let registry = MemoryRegistry::new();
+        let _view = desk.directory(&registry).view(&service());
+        *desk.board.takes.lock().unwrap() = takes;
+        for port in 0..600 {
+            register(&registry, port).await;
+            sleep(Duration::from_secs(1)).await;
+        }
+        assert!(saves.contains(&desk.board.saves()), "{} of {takes:?} in 10 minutes", desk.board.saves());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shelf_that_is_broken_is_counted_and_used_again_once_it_works() {
     let desk = Desk::new();
     let registry = MemoryRegistry::new();
@@ -278,6 +313,59 @@ async fn a_shelf_that_is_broken_is_counted_and_used_again_once_it_works() {
     desk.board.broken.store(false, Ordering::Relaxed);
     sleep(Duration::from_secs(20)).await;
     assert_eq!(view.stats().disk_saved, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shelf_that_hangs_is_counted_too_and_costs_no_view() {
+    let desk = Desk::new();
+    let registry = MemoryRegistry::new();
+    register(&registry, 1).await;
+    desk.board.hanging.store(true, Ordering::Relaxed);
+    let view = desk.directory(&registry).view(&service());
+    sleep(Duration::from_secs(60)).await;
+    assert!(view.stats().disk_failed >= 3 && view.load().entries().len() == 1, "{:?}", view.stats());
+    desk.board.hanging.store(false, Ordering::Relaxed);
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(view.stats().disk_saved, 1);
+    // What takes long to be read is still better than nothing.
+    registry.controls().outage();
+    desk.board.hanging.store(true, Ordering::Relaxed);
+    let view = desk.directory(&registry).view(&service());
+    sleep(Duration::from_secs(60)).await;
+    assert!(view.load().snapshot().is_none());
+    desk.board.hanging.store(false, Ordering::Relaxed);
+    listed(&view, 1).await;
+    assert_eq!(view.stats().disk_rejected, 0);
+}
+
+/// A shelf whose author has made a mistake.
+#[derive(Debug)]
+struct Mistake;
+
+#[async_trait]
+impl Shelf for Mistake {
+    async fn load(&self, _: &str) -> io::Result<Option<Vec<u8>>> {
+        panic!("a mistake, which this test makes")
+    }
+
+    async fn save(&self, _: &str, _: Vec<u8>) -> io::Result<()> {
+        panic!("a mistake, which this test makes")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shelf_that_panics_has_failed_and_costs_no_view() {
+    let registry = MemoryRegistry::new();
+    let options = DirectoryOptions::new().with_disk(DiskOptions::on(Arc::new(Mistake), "test"));
+    registry.controls().outage();
+    let view = Directory::with_options(Arc::new(registry.clone()), options).view(&service());
+    sleep(SOON).await;
+    assert_eq!(view.stats().disk_rejected, 1);
+    registry.controls().heal();
+    sleep(SOON).await;
+    register(&registry, 1).await;
+    listed(&view, 1).await;
+    assert!(view.stats().disk_failed > 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -363,6 +451,31 @@ async fn what_changed_last_is_saved_when_the_view_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_view_saves_slowly_when_it_ends_does_not_replace_what_the_next_one_saved() {
+    let desk = Desk::new();
+    let registry = MemoryRegistry::new();
+    desk.saved(&registry, 3).await;
+    let directory = desk.directory(&registry);
+    let view = directory.view(&service());
+    listed(&view, 3).await;
+    sleep(Duration::from_secs(2)).await;
+    register(&registry, 3).await;
+    listed(&view, 4).await;
+    *desk.board.takes.lock().unwrap() = Duration::from_secs(8);
+    drop(view);
+    sleep(Duration::from_millis(1)).await;
+    *desk.board.takes.lock().unwrap() = Duration::ZERO;
+    let view = directory.view(&service());
+    register(&registry, 4).await;
+    listed(&view, 5).await;
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(view.stats().disk_saved, 1);
+    registry.controls().outage();
+    let next = desk.directory(&registry).view(&service());
+    listed(&next, 5).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_registry_that_is_as_slow_as_a_normal_start_is_waited_for() {
     let desk = Desk::new();
     let registry = MemoryRegistry::new();
@@ -388,7 +501,7 @@ impl Scratch {
     }
 
     fn disk(&self) -> DiskOptions {
-        DiskOptions::new(&self.0).with_delay(Duration::ZERO)
+        DiskOptions::new(&self.0, "test").with_delay(Duration::ZERO)
     }
 
     /// A view that is served from here when `registry` is away.
@@ -438,21 +551,15 @@ async fn two_processes_share_a_folder_and_what_is_read_is_always_whole() {
     for port in 0..400 {
         register(&registry, port).await;
     }
-    let open = || {
-        let disk = DiskOptions::new(&scratch.0).with_delay(Duration::ZERO);
-        let client: Arc<dyn Registry> = Arc::new(registry.client());
-        Directory::with_options(client, DirectoryOptions::new().with_disk(disk)).view(&service())
-    };
-    let (one, two) = (open(), open());
+    let clients = [registry.client(), registry.client()];
+    let [one, two] = clients.each_ref().map(|client| scratch.view(client));
     let lost = registry.client();
     lost.controls().outage();
     let mut starts = 0;
     for port in 400..440 {
         register(&registry, port).await;
         if one.stats().disk_saved + two.stats().disk_saved > 0 {
-            let disk = DiskOptions::new(&scratch.0);
-            let options = DirectoryOptions::new().with_disk(disk);
-            let view = Directory::with_options(Arc::new(lost.clone()), options).view(&service());
+            let view = scratch.view(&lost);
             assert!(timeout(SOON, view.ready()).await.unwrap());
             assert!((400..=440).contains(&view.load().entries().len()));
             assert_eq!(view.stats().disk_rejected, 0);
@@ -468,14 +575,59 @@ async fn two_processes_share_a_folder_and_what_is_read_is_always_whole() {
     };
     timeout(SOON, both).await.unwrap();
     assert_eq!(one.stats().disk_failed + two.stats().disk_failed, 0);
-    // Until all is saved, so that nobody saves when they end.
-    for view in [&one, &two] {
-        let mut saved = u64::MAX;
-        while saved != view.stats().disk_saved {
-            saved = view.stats().disk_saved;
-            sleep(Duration::from_millis(100)).await;
-        }
+    // So that nobody saves when they end: what is not current is not saved.
+    clients.iter().for_each(|client| client.controls().outage());
+    let live = |view: &View| matches!(view.load().freshness(), Freshness::Live { .. });
+    until(|| !live(&one) && !live(&two)).await;
+    sleep(Duration::from_millis(100)).await;
+}
+
+const FOLDER: &str = "REGISTRY_CORE_TEST_FOLDER";
+
+/// A process of the next test: saves again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "another test runs it, in processes of its own"]
+async fn a_process_that_saves() {
+    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let registry = MemoryRegistry::new();
+    for port in 0..300 {
+        register(&registry, port).await;
     }
+    let disk = DiskOptions::new(folder, "test").with_delay(Duration::ZERO);
+    let options = DirectoryOptions::new().with_disk(disk);
+    let view = Directory::with_options(Arc::new(registry.clone()), options).view(&service());
+    for port in 300..320 {
+        let saved = view.stats().disk_saved;
+        register(&registry, port).await;
+        until(|| view.stats().disk_saved > saved).await;
+    }
+    listed(&view, 320).await;
+    let stats = view.stats();
+    assert_eq!((stats.disk_failed, stats.disk_rejected), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_process_reads_is_whole_while_two_others_save_it() {
+    let scratch = Scratch::new("processes");
+    let start = || {
+        let mut process = std::process::Command::new(std::env::current_exe().unwrap());
+        process.args(["--exact", "a_process_that_saves", "--ignored"]).env(FOLDER, &scratch.0);
+        process.stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let mut processes = [start(), start()];
+    let away = MemoryRegistry::new();
+    away.controls().outage();
+    until(|| scratch.names().iter().any(|name| name.ends_with(".view"))).await;
+    let mut starts = 0;
+    while processes.iter_mut().any(|process| process.try_wait().unwrap().is_none()) {
+        let view = scratch.view(&away);
+        assert!(timeout(SOON, view.ready()).await.unwrap());
+        assert!((300..=320).contains(&view.load().entries().len()), "{}", view.load().entries().len());
+        assert_eq!(view.stats().disk_rejected, 0);
+        starts += 1;
+    }
+    assert!(processes.iter_mut().all(|process| process.wait().unwrap().success()));
+    assert!(starts > 10, "{starts}");
 }
 
 /// In real time, and from a real file.
@@ -483,7 +635,8 @@ async fn two_processes_share_a_folder_and_what_is_read_is_always_whole() {
 async fn a_process_starts_from_a_file_of_10_000_instances_within_100_ms() {
     let scratch = Scratch::new("large");
     let registry = scratch.saved(10_000).await;
-    // Optimized, as what is deployed is.
+    // What is deployed is optimized, and that is what is promised. Without, decoding JSON alone takes several times as long: the bound is there for what takes
+    // a time that grows with the square.
     let bound = Duration::from_millis(if cfg!(debug_assertions) { 1_000 } else { 100 });
     let took = async || {
         let started = std::time::Instant::now();
@@ -493,7 +646,7 @@ async fn a_process_starts_from_a_file_of_10_000_instances_within_100_ms() {
         started.elapsed()
     };
     let mut best = took().await;
-    // The machine may be busy with something else.
+    // The promise is about this library, and not about what else the machine does: other tests run beside this one. Whatever is slow in here is so each time.
     for _ in 0..4 {
         best = best.min(took().await);
     }
@@ -540,6 +693,50 @@ async fn a_file_in_a_folder_that_is_damaged_cut_short_or_litter_is_rejected_with
     }
 }
 
+/// As on a volume that was mounted anew for a pod with an `fsGroup`.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_its_group_may_write_is_read_where_the_group_is_trusted() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let scratch = Scratch::new("group");
+    let registry = scratch.saved(3).await;
+    let give = |mode| std::fs::set_permissions(scratch.file(), PermissionsExt::from_mode(mode)).unwrap();
+    let open = |folder: Folder| {
+        let disk = DiskOptions::on(Arc::new(folder), "test");
+        let options = DirectoryOptions::new().with_disk(disk);
+        Directory::with_options(Arc::new(registry.clone()), options).view(&service())
+    };
+    give(0o660);
+    std::fs::set_permissions(&scratch.0, PermissionsExt::from_mode(0o2770)).unwrap();
+    let view = open(Folder::new(&scratch.0));
+    until(|| view.stats().disk_rejected == 1).await;
+    listed(&open(Folder::new(&scratch.0).trusting_group()), 3).await;
+    give(0o606);
+    let view = open(Folder::new(&scratch.0).trusting_group());
+    until(|| view.stats().disk_rejected == 1).await;
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_in_which_others_can_put_an_older_file_back_is_neither_read_nor_written() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let scratch = Scratch::new("folder");
+    let registry = scratch.saved(3).await;
+    let give = |mode| std::fs::set_permissions(&scratch.0, PermissionsExt::from_mode(mode)).unwrap();
+    give(0o777);
+    let view = scratch.view(&registry);
+    until(|| view.stats().disk_rejected == 1).await;
+    registry.controls().heal();
+    until(|| view.stats().disk_failed > 0).await;
+    assert_eq!(view.stats().disk_saved, 0);
+    drop(view);
+    registry.controls().outage();
+    give(0o1777);
+    listed(&scratch.view(&registry), 3).await;
+}
+
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_are_the_users_own_and_what_is_not_is_not_read() {
@@ -582,7 +779,7 @@ async fn a_folder_that_cannot_be_written_costs_no_view() {
     std::fs::write(&scratch.0, "a file, where the folder should be").unwrap();
     let registry = MemoryRegistry::new();
     register(&registry, 1).await;
-    let disk = DiskOptions::new(&scratch.0).with_delay(Duration::ZERO);
+    let disk = DiskOptions::new(&scratch.0, "test").with_delay(Duration::ZERO);
     let options = DirectoryOptions::new().with_disk(disk);
     let view = Directory::with_options(Arc::new(registry), options).view(&service());
     listed(&view, 1).await;

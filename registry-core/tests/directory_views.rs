@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use registry_core::{
-    Debounce, Difference, Directory, DirectoryOptions, Filter, Freshness, Instance, InstanceBuilder, Lease,
-    RegisterOptions, Registry, ServiceName, Status, Subset, Ttl, View, ViewOptions, Zone, ZonePreference,
+    Debounce, Difference, Directory, DirectoryOptions, ErrorKind, Filter, Freshness, Instance,
+    InstanceBuilder, Lease, RegisterOptions, Registry, ServiceName, Status, Subset, Ttl, View, ViewOptions,
+    Zone, ZonePreference,
 };
 use registry_memory::MemoryRegistry;
 use tokio::time::{Instant, timeout};
@@ -44,6 +45,24 @@ async fn until(view: &View, expected: &[&str]) {
     };
     let waited = timeout(SOON, waiting).await;
     assert!(waited.is_ok(), "{expected:?} is not {:?}", ids(&view));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_panics_ends_its_view_which_says_so_and_no_other() {
+    let registry = MemoryRegistry::new();
+    let directory = Directory::new(Arc::new(registry.clone()));
+    let rule = |_: &Instance| panic!("a mistake, which this test makes");
+    let view = directory.view_with(&service(), ViewOptions::new().with_filter(Filter::new().with_rule(rule)));
+    let other = directory.view(&service());
+    register(&registry, &instance("a", |builder| builder)).await;
+    until(&other, &["a"]).await;
+    let mut follower = view.clone();
+    timeout(SOON, async { while follower.changed().await {} }).await.expect("it ends");
+    let state = view.state();
+    let Freshness::Stale { error, .. } = state.freshness() else { panic!("{state:?}") };
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    register(&registry, &instance("b", |builder| builder)).await;
+    until(&other, &["a", "b"]).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -83,7 +83,7 @@ impl Folder {
     fn start(&self, registry: &MemoryRegistry) -> View {
         let began = self.began;
         let clock = move || 1_700_000_000_000 + u64::try_from(began.elapsed().as_millis()).unwrap();
-        let disk = DiskOptions::on(Arc::new(self.clone())).with_clock(clock);
+        let disk = DiskOptions::on(Arc::new(self.clone()), "test").with_clock(clock);
         let options = DirectoryOptions::new().with_guard(GuardOptions::new()).with_disk(disk);
         Directory::with_options(Arc::new(registry.clone()), options).view(&service())
     }

@@ -271,7 +271,7 @@ fn a_view_tells_its_instances_and_an_age_that_grows_through_an_outage() {
     });
 }
 
-/// A shelf with a file that nobody can read, on which nothing is kept.
+/// A shelf with a file that nobody can read, also after another one was saved.
 #[derive(Debug)]
 struct Litter;
 
@@ -296,7 +296,8 @@ fn what_guards_and_files_did_is_counted_on_when_a_view_is_made_anew_and_once() {
         };
         let meter = Meter::new();
         let clock = || 1_700_000_000_000;
-        let disk = DiskOptions::on(Arc::new(Litter)).with_clock(clock).with_delay(Duration::from_millis(10));
+        let disk = DiskOptions::on(Arc::new(Litter), "test").with_clock(clock);
+        let disk = disk.with_delay(Duration::from_millis(10));
         let options = DirectoryOptions::new().with_guard(GuardOptions::new()).with_disk(disk);
         let directory = Directory::with_options(Arc::new(memory.clone()), options);
         let holds = |state: &str| {
@@ -328,12 +329,36 @@ fn what_guards_and_files_did_is_counted_on_when_a_view_is_made_anew_and_once() {
             eventually("one is back", || holds("ended") == life).await;
             assert_eq!(view.release().await, 9);
             eventually("the others are released", || holds("released") == 9 * life).await;
-            assert_eq!((holds("begun"), disk("rejected")), (10 * life, life));
+            // When the view began, and when what it had saved was read again.
+            assert_eq!((holds("begun"), disk("rejected")), (10 * life, 2 * life));
             assert!(disk("saved") >= life);
             drop((view, observed));
             eventually("the view has ended", || directory.watched() == 0).await;
         }
         assert!(recorded.all_are_described());
+    });
+}
+
+#[test]
+fn what_was_held_and_did_not_come_back_is_counted_as_expired() {
+    recorded(async |recorded| {
+        let memory = MemoryRegistry::new();
+        for port in 1..=10 {
+            memory.register(&instance(port), &RegisterOptions::new().with_ttl(Ttl::MAX)).await.unwrap();
+        }
+        let options = DirectoryOptions::new().with_guard(GuardOptions::new());
+        let view = Directory::with_options(Arc::new(memory.clone()), options).view(&service());
+        let _observed = Meter::new().observe_view(&view);
+        eventually("all are listed", || view.load().entries().len() == 10).await;
+        memory.controls().wipe();
+        let held = || recorded.gauge("registry_view_held_instances{service=user.rpc}");
+        eventually("all are held", || held() == 10.0).await;
+        let holds = |state: &str| {
+            recorded.counter(&format!("registry_view_holds_total{{service=user.rpc,state={state}}}"))
+        };
+        assert_eq!(holds("expired"), 0);
+        sleep(Duration::from_secs(35)).await;
+        assert_eq!((held(), holds("expired"), holds("ended"), holds("released")), (0.0, 10, 0, 0));
     });
 }
 

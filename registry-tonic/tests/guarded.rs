@@ -37,7 +37,7 @@ async fn a_channel_starts_from_disk_while_the_registry_cannot_be_reached() {
     let registry = MemoryRegistry::new();
     let _server = Process::start(&registry, "a").await;
     let open = |client: &MemoryRegistry| {
-        let disk = DiskOptions::new(&folder).with_delay(std::time::Duration::ZERO);
+        let disk = DiskOptions::new(&folder, "test").with_delay(std::time::Duration::ZERO);
         let options = DirectoryOptions::new().with_disk(disk);
         Channel::new(&Directory::with_options(shared(client), options), &service())
     };

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::mpsc;
 
 pub use self::debounce::Debounce;
-use self::disk::Disk;
+use self::disk::Disks;
 pub use self::disk::{DiskOptions, Folder, Shelf};
 pub use self::guard::{Held, HeldCause};
 pub use self::options::{DirectoryOptions, GuardOptions, ViewOptions};
@@ -62,6 +62,7 @@ pub struct Directory {
 pub(crate) struct Inner {
     registry: Arc<dyn Registry>,
     options: DirectoryOptions,
+    disks: Option<Disks>,
     views: Mutex<HashMap<ServiceName, Weak<Shared>>>,
 }
 
@@ -80,13 +81,14 @@ impl Directory {
     ///
     /// let options = DirectoryOptions::new()
     ///     .with_guard(GuardOptions::new().with_share(0.3))
-    ///     .with_disk(DiskOptions::new("/var/cache/shop").with_store("production"));
+    ///     .with_disk(DiskOptions::new("/var/cache/shop", "production"));
     /// Directory::with_options(registry, options)
     /// # }
     /// ```
     #[must_use]
     pub fn with_options(registry: Arc<dyn Registry>, options: DirectoryOptions) -> Self {
-        Self { inner: Arc::new(Inner { registry, options, views: Mutex::default() }) }
+        let disks = options.disk.clone().map(Disks::new);
+        Self { inner: Arc::new(Inner { registry, options, disks, views: Mutex::default() }) }
     }
 
     /// The view of `service`, shared with all who ask for it unless the directory's options say [how it chooses](DirectoryOptions::view). Returns at
@@ -124,13 +126,14 @@ impl Directory {
         {
             return View::new(Arc::clone(shared));
         }
+        let disks = self.inner.disks.as_ref();
         let (stats, (releases, asked)) = (Arc::<Stats>::default(), mpsc::unbounded_channel());
-        let DirectoryOptions { guard, disk, .. } = self.inner.options.clone();
+        let guard = self.inner.options.guard.clone();
         let task = worker::spawn(Work {
             service: service.clone(),
             watch: self.inner.registry.watch(service, None),
             guard: guard.map(|guard| guard.on(self.inner.registry.guarantees().delete_causes)),
-            disk: disk.map(|disk| Disk::new(disk, service.clone(), Arc::clone(&stats))),
+            disk: disks.map(|disks| disks.file_of(service.clone(), Arc::clone(&stats))),
             releases: asked,
             stats: Arc::clone(&stats),
         });

@@ -61,7 +61,8 @@ impl Filter {
     }
 
     /// Those for which `rule` says so; it is asked once for every instance that is new or changed, and must give the same answer for the same
-    /// instance.
+    /// instance. It must not panic: that ends the view, which is [`Stale`](crate::Freshness::Stale) for good then, with an error of the kind
+    /// [`Closed`](crate::ErrorKind::Closed); other views of the service go on.
     #[must_use]
     pub fn with_rule(mut self, rule: impl Fn(&Instance) -> bool + Send + Sync + 'static) -> Self {
         self.rules.push(Arc::new(rule));

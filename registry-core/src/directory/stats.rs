@@ -18,7 +18,7 @@ pub struct ViewStats {
     pub disk_saved: u64,
     /// How often it could not be saved.
     pub disk_failed: u64,
-    /// Saved views that were not used: damaged, foreign, too old, or not readable.
+    /// Saved views that were not used, or would not be: damaged, foreign, too old, or not readable.
     pub disk_rejected: u64,
 }
 

@@ -11,7 +11,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use etcd_client::{Client, EventType, GetOptions, PutOptions, WatchOptions};
-use registry_core::{Instance, OnConflict, RegisterOptions, Registry, ResetCause, Status};
+use registry_core::{
+    Directory, DirectoryOptions, GuardOptions, Instance, OnConflict, RegisterOptions, Registry, ResetCause,
+    Status, View,
+};
 use registry_etcd::{EtcdOptions, EtcdRegistry, Layout};
 use registry_testing::servers::etcd::Etcd;
 use tokio::task::JoinHandle;
@@ -105,6 +108,42 @@ async fn start() -> (Etcd, EtcdRegistry) {
 
 fn addresses(snapshot: &registry_core::Snapshot) -> Vec<String> {
     snapshot.instances().map(|instance| instance.endpoint().authority()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_holds_go_zeros_servers_that_leave_as_if_they_were_lost_unless_it_is_told_not_to() {
+    let (etcd, registry) = start().await;
+    let mut leases = Vec::new();
+    for n in 1..=5 {
+        leases.push(publish(&etcd, "user.rpc", None, &format!("10.0.0.{n}:8080"), 3600).await);
+    }
+    let ours = registry.register(&instance(6), &lasting()).await.unwrap();
+    let registry: Arc<dyn Registry> = Arc::new(registry);
+    let open = |guard: GuardOptions| {
+        let options = DirectoryOptions::new().with_guard(guard);
+        Directory::with_options(Arc::clone(&registry), options).view(&user())
+    };
+    let (holding, trusting) = (open(GuardOptions::new()), open(GuardOptions::new().with_hold_unknown(false)));
+    let until = async |view: &View, listed: usize, held: usize| {
+        eventually(&format!("{listed} listed, {held} held"), PATIENCE, async || {
+            let state = view.load();
+            let now = (state.entries().len(), state.held_len());
+            (state.snapshot().is_some() && now == (listed, held)).then_some(())
+        })
+        .await;
+    };
+    until(&holding, 6, 0).await;
+    until(&trusting, 6, 0).await;
+    // Who leaves in our way says so, in this layout too.
+    registry.deregister(&ours.lease).await.unwrap();
+    until(&holding, 5, 0).await;
+    for lease in &leases[..4] {
+        revoke(&etcd, *lease).await;
+    }
+    until(&holding, 5, 4).await;
+    until(&trusting, 1, 0).await;
+    assert_eq!((holding.release().await, trusting.stats().holds_begun), (4, 0));
+    until(&holding, 1, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

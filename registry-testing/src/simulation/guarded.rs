@@ -84,7 +84,7 @@ impl Guarded {
             .collect();
         let (board, began) = (Arc::<Board>::default(), Instant::now());
         let clock = move || u64::try_from(began.elapsed().as_millis()).unwrap_or_default();
-        let disk = DiskOptions::on(board.clone()).with_clock(clock);
+        let disk = DiskOptions::on(board.clone(), "simulated").with_clock(clock);
         let options = Mutant::guard(mutant, DirectoryOptions::new().with_disk(disk), |factor| {
             let ttl = Ttl::new(TTL * factor).expect("a good TTL");
             // As on a backend that cannot tell; there is more to be held then.

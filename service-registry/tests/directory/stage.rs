@@ -105,7 +105,8 @@ pub(crate) fn service() -> ServiceName {
     ServiceName::new("user.rpc").unwrap()
 }
 
-fn instance(n: u16) -> Instance {
+/// What an instance publishes.
+pub(crate) fn instance(n: u16) -> Instance {
     Instance::builder(service()).endpoint(format!("10.0.0.1:{}", 8000 + n)).build().unwrap()
 }
 

@@ -60,6 +60,8 @@ pub(super) enum Rejected {
     TooOld(Duration),
     /// It says that it is of the future, so its age is not known.
     Future(Duration),
+    /// It is what was written, but by a library whose entries this one cannot read.
+    Unreadable,
 }
 
 impl fmt::Display for Rejected {
@@ -70,6 +72,7 @@ impl fmt::Display for Rejected {
             Self::Foreign(what) => write!(f, "foreign: of {what}"),
             Self::TooOld(age) => write!(f, "too old: {age:?}"),
             Self::Future(ahead) => write!(f, "of the future: {ahead:?} ahead of the clock"),
+            Self::Unreadable => f.write_str("not one of its entries can be read"),
         }
     }
 }
@@ -118,6 +121,27 @@ pub(super) fn length(beginning: &[u8]) -> Option<u64> {
 
 /// Reads what [`encode`] wrote, if it is what is wanted.
 pub(super) fn decode(file: &[u8], wanted: &Wanted<'_>) -> Result<Saved, Rejected> {
+    let (header, age, entries) = header(file, wanted)?;
+    let cursor = header.cursor.parse().map_err(|_| damaged("has no cursor"))?;
+    let (entries, skipped) = self::entries(entries, wanted.service)?;
+    let snapshot = Snapshot::new(wanted.service.clone(), cursor, entries).with_skipped(skipped);
+    let found = snapshot.len() + skipped;
+    if found != header.entries {
+        return Err(damaged(format!("has {found} entries, and says {}", header.entries)));
+    }
+    if skipped > 0 && snapshot.is_empty() {
+        return Err(Rejected::Unreadable);
+    }
+    Ok(Saved { snapshot, age })
+}
+
+/// Whether a file is whole, and what is wanted; its entries are not looked at.
+pub(super) fn check(file: &[u8], wanted: &Wanted<'_>) -> Result<(), Rejected> {
+    header(file, wanted).map(drop)
+}
+
+/// The header, the age, and the entries.
+fn header<'a>(file: &'a [u8], wanted: &Wanted<'_>) -> Result<(Header, Duration, &'a [u8]), Rejected> {
     let body = body(file)?;
     let (header, entries) = line(body).ok_or_else(|| damaged("has no header"))?;
     let header: Header = serde_json::from_slice(header).map_err(|error| damaged(error.to_string()))?;
@@ -135,13 +159,7 @@ pub(super) fn decode(file: &[u8], wanted: &Wanted<'_>) -> Result<Saved, Rejected
     if age > wanted.max_age {
         return Err(Rejected::TooOld(age));
     }
-    let cursor = header.cursor.parse().map_err(|_| damaged("has no cursor"))?;
-    let entries = self::entries(entries, wanted.service)?;
-    let snapshot = Snapshot::new(wanted.service.clone(), cursor, entries);
-    if snapshot.len() != header.entries {
-        return Err(damaged(format!("has {} entries, and says {}", snapshot.len(), header.entries)));
-    }
-    Ok(Saved { snapshot, age })
+    Ok((header, age, entries))
 }
 
 /// What follows the first line, if it is what that says.
@@ -166,8 +184,9 @@ fn body(file: &[u8]) -> Result<&[u8], Rejected> {
     Ok(body)
 }
 
-fn entries(mut lines: &[u8], service: &ServiceName) -> Result<Vec<Arc<Entry>>, Rejected> {
-    let mut entries = Vec::new();
+/// The entries, and how many cannot be read. The file is what was written, so those are of a newer schema, as after an update that was taken back.
+fn entries(mut lines: &[u8], service: &ServiceName) -> Result<(Vec<Arc<Entry>>, usize), Rejected> {
+    let (mut entries, mut skipped) = (Vec::new(), 0);
     while let Some((entry, rest)) = line(lines) {
         lines = rest;
         let at = entry.iter().position(|byte| *byte == b' ').ok_or_else(|| damaged("has half an entry"))?;
@@ -175,14 +194,17 @@ fn entries(mut lines: &[u8], service: &ServiceName) -> Result<Vec<Arc<Entry>>, R
         let modified = std::str::from_utf8(modified).ok().and_then(|number| number.parse().ok());
         let modified =
             modified.map(Revision::new).ok_or_else(|| damaged("has an entry without a revision"))?;
-        let stored = Stored::decode(stored.trim_ascii_start()).map_err(|error| damaged(error.to_string()))?;
+        let Ok(stored) = Stored::decode(stored.trim_ascii_start()) else {
+            skipped += 1;
+            continue;
+        };
         if stored.instance.service() != service {
             return Err(damaged("has an entry of another service"));
         }
         let created = stored.registered.unwrap_or(modified);
         entries.push(Arc::new(Entry::new(stored.instance, stored.incarnation, created, modified)));
     }
-    if lines.is_empty() { Ok(entries) } else { Err(damaged("ends in the middle of an entry")) }
+    if lines.is_empty() { Ok((entries, skipped)) } else { Err(damaged("ends in the middle of an entry")) }
 }
 
 fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -293,12 +315,28 @@ mod tests {
         }
     }
 
+    /// Reads a file with this body and the checksum of it.
+    fn sealed(body: &str) -> Result<Saved, Rejected> {
+        let first = format!("registry-view 1 {:016x} {}\n", pick::hash(body.as_bytes()), body.len());
+        read((first + body).as_bytes(), "", "user.rpc", NOW)
+    }
+
+    #[test]
+    fn an_entry_of_a_newer_schema_is_skipped_and_counted_unless_all_are() {
+        let file = String::from_utf8(encode(&snapshot(), "", NOW)).unwrap();
+        let body = file.split_once('\n').unwrap().1;
+        let newer = |entries| body.replacen(r#"{"schema":1,"#, r#"{"schema":2,"#, entries);
+        let saved = sealed(&newer(1)).unwrap();
+        assert_eq!((saved.snapshot.len(), saved.snapshot.skipped()), (3, 1));
+        let kept: Vec<_> = snapshot().iter().skip(1).cloned().collect();
+        assert!(saved.snapshot.iter().eq(&kept), "all others are as they were");
+        assert_eq!(sealed(&newer(4)).unwrap_err(), Rejected::Unreadable);
+        let fewer = newer(1).replace(r#""entries":4"#, r#""entries":3"#);
+        assert!(matches!(sealed(&fewer).unwrap_err(), Rejected::Damaged(_)), "what is skipped counts");
+    }
+
     #[test]
     fn entries_of_another_service_or_number_are_damage_even_under_a_good_checksum() {
-        let sealed = |body: String| {
-            let first = format!("registry-view 1 {:016x} {}\n", pick::hash(body.as_bytes()), body.len());
-            read((first + &body).as_bytes(), "", "user.rpc", NOW).unwrap_err()
-        };
         let file = String::from_utf8(encode(&snapshot(), "", NOW)).unwrap();
         let body = file.split_once('\n').unwrap().1;
         for bad in [
@@ -310,7 +348,7 @@ mod tests {
             body.trim_end().to_owned(),
             String::new(),
         ] {
-            assert!(matches!(sealed(bad), Rejected::Damaged(_)));
+            assert!(matches!(sealed(&bad), Err(Rejected::Damaged(_))));
         }
     }
 

@@ -1,147 +1,67 @@
 //! Views on disk, for processes that start while the registry cannot be reached.
 
+mod failures;
 mod format;
+mod keeper;
+mod options;
+mod own;
 mod shelf;
+mod turns;
 
-use std::fmt;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use std::{fmt, io};
 
-use tokio::runtime::Handle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use futures_util::FutureExt;
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout};
 
+use self::failures::Failures;
 pub(super) use self::format::Saved;
-use self::format::{Wanted, decode, encode};
-use self::shelf::blocking;
+use self::format::{Rejected, Wanted, check, decode, encode};
+use self::keeper::Keeper;
+pub use self::options::DiskOptions;
 pub use self::shelf::{Folder, Shelf};
+use self::turns::Turns;
 use super::stats::Stats;
-use super::view::{Freshness, Listing, ViewState};
-use crate::entropy;
+use super::view::{Listing, ViewState};
 use crate::name::ServiceName;
 use crate::pick;
 use crate::published::Reader;
-use crate::time::later;
 
 /// From as many entries on, they are written and read where it may block.
 const MANY: usize = 256;
-/// How long a save that failed is let be.
-const AFTER_FAILURE: Duration = Duration::from_secs(5);
-/// How long the last save may take, which nobody waits for.
-const LAST_SAVE: Duration = Duration::from_secs(10);
+/// How long a shelf may take to save; and to load, before the log is told that it is slow.
+const IN_TIME: Duration = Duration::from_secs(10);
 
-type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
-
-/// Where views are kept, and when they are trusted.
-///
-/// A view is saved whenever it has changed, and while it stays the same, at intervals, since a file's age is counted from when it was last proven
-/// current; while it is not current, or while instances are held, nothing is saved. What changed last before the last view of a service is dropped is
-/// saved in the background, for as long as the runtime lives. It is served when the registry has not answered soon
-/// after the start, until it does: the view is then [`Stale`](Freshness::Stale), and [`ViewState::disk_age`] tells how old it is.
-///
-/// A file that is damaged (a checksum), of another format, store or service, of the future or too old is reported in the log,
-/// counted in [`ViewStats`](crate::ViewStats), and ignored. It holds what instances publish, and nothing secret of the registry's. On Unix, folders and files
-/// are made for nobody but the user, and a file that is not the user's own, or that others may write, is not read.
-///
-/// Of processes that share files, the one that saves last is believed. Give all of them the same guard: one without saves the list of a
-/// store that was wiped, which the others would have held. Nobody removes the files of services that nobody asks for any more.
-#[derive(Clone)]
-#[non_exhaustive]
-pub struct DiskOptions {
-    /// Where they are kept.
-    pub shelf: Arc<dyn Shelf>,
-    /// Which store they are of, in words of your own, such as `production`: what was saved under other words is foreign. Default: none.
-    pub store: String,
-    /// The age up to which they are trusted. Default: 24 hours.
-    pub max_age: Duration,
-    /// How long changes are gathered before they are saved; what changed later than this before a crash, or before the end of the runtime, is lost.
-    /// Default: 1 s.
-    pub delay: Duration,
-    /// How often a view is saved that has not changed; as much older than it is a file may seem. Default: 1 minute.
-    pub refresh: Duration,
-    /// How long the registry has for its first answer before what was saved is served; at once when it says that it cannot be reached. Where answering takes
-    /// longer, as after a login at an etcd with users (about 100 ms), what was saved is served for a moment at every start, unless this is greater.
-    /// Default: 60 ms.
-    pub grace: Duration,
-    clock: Clock,
+/// The files of a directory.
+#[derive(Debug)]
+pub(super) struct Disks {
+    options: DiskOptions,
+    saves: Turns<Newest>,
+    failures: Arc<std::sync::Mutex<Failures>>,
 }
 
-impl DiskOptions {
-    /// Keeps views in the folder at `path`, which several processes can share.
-    #[must_use]
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self::on(Arc::new(Folder::new(path)))
+/// When what was saved last had been proven current.
+type Newest = Option<Instant>;
+
+impl Disks {
+    pub(super) fn new(options: DiskOptions) -> Self {
+        Self { options, saves: Turns::default(), failures: Arc::default() }
     }
 
-    /// Keeps views on `shelf`.
-    #[must_use]
-    pub fn on(shelf: Arc<dyn Shelf>) -> Self {
-        Self {
-            shelf,
-            store: String::new(),
-            max_age: Duration::from_secs(24 * 60 * 60),
-            delay: Duration::from_secs(1),
-            refresh: Duration::from_secs(60),
-            grace: Duration::from_millis(60),
-            clock: Arc::new(entropy::unix_millis),
-        }
-    }
-
-    /// Sets which store they are of.
-    #[must_use]
-    pub fn with_store(mut self, store: impl Into<String>) -> Self {
-        self.store = store.into();
-        self
-    }
-
-    /// Sets the age up to which they are trusted.
-    #[must_use]
-    pub fn with_max_age(mut self, age: Duration) -> Self {
-        self.max_age = age;
-        self
-    }
-
-    /// Sets how long changes are gathered.
-    #[must_use]
-    pub fn with_delay(mut self, delay: Duration) -> Self {
-        self.delay = delay;
-        self
-    }
-
-    /// Sets how often a view is saved that has not changed, at most once a second.
-    #[must_use]
-    pub fn with_refresh(mut self, refresh: Duration) -> Self {
-        self.refresh = refresh.max(Duration::from_secs(1));
-        self
-    }
-
-    /// Sets how long the registry has for its first answer.
-    #[must_use]
-    pub fn with_grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
-        self
-    }
-
-    /// Sets what tells the time of day, in milliseconds since 1970. For tests; by default it is the system's clock.
-    #[must_use]
-    pub fn with_clock(mut self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        self.clock = Arc::new(clock);
-        self
+    /// The file of `service`.
+    pub(super) fn file_of(&self, service: ServiceName, stats: Arc<Stats>) -> Disk {
+        let name = file_name(&self.options.store, &service);
+        let (newest, failures) = (self.saves.of(&name), Arc::clone(&self.failures));
+        Disk { options: self.options.clone(), service, name, newest, failures, stats }
     }
 }
 
-impl fmt::Debug for DiskOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DiskOptions")
-            .field("shelf", &self.shelf)
-            .field("store", &self.store)
-            .field("max_age", &self.max_age)
-            .field("delay", &self.delay)
-            .field("refresh", &self.refresh)
-            .field("grace", &self.grace)
-            .finish_non_exhaustive()
-    }
-}
+type How<T> = fn(&[u8], &Wanted<'_>) -> Result<T, Rejected>;
 
 /// The file of one service.
 #[derive(Clone)]
@@ -149,46 +69,71 @@ pub(super) struct Disk {
     options: DiskOptions,
     service: ServiceName,
     name: String,
+    /// A view that has ended may still be saving when the next one of its service begins to.
+    newest: Arc<Mutex<Newest>>,
+    /// Those of all files of the directory.
+    failures: Arc<std::sync::Mutex<Failures>>,
     stats: Arc<Stats>,
 }
 
 impl Disk {
-    pub(super) fn new(options: DiskOptions, service: ServiceName, stats: Arc<Stats>) -> Self {
-        let name = file_name(&options.store, &service);
-        Self { options, service, name, stats }
-    }
-
     pub(super) fn grace(&self) -> Duration {
         self.options.grace
     }
 
     /// What was saved, if it can be trusted.
     pub(super) async fn load(self) -> Option<Saved> {
-        let file = match self.options.shelf.load(&self.name).await {
+        let mut loading = pin!(caught(self.options.shelf.load(&self.name)));
+        let loaded = match timeout(IN_TIME, &mut loading).await {
+            Ok(loaded) => loaded,
+            Err(_) => {
+                tracing::warn!(service = %self.service, file = %self.name, "a saved view is still being read");
+                loading.await
+            }
+        };
+        let file = match loaded {
             Ok(file) => file?,
             Err(error) => {
                 self.reject(&format_args!("cannot be read: {error}"));
                 return None;
             }
         };
+        let saved = self.read(file, decode).await.map_err(|why| self.reject(&why)).ok()?;
+        let skipped = saved.snapshot.skipped();
+        if skipped > 0 {
+            tracing::warn!(service = %self.service, file = %self.name, skipped, "entries of a saved view cannot be read, and are left out");
+        }
+        Some(saved)
+    }
+
+    /// Whether what was just saved would be used: where the file system gives it to another user, say, it would not, and that is better known before the
+    /// day on which it is needed.
+    async fn would_be_used(&self) -> Result<(), String> {
+        let loaded = timeout(IN_TIME, caught(self.options.shelf.load(&self.name))).await;
+        match loaded.map_err(|_| format!("takes more than {IN_TIME:?} to be read"))? {
+            Ok(Some(file)) => self.read(file, check).await,
+            Ok(None) => Err("is not there".to_owned()),
+            Err(error) => Err(format!("cannot be read: {error}")),
+        }
+    }
+
+    /// What `how` finds in a file, or why that is not trusted.
+    async fn read<T: Send + 'static>(&self, file: Vec<u8>, how: How<T>) -> Result<T, String> {
         let now = (self.options.clock)();
         let (disk, large) = (self.clone(), file.len() > 1024 * MANY);
         let read = move || {
             let Self { options, service, .. } = &disk;
-            let wanted = Wanted { store: &options.store, service, now, max_age: options.max_age };
-            decode(&file, &wanted)
+            how(&file, &Wanted { store: &options.store, service, now, max_age: options.max_age })
         };
-        let saved = if large { blocking(move || Ok(read())).await } else { Ok(read()) };
-        match saved {
-            Ok(Ok(saved)) => Some(saved),
-            Ok(Err(why)) => {
-                self.reject(&why);
-                None
-            }
-            Err(error) => {
-                self.reject(&error);
-                None
-            }
+        let read = if large { spawn_blocking(read).await } else { Ok(read()) };
+        read.map_err(|error| error.to_string())?.map_err(|why| why.to_string())
+    }
+
+    fn complain(&self, error: &io::Error) {
+        // Two numbers, which are as they should be.
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(failed) = failures.add(Instant::now()) {
+            tracing::warn!(service = %self.service, file = %self.name, %error, failed, "views cannot be saved");
         }
     }
 
@@ -199,111 +144,52 @@ impl Disk {
 
     /// Saves what `reader` reads, as it changes. Never ends, but with the view.
     pub(super) async fn keep(self, reader: Reader<ViewState>) {
-        Keeper { disk: self, reader, kept: None, runtime: Handle::current() }.run().await;
+        Keeper::new(self, reader).run().await;
     }
 
-    /// Whether it was saved.
+    /// Whether it was saved, or need not be, since a newer one was.
     async fn try_save(&self, listing: Arc<Listing>, proven: Instant) -> bool {
+        let mut newest = self.newest.lock().await;
+        if newest.is_some_and(|newest| newest > proven) {
+            return true;
+        }
         match self.save(listing, proven).await {
             Ok(()) => {
+                *newest = Some(proven);
                 self.stats.disk_saved();
                 true
             }
             Err(error) => {
                 self.stats.disk_failed();
-                tracing::warn!(service = %self.service, file = %self.name, %error, "a view cannot be saved");
+                self.complain(&error);
                 false
             }
         }
     }
 
-    async fn save(&self, listing: Arc<Listing>, proven: Instant) -> std::io::Result<()> {
+    async fn save(&self, listing: Arc<Listing>, proven: Instant) -> io::Result<()> {
         let ago = Instant::now().saturating_duration_since(proven).as_millis();
         let proven = (self.options.clock)().saturating_sub(u64::try_from(ago).unwrap_or(u64::MAX));
         let bytes = if listing.snapshot().len() > MANY {
             let store = self.options.store.clone();
-            blocking(move || Ok(encode(listing.snapshot(), &store, proven))).await?
+            spawn_blocking(move || encode(listing.snapshot(), &store, proven))
+                .await
+                .map_err(io::Error::other)?
         } else {
             encode(listing.snapshot(), &self.options.store, proven)
         };
-        self.options.shelf.save(&self.name, bytes).await
+        let saved = timeout(IN_TIME, caught(self.options.shelf.save(&self.name, bytes))).await;
+        saved.unwrap_or_else(|_| {
+            Err(io::Error::new(io::ErrorKind::TimedOut, format!("takes more than {IN_TIME:?}")))
+        })
     }
 }
 
-/// Keeps the file of a service up to date.
-struct Keeper {
-    disk: Disk,
-    reader: Reader<ViewState>,
-    /// What was saved last, and when.
-    kept: Option<(Arc<Listing>, Instant)>,
-    runtime: Handle,
-}
-
-impl Keeper {
-    async fn run(&mut self) {
-        loop {
-            let refresh = self.kept.as_ref().map(|(_, at)| later(*at, self.disk.options.refresh));
-            if self.unsaved().is_none() && refresh.is_none_or(|refresh| refresh > Instant::now()) {
-                let later = async {
-                    match refresh {
-                        Some(refresh) => sleep_until(refresh).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    biased;
-                    open = self.reader.changed() => if !open { return },
-                    () = later => {}
-                }
-                continue;
-            }
-            if worth_saving(&self.reader.load()).is_none() {
-                // It is to be refreshed, and is not current.
-                if !self.reader.changed().await {
-                    return;
-                }
-                continue;
-            }
-            sleep(self.disk.options.delay).await;
-            // What it is by now.
-            let Some((listing, proven)) = worth_saving(&self.reader.load()) else { continue };
-            if self.disk.try_save(Arc::clone(&listing), proven).await {
-                self.kept = Some((listing, Instant::now()));
-            } else {
-                sleep(AFTER_FAILURE).await;
-            }
-        }
-    }
-
-    /// What is current and was not saved, and when it was proven so.
-    fn unsaved(&self) -> Option<(Arc<Listing>, Instant)> {
-        let kept =
-            |listing: &Arc<Listing>| self.kept.as_ref().is_some_and(|(kept, _)| Arc::ptr_eq(kept, listing));
-        worth_saving(&self.reader.load()).filter(|(listing, _)| !kept(listing))
-    }
-}
-
-/// The view ends.
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        let Some((listing, proven)) = self.unsaved() else { return };
-        let disk = self.disk.clone();
-        self.runtime.spawn(async move {
-            if timeout(LAST_SAVE, disk.try_save(listing, proven)).await.is_err() {
-                tracing::warn!(service = %disk.service, file = %disk.name, "a view was not saved in time when it ended");
-            }
-        });
-    }
-}
-
-/// What is current, and when it was proven so.
-fn worth_saving(state: &ViewState) -> Option<(Arc<Listing>, Instant)> {
-    match (&state.freshness, &state.listing) {
-        (Freshness::Live { proven }, Some(listing)) if state.held.is_empty() => {
-            Some((Arc::clone(listing), *proven))
-        }
-        _ => None,
-    }
+/// A shelf that panics has failed: the view, in whose task it is, goes on.
+async fn caught<T>(shelf: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    // Nothing that it may have left half done is used again.
+    let done = AssertUnwindSafe(shelf).catch_unwind().await;
+    done.unwrap_or_else(|_| Err(io::Error::other("the shelf panicked")))
 }
 
 /// Stores and services never share a file, also where names differ only in case and the file system does not tell.
@@ -316,6 +202,50 @@ fn file_name(store: &str, service: &ServiceName) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Cursor, Epoch, Instance, Revision, Snapshot};
+    use crate::{Entry, Incarnation};
+
+    /// A shelf for one file.
+    #[derive(Debug, Default)]
+    struct Nail(std::sync::Mutex<Option<Vec<u8>>>);
+
+    #[async_trait::async_trait]
+    impl Shelf for Nail {
+        async fn load(&self, _: &str) -> std::io::Result<Option<Vec<u8>>> {
+            Ok(self.0.lock().unwrap().clone())
+        }
+
+        async fn save(&self, _: &str, bytes: Vec<u8>) -> std::io::Result<()> {
+            *self.0.lock().unwrap() = Some(bytes);
+            Ok(())
+        }
+    }
+
+    fn listing(instances: u16) -> Arc<Listing> {
+        let service = ServiceName::new("user").unwrap();
+        let entry = |port: u16| {
+            let endpoint = format!("10.0.0.1:{port}");
+            let instance = Instance::builder(service.clone()).endpoint(endpoint).build().unwrap();
+            let (first, revision) = (Incarnation::new(1), Revision::new(port.into()));
+            Arc::new(Entry::new(instance, first, revision, revision))
+        };
+        let cursor = Cursor::new(Epoch::new(1), Revision::new(instances.into()), 0);
+        Listing::new(Snapshot::new(service.clone(), cursor, (1..=instances).map(entry)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_view_saved_that_has_ended_never_replaces_what_is_newer() {
+        let disks = Disks::new(DiskOptions::on(Arc::new(Nail::default()), "test"));
+        let file = || disks.file_of(ServiceName::new("user").unwrap(), Arc::default());
+        let (ended, next) = (file(), file());
+        let now = Instant::now();
+        assert!(next.try_save(listing(2), now).await);
+        assert!(ended.try_save(listing(1), now - Duration::from_millis(1)).await, "it need not be saved");
+        assert_eq!(file().load().await.unwrap().snapshot.len(), 2);
+        assert_eq!((next.stats.read().disk_saved, ended.stats.read().disk_saved), (1, 0));
+        assert!(next.try_save(listing(3), now).await);
+        assert_eq!(file().load().await.unwrap().snapshot.len(), 3);
+    }
 
     #[test]
     fn every_store_and_service_has_a_file_of_its_own_with_a_name_for_any_file_system() {

@@ -6,19 +6,25 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::format;
+use super::own::{self, Trusted};
+use super::turns::Turns;
 use crate::entropy;
 
 /// A larger file is no view of ours.
 const MAX_FILE: u64 = 1 << 30;
 /// A half written file this old was left by a process that died.
 const LEFT_BEHIND: Duration = Duration::from_secs(60 * 60);
+/// As many files are read at once, and as many written.
+const AT_ONCE: usize = 32;
 
-/// A place for named bytes: a [`Folder`], or what a test puts there instead.
+/// A place for named bytes: a [`Folder`], or what a test puts there instead. A future of it that panics has failed, and costs no view.
 #[async_trait]
 pub trait Shelf: fmt::Debug + Send + Sync + 'static {
     /// What was saved under `name` last; `None` when nothing was.
@@ -28,7 +34,7 @@ pub trait Shelf: fmt::Debug + Send + Sync + 'static {
     async fn load(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
 
     /// Saves `bytes` under `name`. Whoever loads it gets all of these or of those before, also after a crash or a power cut. Dropping the future may
-    /// still save them.
+    /// still save them, but not after what is saved next. A [`Directory`](crate::Directory) saves one at a time under each name.
     ///
     /// # Errors
     /// What keeps it from being saved; what was there before still is.
@@ -38,55 +44,109 @@ pub trait Shelf: fmt::Debug + Send + Sync + 'static {
 /// A folder of files, made when it is first needed. Processes can share it: a file is written under a name of its own, flushed, and then renamed.
 ///
 /// On Unix it is made, with its files, for the user alone, and no file is read but a regular one that is the user's and that nobody else may write:
-/// clients would call whatever address such a file names.
+/// clients would call whatever address such a file names. The folder itself must be the user's or root's, and one in which nobody else can put an older file
+/// back: others may write it only when it is sticky, as `/tmp` is. Whether the folders above it are such is for you to know.
+///
+/// On a volume of Kubernetes, name a folder within, such as `/cache/registry`: others may write the root of an `emptyDir`. A volume whose pod has an `fsGroup`
+/// gives all that is on it to that group, to write as well, whenever it is mounted: there nothing is read or saved after the pod's restart unless the folder
+/// [trusts its group](Self::trusting_group).
+///
+/// It works in threads of its own, few at once: a disk that hangs takes none from the runtime, which would look up no host any more, and does not keep the
+/// runtime from ending. A paused clock does not wait for them.
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
+    trusted: Trusted,
     swept: Arc<AtomicBool>,
+    saves: Arc<Turns<()>>,
+    reading: Arc<Semaphore>,
+    writing: Arc<Semaphore>,
 }
 
 impl Folder {
     /// The folder at `path`.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), swept: Arc::default() }
+        Self {
+            path: path.into(),
+            trusted: Trusted::Nobody,
+            swept: Arc::default(),
+            saves: Arc::default(),
+            reading: Arc::new(Semaphore::new(AT_ONCE)),
+            writing: Arc::new(Semaphore::new(AT_ONCE)),
+        }
+    }
+
+    /// Is content with files, and a folder, that their group may write. Who is in it can have clients call any address.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use registry_core::{DiskOptions, Folder};
+    ///
+    /// let folder = Folder::new("/cache/registry").trusting_group();
+    /// let disk = DiskOptions::on(Arc::new(folder), "production");
+    /// ```
+    #[must_use]
+    pub fn trusting_group(mut self) -> Self {
+        self.trusted = Trusted::Group;
+        self
     }
 }
 
 #[async_trait]
 impl Shelf for Folder {
     async fn load(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        let Self { path, swept } = self.clone();
-        let name = name.to_owned();
-        let found = blocking(move || read(&path.join(name))).await;
+        let (folder, name, trusted) = (self.path.clone(), name.to_owned(), self.trusted);
+        let found = apart(&self.reading, move || read(&folder, &name, trusted)).await;
         // Once, and when nobody waits for it.
-        if !swept.swap(true, Ordering::Relaxed) {
+        if !self.swept.swap(true, Ordering::Relaxed) {
             let folder = self.path.clone();
-            tokio::task::spawn_blocking(move || sweep(&folder));
+            // A folder that is not swept is only larger.
+            let _ = start(move || sweep(&folder));
         }
         found
     }
 
     async fn save(&self, name: &str, bytes: Vec<u8>) -> io::Result<()> {
-        let (folder, name) = (self.path.clone(), name.to_owned());
-        blocking(move || write(&folder, &name, &bytes)).await
+        let turn = self.saves.of(name).lock_owned().await;
+        let (folder, name, trusted) = (self.path.clone(), name.to_owned(), self.trusted);
+        let write = move || {
+            // Until it is written, also when nobody waits for it any more: what is saved next must not be replaced by it.
+            let _turn = turn;
+            write(&folder, &name, &bytes, trusted)
+        };
+        apart(&self.writing, write).await
     }
 }
 
-/// Does `work` where it may block.
-pub(super) async fn blocking<T: Send + 'static>(
+/// Does `work` in a thread of its own, which goes on when nobody waits for it any more.
+async fn apart<T: Send + 'static>(
+    at_once: &Arc<Semaphore>,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    let permit = Arc::clone(at_once).acquire_owned().await.map_err(io::Error::other)?;
+    let (answer, answered) = oneshot::channel();
+    start(move || {
+        let result = work();
+        drop(permit);
+        // Who asked may be gone.
+        let _ = answer.send(result);
+    })?;
+    answered.await.unwrap_or_else(|_| Err(io::Error::other("it panicked")))
 }
 
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut file = match own::open(path) {
+fn start(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name("registry-folder".into()).spawn(work).map(drop)
+}
+
+fn read(folder: &Path, name: &str, trusted: Trusted) -> io::Result<Option<Vec<u8>>> {
+    let mut file = match own::check_folder(folder, trusted).and_then(|()| own::open(&folder.join(name))) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
     let about = file.metadata()?;
-    own::check(&about)?;
+    own::check(&about, trusted)?;
     let refused = |why| Err(io::Error::new(io::ErrorKind::InvalidData, why));
     // What is no view, or only half of one, is not worth reading.
     let mut bytes = Vec::new();
@@ -103,8 +163,10 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+fn write(folder: &Path, name: &str, bytes: &[u8], trusted: Trusted) -> io::Result<()> {
     own::make(folder)?;
+    // What would not be read is not written either: that is told while the registry is there.
+    own::check_folder(folder, trusted)?;
     let unfinished = folder.join(format!("{name}.{:016x}.tmp", entropy::random()));
     let written = put(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, folder.join(name)));
     if written.is_err() {
@@ -143,93 +205,48 @@ fn is_unfinished(name: &str) -> bool {
         .is_some_and(|(_, number)| number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// Files that are the user's own.
-#[cfg(unix)]
-mod own {
-    use std::fs::{DirBuilder, File, Metadata};
-    use std::io;
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-    use std::path::Path;
-
-    use rustix::fs::OFlags;
-
-    /// Group or others may write it.
-    const OTHERS_WRITE: u32 = 0o022;
-
-    pub(super) fn make(folder: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)
-    }
-
-    pub(super) fn create(path: &Path) -> io::Result<File> {
-        File::options().write(true).create_new(true).mode(0o600).open(path)
-    }
-
-    /// Never waits, as a pipe would have one do, and follows no link.
-    pub(super) fn open(path: &Path) -> io::Result<File> {
-        let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
-        File::options().read(true).custom_flags(i32::from_ne_bytes(flags.bits().to_ne_bytes())).open(path)
-    }
-
-    pub(super) fn check(about: &Metadata) -> io::Result<()> {
-        let refused = |why| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-        if !about.is_file() {
-            return refused("is no regular file");
-        }
-        if about.uid() != rustix::process::geteuid().as_raw() {
-            return refused("belongs to another user");
-        }
-        if about.mode() & OTHERS_WRITE != 0 {
-            return refused("can be written by others");
-        }
-        Ok(())
-    }
-}
-
-/// Files whose rights come from their folder.
-#[cfg(not(unix))]
-mod own {
-    use std::fs::{self, File, Metadata};
-    use std::io;
-    use std::path::Path;
-
-    pub(super) fn make(folder: &Path) -> io::Result<()> {
-        fs::create_dir_all(folder)
-    }
-
-    pub(super) fn create(path: &Path) -> io::Result<File> {
-        File::options().write(true).create_new(true).open(path)
-    }
-
-    pub(super) fn open(path: &Path) -> io::Result<File> {
-        File::open(path)
-    }
-
-    pub(super) fn check(about: &Metadata) -> io::Result<()> {
-        if about.is_file() {
-            return Ok(());
-        }
-        Err(io::Error::new(io::ErrorKind::PermissionDenied, "is no regular file"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
 
-    #[cfg(unix)]
     #[test]
-    fn a_file_of_another_user_is_not_the_users_own() {
-        let name = format!("registry-core-whose-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        drop(own::create(&path).unwrap());
-        own::check(&fs::metadata(&path).unwrap()).unwrap();
-        // Only root may give a file away; to everybody else root's are another user's.
-        let foreign = match std::os::unix::fs::chown(&path, Some(65_534), None) {
-            Ok(()) => fs::metadata(&path).unwrap(),
-            Err(_) => fs::metadata("/etc/passwd").unwrap(),
+    fn a_disk_that_hangs_does_not_keep_the_runtime_from_ending() {
+        const LONG: Duration = Duration::from_secs(10);
+        let (begun, begins) = std::sync::mpsc::channel();
+        let (_hang, hangs) = std::sync::mpsc::channel::<()>();
+        let work = move || {
+            begun.send(()).unwrap();
+            let _ = hangs.recv_timeout(LONG);
+            Ok(())
         };
-        fs::remove_file(&path).unwrap();
-        assert_eq!(own::check(&foreign).unwrap_err().to_string(), "belongs to another user");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.spawn(async move { apart(&Arc::new(Semaphore::new(1)), work).await });
+        runtime.block_on(tokio::task::yield_now());
+        begins.recv_timeout(LONG).unwrap();
+        let started = tokio::time::Instant::now();
+        drop(runtime);
+        assert!(started.elapsed() < LONG / 2);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_has_few_threads_and_whoever_gave_up_gets_none() {
+        let at_once = Arc::new(Semaphore::new(2));
+        let (hang, began) = (Arc::new(std::sync::Mutex::new(())), Arc::new(AtomicUsize::new(0)));
+        let hanging = hang.lock().unwrap();
+        for _ in 0..10 {
+            let (hang, began) = (Arc::clone(&hang), Arc::clone(&began));
+            let work = move || {
+                began.fetch_add(1, Ordering::Relaxed);
+                drop(hang.lock());
+                Ok(())
+            };
+            tokio::time::timeout(Duration::from_millis(1), apart(&at_once, work)).await.unwrap_err();
+        }
+        drop(hanging);
+        apart(&at_once, || Ok(())).await.unwrap();
+        assert_eq!(began.load(Ordering::Relaxed), 2);
     }
 
     #[test]

@@ -28,7 +28,9 @@
 #![doc = concat!("```text\n", include_str!("page.prom"), "```")]
 //!
 //! What to be woken for: `registry_view_age_seconds > 30` (clients work with an old list), `registry_registrars{state!="registered"} > 0` for minutes
-//! (a server is not listed), and a rise of `registry_watch_resets_total{cause!="first"}` (changes could not be told one by one).
+//! (a server is not listed), a rise of `registry_watch_resets_total{cause!="first"}` (changes could not be told one by one),
+//! `registry_view_held_instances > 0` (a guard holds what the registry has lost: for three TTLs somebody can find out which of them is wrong), and a rise of
+//! `registry_view_disk_total{outcome=~"failed|rejected"}` (a start without the registry would have nothing to begin with).
 
 mod names;
 mod operation;
