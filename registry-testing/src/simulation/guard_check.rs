@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant};
 use super::Violation;
 use super::check::violation;
 use super::guard_model::{LATE, Model};
-use super::guarded::TTL;
+use super::guarded::{PROCESSES, TTL};
 use super::history::Record;
 use super::truth::Truth;
 
@@ -39,7 +39,7 @@ pub(super) fn guarded(records: &[Record], truth: &Truth, found: &mut Vec<Violati
     for record in records {
         match record {
             Record::Told { view, at, event } => {
-                models.entry(*view).or_insert_with(|| Model::new(*at)).on(event, *at);
+                model_of(&mut models, *view).on(event, *at);
             }
             Record::Released { view, .. } => {
                 models.get_mut(view).into_iter().for_each(Model::release);
@@ -48,19 +48,21 @@ pub(super) fn guarded(records: &[Record], truth: &Truth, found: &mut Vec<Violati
             }
             Record::Guarded { view, service, at, listed: Some(listed), held, disk_age } => {
                 let look = Look { service, at: *at, listed, held, age: *disk_age };
-                let model = models.entry(*view).or_insert_with(|| Model::new(*at));
+                let model = model_of(&mut models, *view);
                 let what = judge(&look, before.get(view), truth).or_else(|| otherwise(&look, model));
                 found.extend(what.map(|what| {
                     violation("I13 static stability", format!("guarded view {view} of {service}: {what}"))
                 }));
                 before.insert(*view, look);
             }
-            Record::Guarded { view, at, listed: None, .. } => {
-                models.entry(*view).or_insert_with(|| Model::new(*at));
-            }
             _ => {}
         }
     }
+}
+
+/// The first lives find no file.
+fn model_of(models: &mut BTreeMap<usize, Model>, view: usize) -> &mut Model {
+    models.entry(view).or_insert_with(|| Model::new(view >= PROCESSES))
 }
 
 /// What is held otherwise than by the rule.

@@ -14,14 +14,13 @@ use super::guarded::TTL;
 const SHARE: f64 = 0.5;
 /// Alarms go off up to a millisecond late.
 pub(super) const LATE: Duration = Duration::from_millis(2);
-/// What is served from disk is, before the registry has answered, only after this.
-const GRACE: Duration = Duration::from_millis(60);
-
 /// Since when it is gone, and why.
 pub(super) type Gone = (Instant, HeldCause);
 
+#[derive(Default)]
 pub(super) struct Model {
-    started: Instant,
+    /// Whether there may have been a file when it started.
+    has_file: bool,
     live: Option<Snapshot>,
     suspects: BTreeMap<InstanceId, Gone>,
     held: BTreeMap<InstanceId, Gone>,
@@ -33,15 +32,8 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new(started: Instant) -> Self {
-        Self {
-            started,
-            live: None,
-            suspects: BTreeMap::new(),
-            held: BTreeMap::new(),
-            last: None,
-            unsure: None,
-        }
+    pub(super) fn new(has_file: bool) -> Self {
+        Self { has_file, ..Self::default() }
     }
 
     /// What must be held `now`.
@@ -71,12 +63,7 @@ impl Model {
         }
         match (before, event) {
             // What a file may have listed is not told.
-            (None, WatchEvent::Stale { .. }) => self.unsure = Some(now + 3 * TTL),
-            (None, WatchEvent::Reset { .. }) => {
-                if now > self.started + GRACE || self.unsure.is_some() {
-                    self.unsure = Some(now + 3 * TTL);
-                }
-            }
+            (None, _) if self.has_file => self.unsure = Some(now + 3 * TTL),
             (Some(before), WatchEvent::Reset { cause, snapshot }) => {
                 for entry in before.iter().filter(|entry| snapshot.get(entry.id()).is_none()) {
                     self.lost(entry, HeldCause::Reset(*cause), now);

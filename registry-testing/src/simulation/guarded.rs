@@ -25,7 +25,7 @@ use super::tap::{Tap, undisguised};
 pub(super) const TTL: Duration = Duration::from_secs(5);
 
 /// How many processes with guarded views there are.
-const PROCESSES: usize = 2;
+pub(super) const PROCESSES: usize = 2;
 
 /// Files in memory.
 #[derive(Debug, Default)]
