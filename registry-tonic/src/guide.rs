@@ -89,8 +89,9 @@
 //! # 8. What to watch
 //! - Spans `grpc.call` with `service`, `method`, `peer`, `attempt` and `code`, at the level INFO, and an event at WARN for each ejection.
 //! - [`Channel::endpoints`](crate::Channel::endpoints): for each endpoint whether it can be called and why not, calls, errors, ejections, calls in flight, and
-//!   the latency expected. With the feature `metrics`, [`ChannelBuilder::metered`](crate::ChannelBuilder) tells them to a recorder, as
-//!   [`registry_core::layer`]'s `Meter` does for the registry, views and registrars.
+//!   the latency expected. With the feature `metrics`, [`ChannelBuilder::metered`](crate::ChannelBuilder) tells a recorder the sums over all endpoints,
+//!   and `ChannelBuilder::metered_by_endpoint`, in its place, those of each by itself; [`registry_core::layer`]'s `Meter` does the same for the
+//!   registry, views and registrars.
 //! - [`Channel::view`](crate::Channel::view): how old what it knows is. A view that has been stale for minutes is worth an alarm, though calls go on.
 //!
 //! # 9. From go-zero
