@@ -330,21 +330,26 @@ async fn a_configuration_that_cannot_be_meant_starts_nothing() {
 
 #[test]
 fn the_files_of_the_examples_mean_what_they_show() {
-    for (user, order, url) in [
+    for (user, order, url, without_effect) in [
         (
             include_str!("../../examples/examples/yaml/user.yaml"),
             include_str!("../../examples/examples/yaml/order.yaml"),
             "etcd://127.0.0.1:2379?layout=go-zero&service=user.rpc",
+            &["Log", "Prometheus", "Telemetry"][..],
         ),
         (
             include_str!("../../examples/examples/yaml/user-redis.yaml"),
             include_str!("../../examples/examples/yaml/order-redis.yaml"),
             "redis://127.0.0.1:6379?service=user.rpc",
+            &[],
         ),
     ] {
         let server: ServerConfig = yaml_serde::from_str(user).unwrap();
         server.check().unwrap();
-        assert_eq!((server.target().unwrap().to_string(), server.without_effect()), (url.into(), vec![]));
+        assert_eq!(
+            (server.target().unwrap().to_string(), server.without_effect()),
+            (url.into(), without_effect.to_vec())
+        );
         let order: yaml_serde::Value = yaml_serde::from_str(order).unwrap();
         let client: ClientConfig = yaml_serde::from_value(order["UserRpc"].clone()).unwrap();
         client.check().unwrap();

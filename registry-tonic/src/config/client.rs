@@ -20,7 +20,7 @@ use crate::{Channel, ChannelBuilder};
 /// | --- | --- | --- |
 /// | `Endpoints` | whom to call, `host:port` each, without a registry | |
 /// | `Target` | whom to call, as a [`Target`] | |
-/// | `Etcd` | whom to call: [`EtcdConfig`] | |
+/// | `Etcd` | whom to call: [`EtcdConfig`]; what it does not say is that of the server only by [`inherit_etcd`](Self::inherit_etcd) | |
 /// | `Registry`, `Service` | ours, instead of those: a service of the registry at a URL for `service_registry::connect` | |
 /// | `NonBlock` | whether the client is there before a server is; otherwise it waits for one, for 3 s whatever `Timeout` says, as in go-zero | `true` |
 /// | `Timeout` | in milliseconds: how long a call may take that has no deadline of its own, streams included (go-zero spares them: see [`CallDefaults`]); 0 for as long as it likes | `2000` |
@@ -128,8 +128,8 @@ impl ClientConfig {
         }
     }
 
-    /// Takes from `etcd` what its own `Etcd` does not say, as go-zero does with an `Etcd` further up in the configuration. With a `Registry` it needs
-    /// none, and takes nothing.
+    /// Takes from `etcd` what its own `Etcd` does not say, as go-zero does of its own accord with an `Etcd` further up in the configuration: here it
+    /// is for whoever has read both, since a configuration does not know what it is part of. With a `Registry` it needs none, and takes nothing.
     pub fn inherit_etcd(&mut self, etcd: &EtcdConfig) {
         if self.registry.is_some() {
             return;

@@ -81,7 +81,7 @@ fn a_servers_yaml_of_go_zero_is_read_as_it_is() {
     let timeouts = config.call_timeouts().unwrap();
     assert_eq!(timeouts.of("/user.Users/Find"), Some(Duration::from_secs(5)));
     assert_eq!(timeouts.of("/user.Users/Export"), Some(Duration::from_secs(90)));
-    assert_eq!(config.without_effect(), [""; 0]);
+    assert_eq!(config.without_effect(), ["Log", "Prometheus", "Telemetry"]);
 }
 
 #[test]
@@ -108,6 +108,29 @@ fn a_clients_yaml_of_go_zero_is_read_as_it_is() {
     assert_eq!(config.without_effect(), ["Etcd.ID", "KeepaliveTime", "Middlewares"]);
     let called = config.with_defaults(()).unwrap();
     assert!(!format!("{config:?} {called:?}").contains("s3cret"), "{config:?} {called:?}");
+}
+
+#[test]
+fn what_only_go_zero_does_is_told_and_keeps_no_server_from_starting() {
+    let config = server_with(
+        "
+Etcd: {Hosts: [h], Key: user.rpc, ID: 7}
+CpuThreshold: 900
+Middlewares: {Trace: true}
+Shutdown: {WaitTime: 5s}
+Log: {Mode: console}
+MetricsUrl: http://h/metrics
+Prometheus: {Host: 0.0.0.0}
+Telemetry: {Name: user}
+DevServer: {Enabled: true}
+Profiling: {CpuThreshold: 700}
+",
+    );
+    config.check().unwrap();
+    assert_eq!(config.target().unwrap().to_string(), "etcd://h?layout=go-zero&service=user.rpc");
+    let expected =
+        "Etcd.ID CpuThreshold Middlewares Shutdown Log MetricsUrl Prometheus Telemetry DevServer Profiling";
+    assert_eq!(config.without_effect().join(" "), expected);
 }
 
 #[test]
@@ -197,7 +220,8 @@ fn of_several_places_the_one_that_go_zero_takes_counts_and_the_others_are_told()
 
 #[test]
 fn a_client_inherits_what_its_etcd_does_not_say() {
-    let above: EtcdConfig = read("{Hosts: [h1, h2], Key: order.rpc, User: u, Pass: p}");
+    let above = server("{Etcd: {Hosts: [h1, h2], Key: order.rpc, User: u, Pass: p}}");
+    let above = above.etcd().unwrap();
     for (yaml, expected) in [
         ("Etcd: {Key: user.rpc}", "etcd://u:***@h1,h2?layout=go-zero&service=user.rpc"),
         ("Etcd: {Hosts: [h3], Key: user.rpc}", "etcd://u:***@h3?layout=go-zero&service=user.rpc"),
@@ -205,7 +229,7 @@ fn a_client_inherits_what_its_etcd_does_not_say() {
         ("{Registry: 'redis://h', Service: user.rpc}", "redis://h?service=user.rpc"),
     ] {
         let mut config = client(yaml);
-        config.inherit_etcd(&above);
+        config.inherit_etcd(above);
         assert_eq!(config.target().unwrap().to_string(), expected, "{yaml}");
     }
 }
@@ -233,7 +257,6 @@ fn what_a_server_cannot_mean_is_an_error_that_names_the_field() {
             "Registry",
             "Etcd as well",
         ),
-        ("{Name: a, ListenOn: ':1', Etcd: {Hosts: [h], Key: a, ID: 7}}", "Etcd.ID", "is 7"),
     ] {
         refused(server(yaml).check(), yaml, field, why);
     }
