@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use registry_testing::servers::ports::Port;
 use service_registry::Directory;
+use service_registry::core::Freshness;
 use service_registry::tonic::{Channel, ServerBuilder};
 use tokio::time::Instant;
 use tonic::Code;
@@ -74,6 +75,18 @@ async fn empty(stage: Stage) {
     within("the first answer of the registry", channel.view().ready()).await;
     let why = fails_in_time(&channel).await;
     assert!(why.contains("no instances are registered (proven current"), "{why}");
+
+    stage.away().await;
+    let is_stale = || matches!(channel.view().load().freshness(), Freshness::Stale { .. });
+    eventually("the view is stale", is_stale).await;
+    let why = fails_in_time(&channel).await;
+    let (what, since) = why.split_once("no instances are registered (as of ").expect(&why);
+    assert!(
+        what.ends_with(": ") && since.contains(" s ago, the registry cannot be reached since: "),
+        "{why}"
+    );
+
+    stage.back().await;
     let _server = stage.server("a").await;
     channel.wait_until(PATIENCE, |all| all.iter().any(|one| one.is_ready())).await.unwrap();
     assert_eq!(call(&channel, 0).await.unwrap(), "a");
