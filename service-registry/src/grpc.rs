@@ -18,6 +18,8 @@
 //! ```
 //!
 //! As [`connect`], nothing here waits for a registry to be up. Dropping a future leaves nothing behind.
+//!
+//! The [guide] leads from `cargo add` to production.
 
 use std::sync::Arc;
 
@@ -28,6 +30,7 @@ use crate::connect;
 
 #[cfg(feature = "serde")]
 mod config;
+pub mod guide;
 
 #[cfg(feature = "serde")]
 pub use self::config::{client, server};
