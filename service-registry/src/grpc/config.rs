@@ -7,7 +7,8 @@ use registry_tonic::{Channel, ServerBuilder};
 use super::open;
 
 /// A client as `config` has it: a channel whose calls have its `Timeout`, `App` and `Token`. Give it to a generated client. With
-/// `NonBlock: false` this waits until a server can be called, for at most 3 s.
+/// `NonBlock: false` this waits until a server can be called, for at most 3 s. Its connection to the registry it
+/// [shares with nobody](super#one-connection-for-all-channels).
 ///
 /// `Timeout` holds for streams as well, since a channel cannot tell them apart: call methods that stream for longer through
 /// [`inner`](CallDefaults::inner), or with a deadline of their own.
