@@ -1,6 +1,7 @@
 //! A client of `user.rpc` whose configuration is a YAML file of go-zero, or a target. The example `server` is what it calls.
 //!
 //! `cargo run --features etcd --example client -- --config examples/examples/yaml/order.yaml`
+//! `cargo run --features redis --example client -- --config examples/examples/yaml/order-redis.yaml`
 //! `cargo run --features etcd --example client -- --target discov://127.0.0.1:2379/user.rpc`
 //! `cargo run --features redis --example client -- --target 'redis://127.0.0.1:6379?service=user.rpc'`
 #![allow(clippy::print_stdout, clippy::print_stderr)] // Its output is what it is for.

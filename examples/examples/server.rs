@@ -1,7 +1,10 @@
 //! A server of `user.rpc` whose configuration is a YAML file of go-zero, or the URL of a registry. The example `client` calls it.
 //!
 //! `cargo run --features etcd --example server -- --config examples/examples/yaml/user.yaml`
+//! `cargo run --features redis --example server -- --config examples/examples/yaml/user-redis.yaml`
 //! `cargo run --features redis --example server -- --registry redis://127.0.0.1:6379`
+//!
+//! The files say a port. A second server on the same machine is to listen on another one: `--listen 0.0.0.0:0`.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // Its output is what it is for.
 
 use std::path::{Path, PathBuf};

@@ -33,13 +33,13 @@
 //! - [`Target`] is whom to call on one line, in go-zero's forms and in ours; [`FixedRegistry`] is for calling without a registry. With the
 //!   feature `serde`, `config` has the configuration of both sides as go-zero's YAML has it.
 //!
-//! Neither compiles protocol buffers; what is generated from them is the user's. The [guide] leads from `cargo add` to production.
+//! Neither compiles protocol buffers; what is generated from them is the user's. The guide, `service_registry::grpc::guide`, leads from `cargo add` to
+//! production.
 
 mod channel;
 #[cfg(feature = "serde")]
 pub mod config;
 mod fixed;
-pub mod guide;
 mod server;
 mod target;
 mod text;

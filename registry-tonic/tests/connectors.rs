@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::ExtendedKeyUsagePurpose;
 use registry_core::{Directory, Endpoint, Instance, Tls};
 use registry_memory::MemoryRegistry;
 use registry_tonic::{Channel, ChannelBuilder, Connect, Stream};
+use support::authority::Authority;
 use support::listed::list;
 use support::{Named, PATIENCE, SERVICE, call, service, settled, shared};
 use tokio::net::{UnixListener, UnixStream};
@@ -23,29 +24,6 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 fn builder(registry: &MemoryRegistry) -> ChannelBuilder {
     let view = Directory::new(shared(registry)).view(&service());
     Channel::builder(view).wait_for_ready(Duration::from_secs(1))
-}
-
-/// An authority, and certificates that it signs.
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new([]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self { pem: params.self_signed(&key).unwrap().pem(), issuer: Issuer::new(params, key) }
-    }
-
-    /// A certificate for `name`, and its key.
-    fn signs(&self, name: &str, purpose: ExtendedKeyUsagePurpose) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-        params.extended_key_usages = vec![purpose];
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
-    }
 }
 
 /// A server that speaks TLS, and demands a certificate of its clients; its endpoint says `grpcs`.

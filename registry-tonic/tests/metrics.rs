@@ -5,17 +5,19 @@
 mod recorder;
 mod support;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use recorder::Recorded;
 use registry_core::Directory;
+use registry_core::backoff::Backoff;
 use registry_core::layer::Meter;
 use registry_memory::MemoryRegistry;
-use registry_tonic::{Channel, ChannelBuilder};
+use registry_tonic::{Channel, ChannelBuilder, Ejection};
 use support::echo::Request;
 use support::echo::echo_client::EchoClient;
 use support::listed::{Moody, instance_at, list};
-use support::{call, eventually, service, settled, shared};
+use support::{PATIENCE, call, eventually, service, settled, shared};
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -126,7 +128,7 @@ fn each_endpoint_tells_its_own_where_that_is_asked_for() {
         for _ in 0..50 {
             call(&channel, 0).await.unwrap();
         }
-        let calls = |at: std::net::SocketAddr| {
+        let calls = |at: SocketAddr| {
             recorded.counter(&format!("registry_channel_calls_total{{endpoint={at},service=echo.rpc}}"))
         };
         eventually("both add up", || calls(at) + calls(other) == 50).await;
@@ -136,5 +138,69 @@ fn each_endpoint_tells_its_own_where_that_is_asked_for() {
             0,
             "and nothing twice"
         );
+    });
+}
+
+/// Does it again and again until something holds.
+async fn eventually_by(what: &str, mut again: impl AsyncFnMut(), mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        again().await;
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_ejected_shows_by_itself_and_in_the_sum_of_all() {
+    recorded(async |recorded| {
+        let registry = MemoryRegistry::new();
+        let (bad, good) = (Moody::new("bad"), Moody::new("good"));
+        let ((bad_at, _task), (good_at, _other_task)) = (bad.serve(), good.serve());
+        list(&registry, instance_at(bad_at)).await;
+        list(&registry, instance_at(good_at)).await;
+        bad.answer(Code::Unavailable);
+        // Not tried again while anybody looks.
+        let for_long = Backoff::new(Duration::from_secs(3600), Duration::from_secs(3600));
+        let ejection = Ejection::default().with_after(3).with_backoff(for_long);
+        let build = || builder(&registry).ejection(ejection);
+        let each = build().metered_by_endpoint(&Meter::named("each")).build();
+        let sum = build().metered(&Meter::named("sum")).build();
+        let count = |name: &str, labels: &str| {
+            recorded.counter(&format!("registry_channel_{name}_total{{{labels},service=echo.rpc}}"))
+        };
+        let gauge = |name: &str, labels: &str| {
+            recorded.gauge(&format!("registry_channel_{name}{{{labels},service=echo.rpc}}"))
+        };
+        for channel in [&each, &sum] {
+            settled(channel, 2).await;
+            let ejected = || channel.endpoints().iter().any(|endpoint| endpoint.ejections == 1);
+            eventually_by("it is ejected", async || drop(call(channel, 0).await), ejected).await;
+            call(channel, 200).await.unwrap();
+        }
+        let labels = |at: SocketAddr| format!("endpoint={at},registry=each");
+        let (bad, good, both) = (labels(bad_at), labels(good_at), "registry=sum");
+        let latency = |labels: &str| gauge("latency_seconds", labels);
+        eventually("who took long is told to be slow", || latency(&good) > 0.02).await;
+        assert!(latency(&bad) < 0.02, "each tells its own");
+        let errors = |channel: &Channel| channel.endpoints().iter().map(|one| one.errors).sum::<u64>();
+        assert!(errors(&each) >= 3 && errors(&sum) >= 3);
+        for (labels, ejections, errors) in
+            [(bad.as_str(), 1, errors(&each)), (good.as_str(), 0, 0), (both, 1, errors(&sum))]
+        {
+            eventually("ejections are told", || count("ejections", labels) == ejections).await;
+            eventually("errors are told", || count("errors", labels) == errors).await;
+        }
+        for registry in ["each", "sum"] {
+            let of = |word: &str| gauge("endpoints", &format!("connectivity={word},registry={registry}"));
+            eventually("one is ejected", || (of("ejected"), of("ready")) == (1.0, 1.0)).await;
+        }
+
+        let request = Request { after_ms: 60_000, replies: 1 };
+        let stream = EchoClient::new(each.clone()).stream(request).await.unwrap();
+        eventually("it is in flight there", || gauge("calls_in_flight", &good) == 1.0).await;
+        assert_eq!(gauge("calls_in_flight", &bad), 0.0);
+        drop(stream);
+        eventually("it has ended", || gauge("calls_in_flight", &good) == 0.0).await;
+        assert!(recorded.all_are_described());
     });
 }

@@ -115,3 +115,43 @@ async fn a_router_with_reflection_of_its_own_is_refused() {
         other => panic!("{other:?}"),
     }
 }
+
+#[cfg(feature = "serde")]
+mod by_configuration {
+    use registry_tonic::config::ServerConfig;
+    use tonic_health::pb::health_check_response::ServingStatus::Serving;
+
+    use super::*;
+
+    async fn start(more: &str) -> Running {
+        let yaml = format!("{{Name: echo.rpc, ListenOn: '127.0.0.1:0', {more}}}");
+        let config: ServerConfig = yaml_serde::from_str(&yaml).unwrap();
+        let builder = config.builder(shared(&MemoryRegistry::new())).unwrap();
+        let builder = builder.shutdown_on(std::future::pending()).reflection(descriptors());
+        let running = Running::start(builder).await;
+        running.registered().await;
+        running
+    }
+
+    #[tokio::test]
+    async fn it_is_told_of_in_dev_and_test_alone() {
+        let expected = ["echo.Echo", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"];
+        for mode in ["dev", "test"] {
+            let running = start(&format!("Mode: {mode}")).await;
+            assert_eq!(listed(&running).await.unwrap(), expected, "{mode}");
+        }
+        for mode in ["Mode: rt", "Mode: pre", "Mode: pro", ""] {
+            let running = start(mode).await;
+            assert_eq!(listed(&running).await.unwrap_err().code(), Code::Unimplemented, "{mode}");
+        }
+    }
+
+    #[tokio::test]
+    async fn health_is_served_unless_it_is_switched_off() {
+        for (health, expected) in
+            [("", Ok(Serving)), ("Health: true", Ok(Serving)), ("Health: false", Err(Code::Unimplemented))]
+        {
+            assert_eq!(start(health).await.health("").await, expected, "{health}");
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! What is told of a call to who traces.
+//! What is told to who traces, of calls and of ejections.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // The helpers of tests fail as tests do.
 
 mod support;
@@ -11,22 +11,24 @@ use std::time::Duration;
 
 use registry_core::Directory;
 use registry_memory::MemoryRegistry;
-use registry_tonic::{Channel, Retry};
+use registry_tonic::{Channel, Ejection, Retry};
 use support::listed::{Moody, bare, instance_at, list};
-use support::{call, eventually, service, settled, shared};
+use support::{PATIENCE, call, eventually, service, settled, shared};
+use tokio::time::Instant;
 use tonic::Code;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::{Subscriber, with_default};
-use tracing::{Event, Metadata};
+use tracing::{Event, Level, Metadata};
 
 type Fields = BTreeMap<String, String>;
 
-/// Keeps the fields of spans that are named `grpc.call`.
+/// Keeps the fields of spans that are named `grpc.call`, and of warnings.
 #[derive(Clone, Default)]
 struct Spans {
     next: Arc<AtomicU64>,
     calls: Arc<Mutex<BTreeMap<u64, Fields>>>,
+    warnings: Arc<Mutex<Vec<Fields>>>,
 }
 
 struct Into<'a>(&'a mut Fields);
@@ -39,7 +41,7 @@ impl Visit for Into<'_> {
 
 impl Subscriber for Spans {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_span()
+        metadata.is_span() || *metadata.level() == Level::WARN
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
@@ -58,19 +60,27 @@ impl Subscriber for Spans {
         }
     }
 
+    fn event(&self, event: &Event<'_>) {
+        let mut fields = Fields::new();
+        event.record(&mut Into(&mut fields));
+        self.warnings.lock().unwrap().push(fields);
+    }
+
     fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, _: &Event<'_>) {}
     fn enter(&self, _: &Id) {}
     fn exit(&self, _: &Id) {}
 }
 
-/// The spans of what `play` does, on a runtime of one thread.
-fn spans_of<F: Future<Output = ()>>(play: impl FnOnce() -> F) -> Vec<Fields> {
+/// What is told of what `play` does, on a runtime of one thread.
+fn told_of<F: Future<Output = ()>>(play: impl FnOnce() -> F) -> Spans {
     let spans = Spans::default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     with_default(spans.clone(), || runtime.block_on(play()));
-    let calls = spans.calls.lock().unwrap();
-    calls.values().cloned().collect()
+    spans
+}
+
+fn spans_of<F: Future<Output = ()>>(play: impl FnOnce() -> F) -> Vec<Fields> {
+    told_of(play).calls.lock().unwrap().values().cloned().collect()
 }
 
 fn channel(registry: &MemoryRegistry, retry: Option<Retry>) -> Channel {
@@ -116,4 +126,38 @@ fn an_attempt_that_failed_and_a_call_that_found_nobody_show_in_their_spans() {
     let text = |text: &str| Some(text.to_owned());
     let shown: Vec<_> = shown.into_iter().map(|(attempt, code)| (attempt.cloned(), code.cloned())).collect();
     assert_eq!(shown, [(None, text("14")), (text("2"), text("14"))], "{spans:?}");
+}
+
+#[test]
+fn each_ejection_is_a_warning_with_the_instance_its_endpoint_and_the_reason() {
+    let mut at = String::new();
+    let told = told_of(async || {
+        let registry = MemoryRegistry::new();
+        let (bad, good) = (Moody::new("bad"), Moody::new("good"));
+        bad.answer(Code::Unavailable);
+        let (bad, good) = (bad.serve(), good.serve());
+        list(&registry, instance_at(bad.0).id("bad")).await;
+        list(&registry, instance_at(good.0)).await;
+        at = bad.0.to_string();
+        let view = Directory::new(shared(&registry)).view(&service());
+        let channel = Channel::builder(view).ejection(Ejection::default().with_after(2)).build();
+        settled(&channel, 2).await;
+        let ejections = || channel.endpoints().iter().map(|endpoint| endpoint.ejections).sum::<u64>();
+        // The second time after a back-off of a second.
+        for wanted in [1, 2] {
+            let deadline = Instant::now() + PATIENCE;
+            while ejections() < wanted {
+                assert!(Instant::now() < deadline, "never ejected: {channel:?}");
+                let _ = call(&channel, 1).await;
+            }
+        }
+    });
+    let warnings = told.warnings.lock().unwrap();
+    let field = |of: &Fields, name: &str| of.get(name).cloned().unwrap_or_default();
+    let ejections: Vec<_> = warnings.iter().filter(|of| field(of, "message") == "ejected").collect();
+    assert_eq!(ejections.len(), 2, "{warnings:?}");
+    for of in ejections {
+        assert_eq!((field(of, "id"), field(of, "endpoint")), ("bad".to_owned(), at.clone()), "{of:?}");
+        assert!(field(of, "reason").starts_with("2 calls failed in a row"), "{of:?}");
+    }
 }

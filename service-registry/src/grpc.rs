@@ -18,6 +18,26 @@
 //! ```
 //!
 //! As [`connect`], nothing here waits for a registry to be up. Dropping a future leaves nothing behind.
+//!
+//! # One connection for all channels
+//! Each of these functions [connects](connect) anew, and each channel watches on its own. A program that calls several services of one registry, or
+//! one of them through several channels, is better off with a single connection and a single [`Directory`], which watches each service once:
+//!
+//! ```no_run
+//! # async fn example() -> service_registry::Result<()> {
+//! use service_registry::tonic::Channel;
+//! use service_registry::{Directory, connect};
+//!
+//! let directory = Directory::new(connect("etcd://10.0.0.1,10.0.0.2?layout=go-zero").await?);
+//! let users = Channel::new(&directory, &"user.rpc".parse()?);
+//! let orders = Channel::new(&directory, &"order.rpc".parse()?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The same with a configuration: `ClientConfig::builder` takes a view of that directory, and `ClientConfig::with_defaults` the channel that is built.
+//!
+//! The [guide] leads from `cargo add` to production.
 
 use std::sync::Arc;
 
@@ -28,6 +48,7 @@ use crate::connect;
 
 #[cfg(feature = "serde")]
 mod config;
+pub mod guide;
 
 #[cfg(feature = "serde")]
 pub use self::config::{client, server};
@@ -35,7 +56,8 @@ pub use self::config::{client, server};
 /// The name of a service that is nothing but endpoints.
 const DIRECT: &str = "direct";
 
-/// A balanced channel to `target`, such as `discov://10.0.0.1:2379/user.rpc` or `redis://127.0.0.1?service=user.rpc`. Connects in the background.
+/// A balanced channel to `target`, such as `discov://10.0.0.1:2379/user.rpc` or `redis://127.0.0.1?service=user.rpc`. Connects in the background, to a
+/// registry too, which it [shares with nobody](self#one-connection-for-all-channels).
 ///
 /// Must be called within a tokio runtime, whose tasks keep the channel up to date.
 ///

@@ -20,10 +20,10 @@ use crate::{Channel, ChannelBuilder};
 /// | --- | --- | --- |
 /// | `Endpoints` | whom to call, `host:port` each, without a registry | |
 /// | `Target` | whom to call, as a [`Target`] | |
-/// | `Etcd` | whom to call: [`EtcdConfig`] | |
+/// | `Etcd` | whom to call: [`EtcdConfig`]; what it does not say is that of the server only by [`inherit_etcd`](Self::inherit_etcd) | |
 /// | `Registry`, `Service` | ours, instead of those: a service of the registry at a URL for `service_registry::connect` | |
-/// | `NonBlock` | whether the client is there before a server is; otherwise it waits for one | `true` |
-/// | `Timeout` | in milliseconds: how long a call may take that has no deadline of its own, streams included (go-zero spares them: see [`CallDefaults`]), and how long `NonBlock: false` waits; 0 for as long as it likes (waiting: 3 s) | `2000` |
+/// | `NonBlock` | whether the client is there before a server is; otherwise it waits for one, for 3 s whatever `Timeout` says, as in go-zero | `true` |
+/// | `Timeout` | in milliseconds: how long a call may take that has no deadline of its own, streams included (go-zero spares them: see [`CallDefaults`]); 0 for as long as it likes | `2000` |
 /// | `App`, `Token` | who we are to a go-zero server with `Auth`, sent with every call; both or none | none |
 /// | `BalancerName` | `p2c_ewma`, which is what [`Channel`] does | `p2c_ewma` |
 /// | `Middlewares` | `Timeout: false` is as `Timeout: 0`; the others have no effect | |
@@ -79,7 +79,7 @@ any_case! { Middlewares {
     "Breaker" => breaker,
 } }
 
-/// How long go-zero waits for a server.
+/// How long go-zero waits for a server, which none of its settings changes.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl ClientConfig {
@@ -128,8 +128,8 @@ impl ClientConfig {
         }
     }
 
-    /// Takes from `etcd` what its own `Etcd` does not say, as go-zero does with an `Etcd` further up in the configuration. With a `Registry` it needs
-    /// none, and takes nothing.
+    /// Takes from `etcd` what its own `Etcd` does not say, as go-zero does of its own accord with an `Etcd` further up in the configuration: here it
+    /// is for whoever has read both, since a configuration does not know what it is part of. With a `Registry` it needs none, and takes nothing.
     pub fn inherit_etcd(&mut self, etcd: &EtcdConfig) {
         if self.registry.is_some() {
             return;
@@ -148,12 +148,9 @@ impl ClientConfig {
     }
 
     /// How long to wait for a server before the client is there; `None`: not at all, which is `NonBlock: true`.
-    ///
-    /// # Errors
-    /// [`InvalidInput`](registry_core::ErrorKind::InvalidInput) when `Timeout` is negative.
-    pub fn wait_for_server(&self) -> Result<Option<Duration>> {
-        let bound = timeout(self.timeout)?.unwrap_or(DIAL_TIMEOUT);
-        Ok(if self.non_block.unwrap_or(true) { None } else { Some(bound) })
+    #[must_use]
+    pub fn wait_for_server(&self) -> Option<Duration> {
+        if self.non_block.unwrap_or(true) { None } else { Some(DIAL_TIMEOUT) }
     }
 
     /// Checks all of it.
@@ -221,9 +218,9 @@ impl ClientConfig {
     /// nothing.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable), with the reason, when there is none within `Timeout`.
+    /// [`Unavailable`](ErrorKind::Unavailable), with the reason, when there is none within 3 s.
     pub async fn until_ready(&self, channel: &Channel) -> Result<()> {
-        let Some(bound) = self.wait_for_server()? else { return Ok(()) };
+        let Some(bound) = self.wait_for_server() else { return Ok(()) };
         let deadline = later(Instant::now(), bound);
         let mut last = None;
         loop {

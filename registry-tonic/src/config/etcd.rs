@@ -18,7 +18,7 @@ use crate::target::{RegistryUrl, Target};
 /// | `User`, `Pass` | who we are; both or none |
 /// | `CACertFile` | a PEM file with the certificate authorities to trust; with any of the files, or `https://`, TLS is spoken. go-zero wants all three |
 /// | `CertFile`, `CertKeyFile` | PEM files with our certificate and its key; both or none |
-/// | `ID` | a number of one's own in the key, instead of the lease's: refused for servers, since here the number is derived from lease and address |
+/// | `ID` | no effect: in go-zero a server's own number in its key, instead of the lease's; here it is derived from lease and address, and clients of neither kind read it |
 /// | `InsecureSkipVerify` | whether to trust every server: refused when true |
 ///
 /// A password is never printed.

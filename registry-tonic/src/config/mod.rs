@@ -1,9 +1,9 @@
 //! Configuration of servers and clients as go-zero has it, for `serde`: a `user.yaml` of go-zero is read as it is.
 //!
 //! [`ServerConfig`] is go-zero's `RpcServerConf`, [`ClientConfig`] its `RpcClientConf`, with the same names, which are matched
-//! without regard to case, and the same defaults. Fields that are not known, such as `Log`, `Telemetry`, `DataSource` or a service's
-//! own, are left alone. What is known, and cannot be meant here, is an error that names the field; what is known and has no effect is told by
-//! `without_effect`, and logged when the configuration is used. `${NAME}` is not replaced: that is for whoever reads the file.
+//! without regard to case, and the same defaults. Fields that are not known, such as `DataSource`, `Cache` or another of a service's
+//! own, are left alone. What is known, and cannot be meant here, is an error that names the field; what is known and has no effect, such as `Log` or
+//! `Telemetry`, is told by `without_effect`, and logged when the configuration is used. `${NAME}` is not replaced: that is for whoever reads the file.
 //!
 //! A service has both in a configuration of its own, as in go-zero:
 //!

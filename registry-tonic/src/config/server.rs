@@ -27,6 +27,7 @@ use crate::{Mode, Server, ServerBuilder};
 /// | `Health` | whether the standard health service is served | `true` |
 /// | `Auth`, `StrictControl` | refused when true: there are no apps and tokens in a Redis here | `false` |
 /// | `CpuThreshold`, `Middlewares`, `Shutdown` | no effect | |
+/// | `Log`, `MetricsUrl`, `Prometheus`, `Telemetry`, `DevServer`, `Profiling` | no effect: a program sets up its `tracing` subscriber and its recorder of metrics itself | |
 ///
 /// Without `Etcd` and `Registry` it registers in a store of its own process (`memory://`), where nobody else sees it.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +45,12 @@ pub struct ServerConfig {
     cpu_threshold: Option<IgnoredAny>,
     middlewares: Option<IgnoredAny>,
     shutdown: Option<IgnoredAny>,
+    log: Option<IgnoredAny>,
+    metrics_url: Option<IgnoredAny>,
+    prometheus: Option<IgnoredAny>,
+    telemetry: Option<IgnoredAny>,
+    dev_server: Option<IgnoredAny>,
+    profiling: Option<IgnoredAny>,
 }
 
 any_case! { ServerConfig {
@@ -60,6 +67,12 @@ any_case! { ServerConfig {
     "CpuThreshold" => cpu_threshold,
     "Middlewares" => middlewares,
     "Shutdown" => shutdown,
+    "Log" => log,
+    "MetricsUrl" => metrics_url,
+    "Prometheus" => prometheus,
+    "Telemetry" => telemetry,
+    "DevServer" => dev_server,
+    "Profiling" => profiling,
 } }
 
 /// How long the calls of one method may take.
@@ -111,12 +124,6 @@ impl ServerConfig {
             ));
         }
         if let Some(etcd) = etcd {
-            if let Some(id) = etcd.id() {
-                let reason = format!(
-                    "is {id}, and the number in a key is derived from lease and address here: leave it out"
-                );
-                return Err(Error::invalid("Etcd.ID", reason));
-            }
             return etcd.target();
         }
         let service = ServiceName::new(self.name()?)
@@ -197,9 +204,16 @@ impl ServerConfig {
     #[must_use]
     pub fn without_effect(&self) -> Vec<&'static str> {
         let fields = [
+            ("Etcd.ID", self.etcd().and_then(EtcdConfig::id).is_some()),
             ("CpuThreshold", self.cpu_threshold.is_some()),
             ("Middlewares", self.middlewares.is_some()),
             ("Shutdown", self.shutdown.is_some()),
+            ("Log", self.log.is_some()),
+            ("MetricsUrl", self.metrics_url.is_some()),
+            ("Prometheus", self.prometheus.is_some()),
+            ("Telemetry", self.telemetry.is_some()),
+            ("DevServer", self.dev_server.is_some()),
+            ("Profiling", self.profiling.is_some()),
         ];
         fields.into_iter().filter_map(|(name, given)| given.then_some(name)).collect()
     }
@@ -226,7 +240,9 @@ impl ServerConfig {
         }
     }
 
-    fn etcd(&self) -> Option<&EtcdConfig> {
+    /// Its `Etcd`, where one is given: what [`ClientConfig::inherit_etcd`](super::ClientConfig::inherit_etcd) takes.
+    #[must_use]
+    pub fn etcd(&self) -> Option<&EtcdConfig> {
         self.etcd.as_ref().filter(|etcd| !etcd.is_empty())
     }
 }

@@ -81,7 +81,7 @@ fn a_servers_yaml_of_go_zero_is_read_as_it_is() {
     let timeouts = config.call_timeouts().unwrap();
     assert_eq!(timeouts.of("/user.Users/Find"), Some(Duration::from_secs(5)));
     assert_eq!(timeouts.of("/user.Users/Export"), Some(Duration::from_secs(90)));
-    assert_eq!(config.without_effect(), [""; 0]);
+    assert_eq!(config.without_effect(), ["Log", "Prometheus", "Telemetry"]);
 }
 
 #[test]
@@ -104,10 +104,33 @@ fn a_clients_yaml_of_go_zero_is_read_as_it_is() {
     let target = config.target().unwrap();
     assert_eq!(target.to_string(), "etcd://10.0.0.1:2379/team?layout=go-zero&service=user.rpc");
     assert_eq!(config.timeout().unwrap(), Some(Duration::from_millis(500)));
-    assert_eq!(config.wait_for_server().unwrap(), None);
+    assert_eq!(config.wait_for_server(), None);
     assert_eq!(config.without_effect(), ["Etcd.ID", "KeepaliveTime", "Middlewares"]);
     let called = config.with_defaults(()).unwrap();
     assert!(!format!("{config:?} {called:?}").contains("s3cret"), "{config:?} {called:?}");
+}
+
+#[test]
+fn what_only_go_zero_does_is_told_and_keeps_no_server_from_starting() {
+    let config = server_with(
+        "
+Etcd: {Hosts: [h], Key: user.rpc, ID: 7}
+CpuThreshold: 900
+Middlewares: {Trace: true}
+Shutdown: {WaitTime: 5s}
+Log: {Mode: console}
+MetricsUrl: http://h/metrics
+Prometheus: {Host: 0.0.0.0}
+Telemetry: {Name: user}
+DevServer: {Enabled: true}
+Profiling: {CpuThreshold: 700}
+",
+    );
+    config.check().unwrap();
+    assert_eq!(config.target().unwrap().to_string(), "etcd://h?layout=go-zero&service=user.rpc");
+    let expected =
+        "Etcd.ID CpuThreshold Middlewares Shutdown Log MetricsUrl Prometheus Telemetry DevServer Profiling";
+    assert_eq!(config.without_effect().join(" "), expected);
 }
 
 #[test]
@@ -125,7 +148,7 @@ fn what_is_left_out_or_null_is_as_in_go_zero() {
     for yaml in ["{}", "{Timeout: , Etcd: , NonBlock: , Middlewares: , Endpoints: }"] {
         let config = client(yaml);
         assert_eq!(config.timeout().unwrap(), Some(Duration::from_secs(2)));
-        assert_eq!(config.wait_for_server().unwrap(), None);
+        assert_eq!(config.wait_for_server(), None);
         assert_eq!(config.without_effect(), [""; 0]);
     }
     let config = server_with("Etcd: {Hosts: [], Key: ''}");
@@ -197,7 +220,8 @@ fn of_several_places_the_one_that_go_zero_takes_counts_and_the_others_are_told()
 
 #[test]
 fn a_client_inherits_what_its_etcd_does_not_say() {
-    let above: EtcdConfig = read("{Hosts: [h1, h2], Key: order.rpc, User: u, Pass: p}");
+    let above = server("{Etcd: {Hosts: [h1, h2], Key: order.rpc, User: u, Pass: p}}");
+    let above = above.etcd().unwrap();
     for (yaml, expected) in [
         ("Etcd: {Key: user.rpc}", "etcd://u:***@h1,h2?layout=go-zero&service=user.rpc"),
         ("Etcd: {Hosts: [h3], Key: user.rpc}", "etcd://u:***@h3?layout=go-zero&service=user.rpc"),
@@ -205,7 +229,7 @@ fn a_client_inherits_what_its_etcd_does_not_say() {
         ("{Registry: 'redis://h', Service: user.rpc}", "redis://h?service=user.rpc"),
     ] {
         let mut config = client(yaml);
-        config.inherit_etcd(&above);
+        config.inherit_etcd(above);
         assert_eq!(config.target().unwrap().to_string(), expected, "{yaml}");
     }
 }
@@ -233,7 +257,6 @@ fn what_a_server_cannot_mean_is_an_error_that_names_the_field() {
             "Registry",
             "Etcd as well",
         ),
-        ("{Name: a, ListenOn: ':1', Etcd: {Hosts: [h], Key: a, ID: 7}}", "Etcd.ID", "is 7"),
     ] {
         refused(server(yaml).check(), yaml, field, why);
     }
@@ -318,15 +341,16 @@ fn services_embed_it_in_a_configuration_of_their_own() {
 
 #[test]
 fn timeouts_are_as_go_zero_has_them() {
-    let two = Duration::from_secs(2);
+    let (two, three) = (Duration::from_secs(2), Duration::from_secs(3));
     for (yaml, timeout, wait) in [
         ("{NonBlock: true, Timeout: 700}", Some(Duration::from_millis(700)), None),
-        ("{NonBlock: false}", Some(two), Some(two)),
-        ("{NonBlock: false, Timeout: 0}", None, Some(Duration::from_secs(3))),
-        ("{NonBlock: false, Middlewares: {Timeout: false}}", None, Some(two)),
+        ("{NonBlock: false}", Some(two), Some(three)),
+        ("{NonBlock: false, Timeout: 200}", Some(Duration::from_millis(200)), Some(three)),
+        ("{NonBlock: false, Timeout: 0}", None, Some(three)),
+        ("{NonBlock: false, Middlewares: {Timeout: false}}", None, Some(three)),
     ] {
         let config = client(yaml);
-        assert_eq!((config.timeout().unwrap(), config.wait_for_server().unwrap()), (timeout, wait), "{yaml}");
+        assert_eq!((config.timeout().unwrap(), config.wait_for_server()), (timeout, wait), "{yaml}");
     }
     // More than can be said in a header.
     client("{Timeout: 9223372036854775807}").with_defaults(()).unwrap();
@@ -340,15 +364,17 @@ fn channel_to_nobody(config: &ClientConfig) -> Channel {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_must_wait_for_a_server_fails_after_its_timeout_and_says_why() {
-    let config = client("{Endpoints: ['h:1'], NonBlock: false, Timeout: 4000}");
-    let channel = channel_to_nobody(&config);
-    let began = tokio::time::Instant::now();
-    let error = config.until_ready(&channel).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!((3_999..4_100).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
-    let source = std::error::Error::source(&error).expect("it has a reason").to_string();
-    assert!(source.contains("no instances are registered"), "{error}: {source}");
+async fn a_client_that_must_wait_for_a_server_fails_after_three_seconds_whatever_its_timeout_and_says_why() {
+    for timeout in [0, 200, 2_000, 14_000] {
+        let config = client(&format!("{{Endpoints: ['h:1'], NonBlock: false, Timeout: {timeout}}}"));
+        let channel = channel_to_nobody(&config);
+        let began = tokio::time::Instant::now();
+        let error = config.until_ready(&channel).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!((2_999..3_100).contains(&began.elapsed().as_millis()), "{timeout}: {:?}", began.elapsed());
+        let source = std::error::Error::source(&error).expect("it has a reason").to_string();
+        assert!(source.contains("no instances are registered"), "{error}: {source}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! Real servers on loopback, and calls to them.
 #![allow(dead_code)] // Each test binary uses its own part.
 
+pub(crate) mod authority;
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub(crate) mod echo;
 pub(crate) mod listed;

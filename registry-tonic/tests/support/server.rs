@@ -11,6 +11,7 @@ use registry_core::{
 };
 use registry_memory::MemoryRegistry;
 use registry_tonic::{Server, ServerBuilder, ServerError, ServerHandle};
+use tonic::transport::server::Router;
 use tonic::{Code, Status, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -36,9 +37,18 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(builder: ServerBuilder) -> Self {
+        Self::start_as("a", builder, Named::router).await
+    }
+
+    /// The same under a name, behind what `router` makes of it.
+    pub(crate) async fn start_as(
+        name: &'static str,
+        builder: ServerBuilder,
+        router: impl FnOnce(&Named) -> Router,
+    ) -> Self {
         let server = builder.bind().await.unwrap();
-        let (handle, named) = (server.handle(), Named::new("a"));
-        let serving = tokio::spawn(server.serve(named.router()));
+        let (handle, named) = (server.handle(), Named::new(name));
+        let serving = tokio::spawn(server.serve(router(&named)));
         Self { handle, named, serving }
     }
 

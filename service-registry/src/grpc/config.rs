@@ -7,7 +7,8 @@ use registry_tonic::{Channel, ServerBuilder};
 use super::open;
 
 /// A client as `config` has it: a channel whose calls have its `Timeout`, `App` and `Token`. Give it to a generated client. With
-/// `NonBlock: false` this waits until a server can be called.
+/// `NonBlock: false` this waits until a server can be called, for at most 3 s. Its connection to the registry it
+/// [shares with nobody](super#one-connection-for-all-channels).
 ///
 /// `Timeout` holds for streams as well, since a channel cannot tell them apart: call methods that stream for longer through
 /// [`inner`](CallDefaults::inner), or with a deadline of their own.
@@ -16,7 +17,7 @@ use super::open;
 ///
 /// # Errors
 /// [`InvalidInput`](ErrorKind::InvalidInput), with the field and the reason; [`Unsupported`](ErrorKind::Unsupported) for a registry that this
-/// build does not have; with `NonBlock: false` [`Unavailable`](ErrorKind::Unavailable) when no server could be called within `Timeout`.
+/// build does not have; with `NonBlock: false` [`Unavailable`](ErrorKind::Unavailable) when no server could be called within 3 s.
 pub async fn client(config: &ClientConfig) -> Result<CallDefaults<Channel>> {
     config.check()?;
     let target = config.target()?;

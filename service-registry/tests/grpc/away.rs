@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use registry_testing::servers::ports::Port;
 use service_registry::Directory;
-use service_registry::tonic::Channel;
+use service_registry::core::Freshness;
+use service_registry::tonic::{Channel, ServerBuilder};
 use tokio::time::Instant;
 use tonic::Code;
 
 use super::calls::{Calls, answers, failures};
-use super::stage::{Stage, over_each};
-use super::support::{PATIENCE, call, service, settled, within};
+use super::stage::{MACHINE, Stage, over_each};
+use super::support::{PATIENCE, call, eventually, service, settled, within};
 
 over_each! {
     while_the_registry_is_away_for_a_minute_and_a_server_restarts_no_call_fails => away_for_a_minute;
@@ -18,7 +20,11 @@ over_each! {
 }
 
 async fn away_for_a_minute(stage: Stage) {
-    let leaving = stage.server("leaving").await;
+    let _loading = MACHINE.read().await;
+    let port = Port::free().unwrap();
+    let at = |builder: ServerBuilder| builder.listen(port.address().to_string());
+    let leaving = stage.server_with("leaving", at).await;
+    within("registered", leaving.handle.wait_until(|state| state.is_registered())).await;
     let _staying = [stage.server("b").await, stage.server("c").await];
     let channel = stage.channel().await;
     settled(&channel, 3).await;
@@ -31,10 +37,12 @@ async fn away_for_a_minute(stage: Stage) {
     leaving.handle.shutdown();
     // It cannot say goodbye to the registry, and stops in order all the same.
     leaving.ended().await.unwrap();
-    let returning = stage.server_with("returning", |builder| builder).await;
+    // Where it was, and where the channel still looks for it: the registry cannot tell of any other place.
+    let returning = stage.server_with("returning", at).await;
+    settled(&channel, 3).await;
+    eventually("it is called again", || returning.begun() > 20).await;
     tokio::time::sleep_until(away + Duration::from_secs(60)).await;
     assert!(!returning.handle.registrar_state().is_registered());
-    assert!(channel.endpoints().iter().filter(|one| one.is_ready()).count() >= 2, "{channel:?}");
 
     stage.back().await;
     within("registered", returning.handle.wait_until(|state| state.is_registered())).await;
@@ -43,8 +51,7 @@ async fn away_for_a_minute(stage: Stage) {
     let all = calls.stop().await;
     let failed = failures(&all);
     assert!(failed.is_empty(), "{} of {} failed, such as {:?}", failed.len(), all.len(), failed[0]);
-    let answers = answers(&all);
-    assert!(answers.len() == 4 && answers["returning"] > 0, "{answers:?}");
+    assert_eq!(answers(&all).len(), 4, "all of them answered: {:?}", answers(&all));
 }
 
 async fn impatient(stage: &Stage) -> Channel {
@@ -63,16 +70,30 @@ async fn fails_in_time(channel: &Channel) -> String {
 }
 
 async fn empty(stage: Stage) {
+    let _measuring = MACHINE.read().await;
     let channel = impatient(&stage).await;
     within("the first answer of the registry", channel.view().ready()).await;
     let why = fails_in_time(&channel).await;
     assert!(why.contains("no instances are registered (proven current"), "{why}");
+
+    stage.away().await;
+    let is_stale = || matches!(channel.view().load().freshness(), Freshness::Stale { .. });
+    eventually("the view is stale", is_stale).await;
+    let why = fails_in_time(&channel).await;
+    let (what, since) = why.split_once("no instances are registered (as of ").expect(&why);
+    assert!(
+        what.ends_with(": ") && since.contains(" s ago, the registry cannot be reached since: "),
+        "{why}"
+    );
+
+    stage.back().await;
     let _server = stage.server("a").await;
     channel.wait_until(PATIENCE, |all| all.iter().any(|one| one.is_ready())).await.unwrap();
     assert_eq!(call(&channel, 0).await.unwrap(), "a");
 }
 
 async fn never_there(stage: Stage) {
+    let _measuring = MACHINE.read().await;
     stage.away().await;
     let channel = impatient(&stage).await;
     let why = fails_in_time(&channel).await;

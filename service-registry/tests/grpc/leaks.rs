@@ -12,11 +12,13 @@ use super::support::listed::{bare, instance_at, list};
 use super::support::{PATIENCE, call, eventually, service, settled};
 
 over_each! {
-    a_thousand_channels_that_are_dropped_leave_no_task_no_watch_and_no_connection => apart;
-    a_thousand_channels_that_share_a_directory_share_a_watch_and_leave_nothing => shared;
+    a_hundred_channels_that_are_dropped_leave_no_trace => apart;
+    a_hundred_channels_that_share_a_directory_leave_no_trace => shared;
+    a_thousand_channels_that_are_dropped_leave_no_task_no_watch_and_no_connection => thousand_apart;
+    a_thousand_channels_that_share_a_directory_share_a_watch_and_leave_nothing => thousand_shared;
 }
 
-/// So many at a time, and so many times.
+/// So many at a time, once or until they are a thousand.
 const CHANNELS: usize = 100;
 const ROUNDS: usize = 10;
 
@@ -81,9 +83,25 @@ impl Scene {
 }
 
 async fn apart(stage: Stage) {
+    rounds_apart(stage, 1).await;
+}
+
+async fn thousand_apart(stage: Stage) {
+    rounds_apart(stage, ROUNDS).await;
+}
+
+async fn shared(stage: Stage) {
+    rounds_shared(stage, 1).await;
+}
+
+async fn thousand_shared(stage: Stage) {
+    rounds_shared(stage, ROUNDS).await;
+}
+
+async fn rounds_apart(stage: Stage, rounds: usize) {
     let _alone = MACHINE.write().await;
     let scene = Scene::set(stage).await;
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let mut channels = Vec::new();
         for _ in 0..CHANNELS {
             channels.push(scene.stage.channel().await);
@@ -95,11 +113,11 @@ async fn apart(stage: Stage) {
     }
 }
 
-async fn shared(stage: Stage) {
+async fn rounds_shared(stage: Stage, rounds: usize) {
     let _alone = MACHINE.write().await;
     let scene = Scene::set(stage).await;
     let directory = Directory::new(scene.stage.registry().await);
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let channels: Vec<Channel> = (0..CHANNELS).map(|_| Channel::new(&directory, &service())).collect();
         scene.are_used(&channels).await;
         scene.are_watches(1).await;

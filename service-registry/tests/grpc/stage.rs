@@ -13,7 +13,7 @@ use tokio::sync::RwLock;
 
 use super::support::{Process, SERVICE, service, within};
 
-/// Tests run side by side. What measures time reads this; what needs much of the machine, or must have its peace, writes it.
+/// Tests run side by side. What measures time, or calls all the while, reads this; what needs much of the machine, or must have its peace, writes it.
 pub(crate) static MACHINE: RwLock<()> = RwLock::const_new(());
 
 /// Where clients and servers meet.
