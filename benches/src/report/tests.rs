@@ -28,7 +28,7 @@ fn topics() -> Vec<(&'static str, &'static [Bar])> {
 fn rounds(topic: &str, ours: f64, again: f64) -> Vec<Record> {
     let arm = |name: &str, run: u32, times: f64| {
         // Some noise, from round to round and between arms.
-        let jitter = (7 * f64::from(run) + 3.0 * name.len() as f64) % 5.0 - 2.0;
+        let jitter = (7.0 * f64::from(run) + 3.0 * name.len() as f64) % 5.0 - 2.0;
         let each = (100.0 + f64::from(run % 3)) * times * (1.0 + jitter / 100.0);
         let record =
             Record::new(name, run).with("each_us", each).with("p50_us", each).with("calls_per_s", 1e6 / each);
