@@ -154,7 +154,7 @@ impl Verdict {
             Self::NotShown => "the interval holds the bound.",
             Self::Missed => "the whole interval is beyond the bound.",
             Self::Undecided => {
-                "the interval of the control does not hold 1, so the machine was not steady enough to say anything."
+                "the interval of the control does not hold 1: it mattered whose turn it was, so nothing is said."
             }
             Self::NotMeasured => "there are too few rounds, or none.",
             Self::Told => "there is no bound.",

@@ -69,7 +69,7 @@ fn missing(report: &Report) -> Markup {
     markup! {
         @if !missing.is_empty() {
             div.missing {
-                p { strong { "To be known:" } }
+                p { strong { "Missing, or not as it should be:" } }
                 ul { @for sentence in &missing { li { (prose(sentence)) } } }
             }
         }
@@ -105,7 +105,7 @@ fn row_of(topic: &Measured, Judged { bar, judgement }: &Judged) -> Markup {
         tr role="row" {
             th scope="row" role="rowheader" {
                 (prose(what))
-                span.wording { (topic.name) ", " code { (figure) } ", " (extent(topic)) }
+                span.wording { (topic.name) ", " code { (figure) } @if topic.rounds > 0 { ", " (extent(topic)) } }
             }
             td role="cell" { (chip(judgement.verdict)) }
             td role="cell" data-label="Ratio (95 % interval)" { strong { (interval(judgement.ratio)) } }

@@ -45,7 +45,7 @@ pub fn benches_section(report: &Report) -> String {
     made_on(&mut text, report);
     let missing = report.missing();
     if !missing.is_empty() {
-        let _ = write!(text, "\nTo be known: {}\n", escaped(&missing.join(" ")));
+        let _ = write!(text, "\nMissing, or not as it should be: {}\n", escaped(&missing.join(" ")));
     }
     for drawn in pictures(report) {
         image(&mut text, &drawn, "results");

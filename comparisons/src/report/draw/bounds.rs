@@ -54,9 +54,10 @@ pub(super) fn draw(sheet: &mut Sheet, x: &str, rows: &[Bounded]) -> String {
         sheet.y += ROW;
     }
     sheet.y = bottom + 6;
-    let meaning =
-        "Thick: the ratio. Thin: its control, two that are alike. Shaded: where the ratio is to be.";
-    sheet.paragraph(meaning, MARGIN, room, false, PENCIL);
+    let shaded =
+        if rows.iter().any(|row| range(row).is_some()) { " Shaded: where the ratio is to be." } else { "" };
+    let meaning = format!("Thick: the ratio. Thin: its control, two that are alike.{shaded}");
+    sheet.paragraph(&meaning, MARGIN, room, false, PENCIL);
     rows.iter().map(|row| format!("{}: {}", row.name, written(row))).collect::<Vec<_>>().join("; ")
 }
 
@@ -86,8 +87,11 @@ fn range(row: &Bounded) -> Option<[Option<f64>; 2]> {
 
 fn colour(row: &Bounded, ratio: Interval) -> RGBColor {
     let [least, most] = row.within;
+    let is_steady = row.control.is_some_and(|control| control.contains(1.0));
     match range(row) {
         None => INK,
+        // Of the bound it says nothing.
+        Some(_) if !is_steady => PENCIL,
         Some(_) if ratio.low >= least && ratio.high <= most => WITHIN,
         Some(_) if ratio.low > most || ratio.high < least => BAD,
         Some(_) => ACROSS,
@@ -127,7 +131,7 @@ fn written(row: &Bounded) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::axis;
+    use super::{BAD, PENCIL, axis};
     use crate::measure::Interval;
     use crate::picture::{Bounded, Drawing, Picture};
 
@@ -151,6 +155,16 @@ mod tests {
         assert!(svg.contains("met: 1.02 (1.01 to 1.03)") && svg.contains("none: no figure"), "{svg}");
         // The two that have a bound: a field, and a line at its end.
         assert_eq!(svg.matches("#DCEEE2").count(), 2, "{svg}");
+    }
+
+    #[test]
+    fn a_ratio_is_green_or_red_only_where_its_control_is_1() {
+        let beyond = |control: f64| {
+            let control = Some(Interval { ratio: control, low: control - 0.01, high: control + 0.01 });
+            let row = Bounded { control, ..row("a", [1.2, 1.3, 1.4], [0.0, 1.08]) };
+            super::colour(&row, row.ratio.unwrap())
+        };
+        assert_eq!((beyond(1.0), beyond(1.05)), (BAD, PENCIL));
     }
 
     #[test]
