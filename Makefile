@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SEED ?= 0
 
-.PHONY: help setup test test-stores test-grpc-daily test-grpc test-directory test-etcd test-redis conformance-etcd conformance-redis promises-etcd promises-etcd-3.5 promises-redis heavy-etcd heavy-redis quickstart simulate images containers containers-if-docker claims claims-quick test-chaos chaos chaos-soak chaos-smoke chaos-faults bench fmt clippy doc ci
+.PHONY: help setup test test-stores test-grpc-daily test-grpc test-directory test-etcd test-redis conformance-etcd conformance-redis promises-etcd promises-etcd-3.5 promises-redis heavy-etcd heavy-redis quickstart simulate images containers containers-if-docker claims claims-quick test-chaos chaos chaos-soak chaos-smoke chaos-faults bench bench-quick fmt clippy doc ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -114,8 +114,14 @@ chaos-smoke: setup ## Faults that bite watches on memory, etcd and Redis, one se
 chaos-faults: setup ## Every fault of the chaos suite bites on every backend, and is healed; needs root
 	$(CARGO) test -p comparisons --test fault_sweep
 
-bench: ## Run the benchmarks
-	$(CARGO) bench -p benches
+BENCHES = $(CARGO) run --release -p benches --
+
+# The page shows what there is, also where something could not run; then that is how it ends.
+bench: setup ## What it costs beside the raw clients, measured, and how it grows: target/bench/report.html
+	ended=0; $(BENCHES) criterion || ended=$$?; $(BENCHES) bars || ended=$$?; $(BENCHES) page && exit $$ended
+
+bench-quick: setup ## The same with fewer rounds and samples, in a few minutes: target/bench-quick/report.html
+	ended=0; $(BENCHES) criterion --quick || ended=$$?; $(BENCHES) bars --quick || ended=$$?; $(BENCHES) page target/bench-quick && exit $$ended
 
 fmt: ## Check the format
 	$(CARGO) fmt --all --check

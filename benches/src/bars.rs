@@ -1,7 +1,10 @@
 //! The bars: which ratio is to stay within which bound, and whether it does. Pure.
 
+use std::fmt;
+
 use comparisons::measure::{Interval, bootstrap, ratios};
 use comparisons::record::Records;
+use serde::Serialize;
 
 /// On which side of the bound a ratio is to lie, with all of its interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,6 +15,28 @@ pub enum Bound {
     AtLeast(f64),
     /// It is only told.
     Told,
+}
+
+impl Bound {
+    /// From where to where the ratio is to lie; an end that is 0 or infinite is none.
+    #[must_use]
+    pub fn within(self) -> [f64; 2] {
+        match self {
+            Self::AtMost(most) => [0.0, most],
+            Self::AtLeast(least) => [least, f64::INFINITY],
+            Self::Told => [0.0, f64::INFINITY],
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(most) => write!(f, "at most {most}"),
+            Self::AtLeast(least) => write!(f, "at least {least}"),
+            Self::Told => f.write_str("only told"),
+        }
+    }
 }
 
 /// A ratio of two arms of a topic.
@@ -38,14 +63,21 @@ impl Bar {
         Self { what, figure, ours: "ours", theirs: "raw", again: "raw again", bound }
     }
 
+    /// It as it is kept beside its records, so that one that is worded or set anew later does not pass for the one that was measured.
+    #[must_use]
+    pub fn rule(&self) -> String {
+        let Self { what, figure, ours, theirs, again, bound } = self;
+        format!("{what}: {bound} ({figure} of {ours} / {theirs}, control {again})")
+    }
+
     /// What the records of its topic say of it.
     #[must_use]
     pub fn judge(&self, records: &Records) -> Judgement {
         let interval = |above| bootstrap(&ratios(records, self.figure, above, self.theirs), SEED);
         let (ratio, control) = (interval(self.ours), interval(self.again));
-        let met = match (self.bound, ratio) {
-            (Bound::Told, _) => Verdict::Told,
+        let verdict = match (self.bound, ratio) {
             (_, None) => Verdict::NotMeasured,
+            (Bound::Told, _) => Verdict::Told,
             // A control that is not 1 says that whose turn it was made a difference: then nothing is said of the bar.
             _ if !control.is_some_and(|control| control.contains(1.0)) => Verdict::Undecided,
             (Bound::AtMost(most), Some(ratio)) if ratio.high <= most => Verdict::Met,
@@ -54,8 +86,14 @@ impl Bar {
             (Bound::AtLeast(least), Some(ratio)) if ratio.high < least => Verdict::Missed,
             _ => Verdict::NotShown,
         };
-        Judgement { ratio, control, verdict: met }
+        Judgement { ratio, control, verdict }
     }
+}
+
+/// Bars in words, as they are kept beside their records.
+#[must_use]
+pub fn rule(bars: &[Bar]) -> String {
+    bars.iter().map(Bar::rule).collect::<Vec<_>>().join("; ")
 }
 
 /// Of the numbers by which rounds are drawn anew.
@@ -73,7 +111,8 @@ pub struct Judgement {
 }
 
 /// Whether a bar is met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// The whole interval is within the bound.
     Met,
@@ -87,6 +126,40 @@ pub enum Verdict {
     NotMeasured,
     /// There is no bound.
     Told,
+}
+
+impl Verdict {
+    /// All, in the order in which they are counted.
+    pub const ALL: [Self; 6] =
+        [Self::Met, Self::NotShown, Self::Missed, Self::Undecided, Self::NotMeasured, Self::Told];
+
+    /// The word for tables.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Met => "met",
+            Self::NotShown => "not shown",
+            Self::Missed => "missed",
+            Self::Undecided => "undecided",
+            Self::NotMeasured => "not measured",
+            Self::Told => "told",
+        }
+    }
+
+    /// What the word means.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Met => "the whole 95 % interval is within the bound.",
+            Self::NotShown => "the interval holds the bound.",
+            Self::Missed => "the whole interval is beyond the bound.",
+            Self::Undecided => {
+                "the interval of the control does not hold 1: it mattered whose turn it was, so nothing is said."
+            }
+            Self::NotMeasured => "there are too few rounds, or none.",
+            Self::Told => "there is no bound.",
+        }
+    }
 }
 
 #[cfg(test)]
@@ -127,5 +200,9 @@ mod tests {
     fn nothing_is_said_of_what_was_not_measured() {
         let bar = Bar::new("a test", "each_us", Bound::AtMost(1.0));
         assert_eq!(bar.judge(&Records::from_iter([])).verdict, Verdict::NotMeasured);
+        assert_eq!(
+            Bar { bound: Bound::Told, ..bar }.judge(&Records::from_iter([])).verdict,
+            Verdict::NotMeasured
+        );
     }
 }

@@ -6,10 +6,19 @@
 //! arms that are alike.
 //!
 //! ```text
-//! topics -> contest -> records (bars.jsonl) -> judgement -> page
+//! topics -> contest -> records (bars.jsonl) -> judgement \
+//!                                                         report: page, summary, documents
+//! benches (criterion) -> figures (criterion.json) ------- /
 //! ```
+//!
+//! Nothing after the records measures anything: the same records give the same bytes.
 
 pub mod bars;
+pub mod cli;
 pub mod contest;
+pub mod criterion;
+pub mod figures;
+pub mod publish;
+pub mod report;
 pub mod run;
 pub mod topics;

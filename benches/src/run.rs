@@ -1,60 +1,407 @@
-//! Measures topics, and keeps what they say.
+//! The runner: measures topics, one step after the other, and keeps what they say.
 
-use std::path::Path;
-use std::time::Instant;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use comparisons::environment::Environment;
 use comparisons::experiment::Trouble;
-use comparisons::lab::Lab;
+use comparisons::lab::{Lab, Scale};
+use comparisons::progress::{Progress, minutes};
 use comparisons::record::{Outcome, Record};
-use comparisons::results::{Done, Line, append};
+use comparisons::results::{Again, Done, Results, ResultsError};
+use comparisons::run::{Ended, interruptions, must_go_together};
+use registry_testing::servers::{etcd::etcd_3_5, redis::redis_8};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 
+use crate::cli;
 use crate::contest::Topic;
+use crate::report::{Report, lines};
+use crate::topics;
 
-/// Measures one topic, all steps of it, and adds the records to `file`; what of it was there before is replaced by who reads, since the last go counts.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The file of records within the folder.
+pub const RECORDS: &str = "bars.jsonl";
+
+/// A step may take so many times what is expected, and a minute, before it is taken for stuck.
+const STUCK: f64 = 6.0;
+
+/// Measures what `options` ask for.
 ///
 /// # Errors
-/// What cannot be written. What goes wrong in the topic is recorded.
-pub async fn measure(
-    topic: &dyn Topic,
-    lab: &Lab,
-    environment: &Environment,
-    file: &Path,
-    mut say: impl FnMut(&str),
-) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
-    let mut lines = vec![Line::Environment(environment.clone())];
-    let mut complete = true;
-    for step in 1..=topic.steps(lab) {
-        let (step, start) = (step.to_string(), Instant::now());
-        let mut records = Vec::new();
-        let played = play(topic, lab, &mut records).await;
-        if let Err(trouble) = played {
-            say(&format!("{}: {trouble}", topic.name()));
-            complete = false;
-            let outcome = match trouble {
-                Trouble::NotRun(why) => Outcome::NotRun { why },
-                failed @ Trouble::Failed(_) => Outcome::Failed { why: failed.to_string() },
-            };
-            records.push(Record { outcome, ..Record::new("-", 0) });
+/// What is wrong with the options, or with the folder for the records. What goes wrong in a topic is recorded instead.
+pub async fn bars(options: &cli::Bars) -> Result<Ended, Failure> {
+    let selected = select(topics::all(), &options.only)?;
+    let out = options.out();
+    std::fs::create_dir_all(&out).map_err(|error| format!("--out {}: {error}", out.display()))?;
+    let lab = Arc::new(lab(options, &out));
+    let here = Environment::read_what_is_there(&lab).await.map_err(|trouble| trouble.to_string())?;
+    let mut kept = Kept::read(out.join(RECORDS), here)?;
+    must_go_together(&kept.results, &kept.here, options.again)
+        .map_err(|why| format!("{} {why}; or name another folder by --out", out.display()))?;
+
+    let plan = plan(&selected, &lab, &kept.results, options.again);
+    let mut progress = Progress::new(plan.iter().map(|(topic, _)| expected(topic.as_ref(), &lab)));
+    announce(&progress, &kept.here, plan.len(), &out);
+    let ended = take_steps(plan, &lab, &mut kept, &mut progress).await;
+    progress.finish();
+    let ended = ended?;
+    summarize(&selected, &kept.results, ended);
+    let failed = |topic: &Arc<dyn Topic>| kept.results.of(topic.name()).all().any(Record::is_broken_off);
+    Ok(if ended == Ended::Complete && selected.iter().any(failed) { Ended::Failed } else { ended })
+}
+
+/// Those whose names hold one of `only`; all, if none is named.
+fn select(all: Vec<Box<dyn Topic>>, only: &[String]) -> Result<Vec<Arc<dyn Topic>>, Failure> {
+    let is_named = |topic: &dyn Topic, name: &String| topic.name().contains(name.as_str());
+    if let Some(unknown) = only.iter().find(|name| !all.iter().any(|topic| is_named(topic.as_ref(), name))) {
+        let names: Vec<&str> = all.iter().map(|topic| topic.name()).collect();
+        return Err(format!("there is no topic {unknown:?}; there are {}", names.join(", ")).into());
+    }
+    let is_selected = |topic: &dyn Topic| only.is_empty() || only.iter().any(|name| is_named(topic, name));
+    Ok(all.into_iter().filter(|topic| is_selected(topic.as_ref())).map(Arc::from).collect())
+}
+
+/// What a scale and programs make of it.
+fn lab(options: &cli::Bars, out: &Path) -> Lab {
+    let scale = if options.quick { Scale::Quick } else { Scale::Full };
+    let etcd = options.etcd_program.clone().or_else(|| etcd_3_5().ok()).unwrap_or("etcd".into());
+    let redis = options.redis_program.clone().or_else(|| redis_8().ok()).unwrap_or("redis-server".into());
+    Lab::new(scale, options.seed, etcd, redis, out.to_owned())
+}
+
+type Plan = Vec<(Arc<dyn Topic>, u32)>;
+
+/// What is still to be done, with what could not be done before.
+fn plan(selected: &[Arc<dyn Topic>], lab: &Lab, done: &Results, again: bool) -> Plan {
+    let steps =
+        selected.iter().flat_map(|topic| (1..=topic.steps(lab)).map(|step| (Arc::clone(topic), step)));
+    steps.filter(|(topic, step)| again || !done.has(topic.name(), &step.to_string())).collect()
+}
+
+/// About how many seconds a step takes: servers are started, then three arms have blocks of some 300 ms.
+fn expected(topic: &dyn Topic, lab: &Lab) -> f64 {
+    3.0 + f64::from(topic.rounds(lab) + 1)
+}
+
+/// One after the other; what a step saw is on disk before the next begins. The first step of a topic that cannot be done ends that topic.
+async fn take_steps(
+    plan: Plan,
+    lab: &Arc<Lab>,
+    kept: &mut Kept,
+    progress: &mut Progress,
+) -> Result<Ended, Failure> {
+    let mut interrupted = std::pin::pin!(interruptions(None));
+    let mut begun: Option<&'static str> = None;
+    let mut given_up = None;
+    for (topic, step) in plan {
+        let (name, expected) = (topic.name(), expected(topic.as_ref(), lab));
+        progress.begin(&format!("{name}, step {step} of {}", topic.steps(lab)));
+        if given_up == Some(name) {
+            progress.done(expected, 0.0);
+            continue;
         }
-        for record in &mut records {
-            topic.name().clone_into(&mut record.experiment);
-            record.step.clone_from(&step);
-            record.seed = lab.seed;
+        let start = Instant::now();
+        let mut running = Running::start(&topic, lab);
+        let played = tokio::select! {
+            played = running.played(expected) => Some(played),
+            () = &mut interrupted => None,
+        };
+        // Its servers end before anything else is done.
+        running.end().await;
+        let Some((records, trouble)) = played else { return Ok(Ended::Interrupted) };
+        if begun.replace(name) != Some(name) && step == 1 {
+            kept.replace(topic.as_ref());
         }
-        lines.extend(records.into_iter().map(Line::Record));
-        let seconds = start.elapsed().as_secs_f64();
-        let (experiment, rule) = (topic.name().to_owned(), String::new());
-        lines.push(Line::Step(Done { experiment, step, seconds, complete, rule, go: None }));
-        if !complete {
-            break;
+        if let Some(trouble) = &trouble {
+            progress.say(&format!("{name}: {}", words(trouble)));
+            given_up = Some(name);
+        }
+        let took = start.elapsed().as_secs_f64();
+        kept.add(topic.as_ref(), step, lab.seed, took, records, trouble)?;
+        progress.done(expected, took);
+        if step == topic.steps(lab) || given_up == Some(name) {
+            let report = Report::new(&[(name, topic.bars())], &kept.results, Default::default());
+            lines(&report).iter().for_each(|line| progress.say(line));
         }
     }
-    append(file, &lines)?;
-    Ok(complete)
+    Ok(Ended::Complete)
+}
+
+fn words(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::NotRun { why } => format!("not run: {why}"),
+        Outcome::Failed { why } => format!("FAILED: {why}"),
+        Outcome::Valid { .. } | Outcome::Invalid { .. } => String::new(),
+    }
+}
+
+/// The records, and the file that holds them.
+struct Kept {
+    file: PathBuf,
+    results: Results,
+    here: Environment,
+    go: Option<usize>,
+}
+
+impl Kept {
+    fn read(file: PathBuf, here: Environment) -> Result<Self, ResultsError> {
+        Ok(Self { results: Results::read(&file)?, file, here, go: None })
+    }
+
+    /// A topic is measured anew from its first step on: what it had said stays as a line, so that nobody can measure until it suits and keep silent.
+    fn replace(&mut self, topic: &dyn Topic) {
+        let name = topic.name();
+        let before: Vec<&Done> = self.results.done.iter().filter(|done| done.experiment == name).collect();
+        if before.iter().any(|done| done.complete) {
+            let commits = before
+                .iter()
+                .filter_map(|done| Some(self.results.environments.get(done.go?)?.commit.clone()));
+            let records = self.results.of(name);
+            let report = Report::new(&[(name, topic.bars())], &self.results, Default::default());
+            let again = Again {
+                experiment: name.to_owned(),
+                date: self.here.date.clone(),
+                commit: self.here.commit.clone(),
+                commits_before: commits.collect::<std::collections::BTreeSet<_>>().into_iter().collect(),
+                steps: before.len(),
+                broken_off: before.iter().filter(|done| !done.complete).count(),
+                runs: records.all().filter(|record| record.is_run() && !record.is_broken_off()).count(),
+                verdict: report.counts(),
+                figure: lines(&report).join("; "),
+            };
+            self.results.again.push(again);
+        }
+        self.results.done.retain(|done| done.experiment != name);
+        self.results.records.retain(|record| record.experiment != name);
+    }
+
+    /// Adds a step, in the place of the same one.
+    fn add(
+        &mut self,
+        topic: &dyn Topic,
+        step: u32,
+        seed: u64,
+        seconds: f64,
+        mut records: Vec<Record>,
+        trouble: Option<Outcome>,
+    ) -> Result<(), ResultsError> {
+        let (experiment, step) = (topic.name().to_owned(), step.to_string());
+        let complete = trouble.is_none();
+        records.extend(trouble.map(|outcome| Record { outcome, ..Record::new("-", 0) }));
+        for record in &mut records {
+            record.experiment.clone_from(&experiment);
+            record.step.clone_from(&step);
+            record.seed = seed;
+        }
+        let go = *self.go.get_or_insert_with(|| {
+            self.results.environments.push(self.here.clone());
+            self.results.environments.len() - 1
+        });
+        self.results.records.retain(|other| (&other.experiment, &other.step) != (&experiment, &step));
+        self.results.done.retain(|other| (&other.experiment, &other.step) != (&experiment, &step));
+        self.results.records.append(&mut records);
+        let rule = rule(topic);
+        self.results.done.push(Done { experiment, step, seconds, complete, rule, go: Some(go) });
+        self.results.write(&self.file)
+    }
+}
+
+/// The bars of a topic in words.
+fn rule(topic: &dyn Topic) -> String {
+    crate::bars::rule(topic.bars())
+}
+
+type Played = (Vec<Record>, Option<Outcome>);
+
+/// A step that runs. It ends with this, and so do its servers.
+struct Running(JoinHandle<(Vec<Record>, Result<(), Trouble>)>);
+
+impl Running {
+    fn start(topic: &Arc<dyn Topic>, lab: &Arc<Lab>) -> Self {
+        let (topic, lab) = (Arc::clone(topic), Arc::clone(lab));
+        Self(tokio::spawn(async move {
+            let mut records = Vec::new();
+            let played = play(topic.as_ref(), &lab, &mut records).await;
+            (records, played)
+        }))
+    }
+
+    /// What it saw, and why it broke off, if it did.
+    async fn played(&mut self, expected: f64) -> Played {
+        let limit = Duration::from_secs_f64(expected * STUCK + 60.0);
+        let failed = |why: String| (Vec::new(), Some(Outcome::Failed { why }));
+        match timeout(limit, &mut self.0).await {
+            Ok(Ok((records, Ok(())))) => (records, None),
+            Ok(Ok((records, Err(Trouble::NotRun(why))))) => (records, Some(Outcome::NotRun { why })),
+            Ok(Ok((records, Err(trouble)))) => (records, Some(Outcome::Failed { why: trouble.to_string() })),
+            Ok(Err(broken)) => failed(broken.to_string()),
+            Err(_) => failed(format!("not done within {}", minutes(limit.as_secs_f64()))),
+        }
+    }
+
+    /// Done when nothing of it runs on.
+    async fn end(mut self) {
+        self.0.abort();
+        if !self.0.is_finished() {
+            let _ = (&mut self.0).await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 async fn play(topic: &dyn Topic, lab: &Lab, records: &mut Vec<Record>) -> Result<(), Trouble> {
     let mut contest = topic.prepare(lab).await?;
     contest.play(topic.rounds(lab), |record| records.push(record)).await
+}
+
+fn announce(progress: &Progress, here: &Environment, steps: usize, out: &Path) {
+    let what = match steps {
+        0 => format!("all that was asked for is already in {} (--again measures it again)", out.display()),
+        steps => format!("{steps} steps, records in {}", out.display()),
+    };
+    progress.say(&format!("{what}; etcd {}, Redis {}; seed {}", here.etcd, here.redis, here.seed));
+    if here.build != "optimized" {
+        progress.say("this build is not optimized: figures of time mean little (use --release)");
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the command is asked for")]
+fn summarize(selected: &[Arc<dyn Topic>], results: &Results, ended: Ended) {
+    let topics: Vec<_> = selected.iter().map(|topic| (topic.name(), topic.bars())).collect();
+    let report = Report::new(&topics, results, Default::default());
+    lines(&report).iter().for_each(|line| println!("{line}"));
+    println!("{}", report.counts());
+    if ended == Ended::Interrupted {
+        println!("Interrupted: the same command goes on from here.");
+    }
+}
+
+/// Lists the topics with their bars.
+#[must_use]
+pub fn list() -> String {
+    let mut text = String::new();
+    for topic in topics::all() {
+        let _ = writeln!(text, "{}", topic.name());
+        for bar in topic.bars() {
+            let _ = writeln!(text, "  {}: {}", bar.what, bar.bound);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use comparisons::environment::Environment;
+    use comparisons::experiment::Trouble;
+    use comparisons::lab::{Lab, Scale};
+    use comparisons::record::{Outcome, Record};
+    use comparisons::results::Results;
+
+    use super::{Kept, plan, select};
+    use crate::bars::{Bar, Bound};
+    use crate::contest::{Contest, Topic};
+
+    struct Named(&'static str);
+
+    #[async_trait]
+    impl Topic for Named {
+        fn name(&self) -> &'static str {
+            self.0
+        }
+
+        fn bars(&self) -> &'static [Bar] {
+            const BARS: &[Bar] = &[Bar::new("a thing / the same raw", "each_us", Bound::AtMost(1.5))];
+            BARS
+        }
+
+        async fn prepare(&self, _: &Lab) -> Result<Contest, Trouble> {
+            Ok(Contest::new())
+        }
+    }
+
+    fn topics() -> Vec<Box<dyn Topic>> {
+        vec![Box::new(Named("register-etcd")), Box::new(Named("register-redis")), Box::new(Named("pick"))]
+    }
+
+    #[test]
+    fn a_part_of_a_name_is_enough_and_an_unknown_one_is_refused_with_those_there_are() {
+        let names = |only: &[&str]| {
+            let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
+            let selected = select(topics(), &only).map_err(|error| error.to_string());
+            selected.map(|topics| topics.iter().map(|topic| topic.name()).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&[]).unwrap().len(), 3);
+        assert_eq!(names(&["register"]).unwrap(), ["register-etcd", "register-redis"]);
+        assert_eq!(names(&["redis", "pick"]).unwrap(), ["register-redis", "pick"]);
+        let error = names(&["pick", "choose"]).unwrap_err();
+        assert!(
+            error.contains("\"choose\"") && error.contains("register-etcd, register-redis, pick"),
+            "{error}"
+        );
+    }
+
+    fn rounds(ratio: f64) -> Vec<Record> {
+        let arm = |name: &str, run, value| Record::new(name, run).with("each_us", value);
+        let round = |run| [arm("ours", run, ratio), arm("raw", run, 1.0), arm("raw again", run, 1.0)];
+        (0..10).flat_map(round).collect()
+    }
+
+    fn kept(folder: &std::path::Path, commit: &str) -> Kept {
+        let here = Environment { commit: commit.to_owned(), ..Environment::default() };
+        Kept::read(folder.join(super::RECORDS), here).unwrap()
+    }
+
+    #[test]
+    fn what_is_complete_is_not_measured_again_and_what_was_not_run_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut kept = kept(folder.path(), "abc");
+        let topic = Named("pick");
+        kept.add(&topic, 1, 8, 1.0, rounds(1.0), None).unwrap();
+        kept.add(&topic, 2, 8, 1.0, Vec::new(), Some(Outcome::NotRun { why: "no etcd".to_owned() })).unwrap();
+        let lab = Lab::new(Scale::Full, 8, "".into(), "".into(), "".into());
+        let selected = select(topics(), &["pick".to_owned()]).unwrap();
+        let results = Results::read(&kept.file).unwrap();
+        assert_eq!(results, kept.results);
+        let steps = |again| {
+            plan(&selected, &lab, &results, again).into_iter().map(|(_, step)| step).collect::<Vec<_>>()
+        };
+        assert_eq!(steps(false), [2, 3]);
+        assert_eq!(steps(true), [1, 2, 3]);
+    }
+
+    #[test]
+    fn what_is_measured_again_leaves_what_it_had_said_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (Named("pick"), Named("register-etcd"));
+        let mut first = kept(folder.path(), "abc");
+        for step in 1..=3 {
+            first.add(&one, step, 8, 1.0, rounds(2.0), None).unwrap();
+        }
+        first.add(&other, 1, 8, 1.0, rounds(1.0), None).unwrap();
+
+        let mut second = kept(folder.path(), "def");
+        second.replace(&one);
+        second.add(&one, 1, 8, 1.0, rounds(1.0), None).unwrap();
+        let results = Results::read(&second.file).unwrap();
+        let done: Vec<_> =
+            results.done.iter().map(|done| (done.experiment.as_str(), done.step.as_str(), done.go)).collect();
+        assert_eq!(done, [("register-etcd", "1", Some(0)), ("pick", "1", Some(1))]);
+        assert_eq!(results.of("pick").all().count(), 30);
+        let again = &results.again[0];
+        assert_eq!(
+            (again.commits_before.join(","), again.commit.as_str(), again.steps),
+            ("abc".to_owned(), "def", 3)
+        );
+        assert!(again.figure.contains("missed") && again.figure.contains("2.000"), "{}", again.figure);
+    }
 }

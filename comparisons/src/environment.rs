@@ -61,6 +61,21 @@ impl Environment {
             Some(theirs) => theirs.versions().await?,
             None => (version_of_etcd(&lab.etcd).await?, version_of_redis(&lab.redis).await?),
         };
+        Self::with_servers(lab, etcd, redis).await
+    }
+
+    /// The same where a server may be missing, which is said in the place of its version: for what does not need all of them.
+    ///
+    /// # Errors
+    /// If the folder for data is not to be written to.
+    pub async fn read_what_is_there(lab: &Lab) -> Result<Self, Trouble> {
+        let missing = |_| "missing".to_owned();
+        let etcd = version_of_etcd(&lab.etcd).await.unwrap_or_else(missing);
+        let redis = version_of_redis(&lab.redis).await.unwrap_or_else(missing);
+        Self::with_servers(lab, etcd, redis).await
+    }
+
+    async fn with_servers(lab: &Lab, etcd: String, redis: String) -> Result<Self, Trouble> {
         let theirs = lab.theirs.as_ref().map(crate::theirs::Theirs::shown);
         Ok(Self {
             date: printed("date", &["-u", "+%F"]).await.unwrap_or_default(),
@@ -225,8 +240,9 @@ pub(crate) async fn commit() -> String {
         return "unknown".to_owned();
     };
     // What is recorded and generated is no change of the program.
-    let changed =
-        ["-C", folder, "status", "--porcelain", "--untracked-files=no", "--", "..", ":!results", ":!*.md"];
+    let recorded = [":!results", ":!../benches/results", ":!*.md"];
+    let status = ["-C", folder, "status", "--porcelain", "--untracked-files=no", "--", ".."];
+    let changed = [&status[..], &recorded].concat();
     let is_changed = printed("git", &changed).await.is_none_or(|changed| !changed.is_empty());
     if is_changed { commit + "+" } else { commit }
 }

@@ -20,7 +20,7 @@ pub mod instance;
 pub mod lab;
 pub mod measure;
 pub mod picture;
-mod progress;
+pub mod progress;
 pub mod publish;
 pub mod record;
 pub mod report;

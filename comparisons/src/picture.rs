@@ -1,5 +1,7 @@
 //! What is to be seen in a picture, as data; [`report`](crate::report) draws it.
 
+use crate::measure;
+
 /// One picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
@@ -27,6 +29,14 @@ pub enum Drawing {
         undecided: [f64; 2],
         /// From top to bottom.
         rows: Vec<Interval>,
+    },
+    /// Ratios with their intervals, each with the range in which it is to lie and, smaller, with its control. Over a linear axis where they are close to
+    /// each other, otherwise over a logarithmic one.
+    Bounds {
+        /// The axis, such as `ours / raw client`.
+        x: String,
+        /// From top to bottom.
+        rows: Vec<Bounded>,
     },
     /// Something against a size, both axes logarithmic. Zeroes are drawn at the lower end.
     Lag {
@@ -84,6 +94,19 @@ pub struct Interval {
     pub ratio: f64,
     /// From where to where.
     pub between: [f64; 2],
+}
+
+/// A ratio that is to lie within a range.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bounded {
+    /// What is compared.
+    pub name: String,
+    /// What was measured; none if nothing was.
+    pub ratio: Option<measure::Interval>,
+    /// The ratio of two that are alike.
+    pub control: Option<measure::Interval>,
+    /// From where to where it is to lie; an end that is 0 or infinite is none.
+    pub within: [f64; 2],
 }
 
 /// What happened to one contestant over time.

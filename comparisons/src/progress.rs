@@ -1,4 +1,4 @@
-//! How far it is, and how long it still takes.
+//! How far a long run is, and how long it still takes: a bar on a terminal, lines elsewhere.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Of a plan of steps, each with the seconds that it is expected to take.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub struct Progress {
     bar: ProgressBar,
     is_terminal: bool,
     steps: usize,
@@ -36,7 +36,9 @@ impl Pace {
     }
 }
 
-pub(crate) fn minutes(seconds: f64) -> String {
+/// A time that is only roughly known: `99 s`, from 100 s `2 min`.
+#[must_use]
+pub fn minutes(seconds: f64) -> String {
     match seconds.max(0.0).ceil() as u64 {
         0..100 => format!("{:.0} s", seconds.max(0.0).ceil()),
         seconds => format!("{} min", seconds.div_ceil(60)),
@@ -44,7 +46,8 @@ pub(crate) fn minutes(seconds: f64) -> String {
 }
 
 impl Progress {
-    pub(crate) fn new(expected: impl IntoIterator<Item = f64>) -> Self {
+    /// Of steps that are expected to take so many seconds each. On a terminal, its bar is shown from now on.
+    pub fn new(expected: impl IntoIterator<Item = f64>) -> Self {
         let expected: Vec<f64> = expected.into_iter().collect();
         let left = expected.iter().sum();
         let bar = ProgressBar::with_draw_target(Some((left * 10.0) as u64), ProgressDrawTarget::stderr());
@@ -62,23 +65,22 @@ impl Progress {
         }
     }
 
-    pub(crate) fn begin(&mut self, experiment: &str, title: &str, step: &str) {
+    /// The next step begins: what is done in it.
+    pub fn begin(&mut self, what: &str) {
         self.begun += 1;
         let left = minutes(self.pace.left());
-        self.say_or_show(format!(
-            "step {} of {}, {left} left: {experiment} {title}: {step}",
-            self.begun, self.steps
-        ));
+        self.say_or_show(format!("step {} of {}, {left} left: {what}", self.begun, self.steps));
     }
 
-    pub(crate) fn done(&mut self, expected: f64, took: f64) {
+    /// A step is done, of which that was expected, and that many seconds it took.
+    pub fn done(&mut self, expected: f64, took: f64) {
         self.pace.done(expected, took);
         self.bar.inc((expected * 10.0) as u64);
     }
 
     /// A line that stays.
     #[expect(clippy::print_stderr, reason = "this is what a terminal is for")]
-    pub(crate) fn say(&self, line: &str) {
+    pub fn say(&self, line: &str) {
         if self.is_terminal {
             self.bar.println(line);
         } else {
@@ -94,7 +96,8 @@ impl Progress {
         }
     }
 
-    pub(crate) fn finish(&self) {
+    /// The bar is taken away.
+    pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }

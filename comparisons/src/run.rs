@@ -103,7 +103,7 @@ async fn take_steps(
     let mut interrupted = std::pin::pin!(interrupted);
     for (experiment, step) in plan {
         let about = experiment.about();
-        progress.begin(about.id, about.title, &step.name);
+        progress.begin(&format!("{} {}: {}", about.id, about.title, step.name));
         let start = Instant::now();
         let mut running = Running::start(&experiment, lab, &step);
         let outcome = tokio::select! {
@@ -167,7 +167,10 @@ fn again(plan: &Plan, there: &Results, here: &Environment) -> Vec<Again> {
 
 /// Records of different servers, machines or programs are not put into one file, unless those that are selected are measured `again`: then
 /// programs may differ, and the report names all of them.
-fn must_go_together(results: &Results, here: &Environment, again: bool) -> Result<(), String> {
+///
+/// # Errors
+/// Why they do not belong together.
+pub fn must_go_together(results: &Results, here: &Environment, again: bool) -> Result<(), String> {
     if let Some(differs) = results.environments.iter().find_map(|there| there.differs(here)) {
         return Err(format!("holds results that do not go together with these ({differs}): remove it"));
     }
@@ -284,8 +287,8 @@ fn records(experiment: &str, lab: &Lab, step: &Step, outcome: Option<Outcome>) -
     records
 }
 
-/// Done at the first Ctrl-C or SIGTERM. At the second the process ends at once; its servers end with it.
-pub(crate) fn interruptions(theirs: Option<Theirs>) -> impl Future<Output = ()> {
+/// Done at the first Ctrl-C or SIGTERM. At the second the process ends at once; its servers end with it. What was put on servers of the reader is named then.
+pub fn interruptions(theirs: Option<Theirs>) -> impl Future<Output = ()> {
     let (tell, told) = oneshot::channel();
     tokio::spawn(async move {
         signalled().await;

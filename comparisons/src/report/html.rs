@@ -7,7 +7,8 @@ use super::table::{proofs, table, uncounted};
 use super::{Report, chaos, draw};
 use crate::finding::Verdict;
 
-pub(super) const STYLE: &str = include_str!("style.css");
+/// How pages look: one for light and dark, narrow and wide screens, and for print.
+pub const STYLE: &str = include_str!("style.css");
 const QUESTION: &str = "Why not use Redis as a service registry?";
 
 const INTRODUCTION: &str = "A service registry is the list of the servers that are alive: servers keep their entry by heartbeats, clients watch \
@@ -292,7 +293,8 @@ fn environment(report: &Report) -> Markup {
 }
 
 /// A text in which what stands between backticks is code.
-pub(super) fn prose(text: &str) -> Markup {
+#[must_use]
+pub fn prose(text: &str) -> Markup {
     let pieces: Vec<&str> = text.split('`').collect();
     // An odd one out is no code.
     let paired = pieces.len() % 2 == 1;

@@ -140,7 +140,8 @@ fn section(text: &mut String, judged: &Judged<'_>) {
     }
 }
 
-pub(super) fn row<'a>(text: &mut String, cells: impl IntoIterator<Item = &'a str>) {
+/// Adds a row of a table.
+pub fn row<'a>(text: &mut String, cells: impl IntoIterator<Item = &'a str>) {
     for cell in cells {
         let _ = write!(text, "| {} ", escaped(cell).replace('|', "\\|"));
     }
@@ -153,7 +154,8 @@ fn image(picture: &Picture, path: &str) -> String {
 }
 
 /// On one line, and without what would be markup.
-pub(super) fn escaped(text: &str) -> String {
+#[must_use]
+pub fn escaped(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.replace('<', "&lt;")
 }

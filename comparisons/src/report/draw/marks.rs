@@ -21,8 +21,16 @@ const NAIVE: [RGBColor; 4] = [
 ];
 const OURS: [RGBColor; 3] =
     [RGBColor(0x0e, 0x7a, 0x4b), RGBColor(0x4f, 0xb3, 0x84), RGBColor(0x05, 0x42, 0x28)];
-const OTHERS: [RGBColor; 3] =
-    [RGBColor(0x6b, 0x72, 0x80), RGBColor(0x7c, 0x3a, 0xa8), RGBColor(0x9c, 0xa3, 0xaf)];
+const OTHERS: [RGBColor; 8] = [
+    RGBColor(0x6b, 0x72, 0x80),
+    RGBColor(0x7c, 0x3a, 0xa8),
+    RGBColor(0x9c, 0xa3, 0xaf),
+    RGBColor(0x0b, 0x6e, 0x99),
+    RGBColor(0xb4, 0x3b, 0x6b),
+    RGBColor(0x4d, 0x7c, 0x0f),
+    RGBColor(0xa1, 0x62, 0x07),
+    RGBColor(0x1c, 0x1f, 0x23),
+];
 
 /// The colours of a family of contestants, by how their names begin.
 fn family(name: &str) -> &'static [RGBColor] {
@@ -30,7 +38,7 @@ fn family(name: &str) -> &'static [RGBColor] {
         &ETCD
     } else if name.starts_with("redis-naive") {
         &NAIVE
-    } else if name.starts_with("redis") {
+    } else if name.starts_with("redis") || name.starts_with("ours") {
         &OURS
     } else {
         &OTHERS

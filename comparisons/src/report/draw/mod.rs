@@ -3,6 +3,7 @@
 
 mod axis;
 mod bars;
+mod bounds;
 mod forest;
 mod lines;
 mod marks;
@@ -14,7 +15,8 @@ use crate::picture::{Drawing, Picture};
 use sheet::{INK, LINE, MARGIN, PENCIL, Sheet, WIDTH};
 
 /// A picture as an SVG document.
-pub(super) fn svg(picture: &Picture) -> String {
+#[must_use]
+pub fn svg(picture: &Picture) -> String {
     let mut sheet = Sheet::default();
     sheet.y = MARGIN - 4;
     sheet.paragraph(&picture.title, MARGIN, WIDTH - 2 * MARGIN, true, INK);
@@ -23,6 +25,7 @@ pub(super) fn svg(picture: &Picture) -> String {
         Drawing::Ecdf { x, lines } => lines::ecdf(&mut sheet, x, lines),
         Drawing::Lag { x, y, lines } => lines::lag(&mut sheet, x, y, lines),
         Drawing::Forest { x, undecided, rows } => forest::draw(&mut sheet, x, *undecided, rows),
+        Drawing::Bounds { x, rows } => bounds::draw(&mut sheet, x, rows),
         Drawing::Timeline { x, fault, lanes } => timeline::draw(&mut sheet, x, *fault, lanes),
         Drawing::Strips { x, between, shades, strips } => {
             strips::draw(&mut sheet, x, *between, shades, strips)

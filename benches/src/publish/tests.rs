@@ -1,0 +1,119 @@
+use std::path::Path;
+
+use async_trait::async_trait;
+use comparisons::environment::Environment;
+use comparisons::experiment::Trouble;
+use comparisons::lab::Lab;
+use comparisons::results::{Done, Results};
+
+use super::{Run, record, unfit};
+use crate::bars::Bar;
+use crate::contest::{Contest, Topic};
+use crate::figures::{Estimate, Figure, Figures};
+
+struct Pick;
+
+#[async_trait]
+impl Topic for Pick {
+    fn name(&self) -> &'static str {
+        "pick"
+    }
+
+    fn bars(&self) -> &'static [Bar] {
+        &[]
+    }
+
+    async fn prepare(&self, _: &Lab) -> Result<Contest, Trouble> {
+        Ok(Contest::new())
+    }
+}
+
+fn topics() -> Vec<Box<dyn Topic>> {
+    vec![Box::new(Pick)]
+}
+
+fn environment() -> Environment {
+    let [commit, build, scale] = ["abc", "optimized", "full"].map(str::to_owned);
+    Environment { commit, build, scale, ..Environment::default() }
+}
+
+fn run() -> Run {
+    let done = |step: u32| Done {
+        experiment: "pick".to_owned(),
+        step: step.to_string(),
+        seconds: 1.0,
+        complete: true,
+        rule: String::new(),
+        go: Some(0),
+    };
+    let results = Results {
+        environments: vec![environment()],
+        done: (1..=3).map(done).collect(),
+        ..Results::default()
+    };
+    let one = Estimate { value: 1.0, low: 1.0, high: 1.0, level: 0.95 };
+    let figure = |size: &str| Figure {
+        group: "fold".to_owned(),
+        function: None,
+        parameter: Some(size.to_owned()),
+        median_ns: one,
+        mean_ns: one,
+    };
+    Run {
+        results,
+        figures: Figures { environment: Some(environment()), figures: vec![figure("1"), figure("10")] },
+    }
+}
+
+#[test]
+fn only_a_full_run_of_all_by_an_optimized_build_of_a_commit_is_published() {
+    let why = |change: fn(&mut Run)| {
+        let mut run = run();
+        change(&mut run);
+        unfit(&run, &topics(), false).unwrap_or_default()
+    };
+    assert_eq!(why(|_| {}), "");
+    assert!(why(|run| *run = Run::default()).contains("on what"));
+    assert!(why(|run| run.results.environments[0].scale = "quick".to_owned()).contains("quick"));
+    assert!(why(|run| run.results.environments[0].build = "not optimized".to_owned()).contains("optimized"));
+    for commit in ["abc+", "unknown", ""] {
+        let mut dirty = run();
+        dirty.results.environments[0].commit = commit.to_owned();
+        assert!(unfit(&dirty, &topics(), true).is_some_and(|why| why.contains("in no commit")), "{commit:?}");
+    }
+    assert!(why(|run| run.figures.environment = None).contains("nobody knows"));
+    assert!(
+        why(|run| run.figures.environment.iter_mut().for_each(|one| one.commit.push('+')))
+            .contains("in no commit")
+    );
+    // Of a go that holds nothing any more, nothing is shown.
+    assert_eq!(why(|run| run.results.environments.push(Environment::default())), "");
+}
+
+#[test]
+fn a_run_that_lacks_something_is_published_only_if_that_is_asked_for() {
+    let lacks = |change: fn(&mut Run), what: &str| {
+        let mut run = run();
+        change(&mut run);
+        assert!(unfit(&run, &topics(), false).is_some_and(|why| why.contains(what)), "{what}");
+        assert_eq!(unfit(&run, &topics(), true), None);
+    };
+    lacks(|run| drop(run.results.done.pop()), "pick is missing, broke off or was not run, in step 3");
+    lacks(|run| run.results.done[1].complete = false, "in step 2");
+    lacks(|run| run.figures = Figures::default(), "criterion");
+}
+
+#[test]
+fn a_recorded_run_replaces_the_pictures_of_the_one_before_and_touches_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["growth-7.svg", "ratios-1.svg", "growth-old.svg", "logo.svg"] {
+        std::fs::write(at(name), "old").unwrap();
+    }
+    record(&run(), folder.path()).unwrap();
+    let is_there = |path: &Path| path.exists();
+    assert!(!is_there(&at("growth-7.svg")) && !is_there(&at("ratios-1.svg")));
+    assert!(is_there(&at("growth-old.svg")) && is_there(&at("logo.svg")) && is_there(&at("report.html")));
+    assert!(std::fs::read_to_string(at("growth-1.svg")).unwrap().contains("fold, by size"));
+    assert_eq!(Run::read(folder.path()).unwrap(), run());
+}

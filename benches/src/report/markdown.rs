@@ -1,0 +1,107 @@
+//! The same in Markdown, for the documents of this project.
+
+use std::fmt::Write as _;
+
+use comparisons::report::{escaped, row};
+
+use super::pictures::{Drawn, growth, pictures, ratios};
+use super::{Judged, Measured, Report, interval};
+use crate::bars::{Bound, Verdict};
+
+const NOTHING_YET: &str = "Nothing has been published yet: `make bench` measures, and `benches publish target/bench` puts here what it found.";
+
+const HEAD: [&str; 5] = ["What / beside what", "Bound", "Ratio (95 % interval)", "Control", "Verdict"];
+
+/// What the README of the project shows: how many bars are met, of each topic the bar that is closest to its bound or furthest beyond it, and the first picture.
+#[must_use]
+pub fn readme_section(report: &Report) -> String {
+    if report.is_empty() {
+        return NOTHING_YET.to_owned();
+    }
+    let mut text = format!(
+        "{} Of each topic this is the bar that is closest to its bound, or furthest beyond:\n\n",
+        report.counts()
+    );
+    table(&mut text, report.topics.iter().filter_map(worst));
+    made_on(&mut text, report);
+    for drawn in ratios(report).iter().take(1) {
+        image(&mut text, drawn, "benches/results");
+    }
+    text
+}
+
+/// What the README of the benchmarks shows: every bar, and every picture.
+#[must_use]
+pub fn benches_section(report: &Report) -> String {
+    if report.is_empty() {
+        return NOTHING_YET.to_owned();
+    }
+    let mut text = format!("{}\n\n", report.counts());
+    table(&mut text, report.judged());
+    text.push('\n');
+    for verdict in Verdict::ALL {
+        let _ = writeln!(text, "- {}: {}", verdict.word(), verdict.meaning());
+    }
+    made_on(&mut text, report);
+    let missing = report.missing();
+    if !missing.is_empty() {
+        let _ = write!(text, "\nMissing, or not as it should be: {}\n", escaped(&missing.join(" ")));
+    }
+    for drawn in pictures(report) {
+        image(&mut text, &drawn, "results");
+    }
+    if !growth(report).is_empty() {
+        text.push_str("\nAll figures are in [the page](results/report.html), which needs no network.\n");
+    }
+    text
+}
+
+/// The bar of a topic that says the least good of it; one without a bound only where there is no other.
+fn worst(topic: &Measured) -> Option<&Judged> {
+    // A share of the bound; above 1 it is beyond.
+    let used = |judged: &Judged| match (judged.bar.bound, judged.judgement.ratio) {
+        (Bound::AtMost(most), Some(ratio)) => ratio.high / most,
+        (Bound::AtLeast(least), Some(ratio)) => least / ratio.low,
+        _ => 0.0,
+    };
+    let grade = |judged: &Judged| match judged.judgement.verdict {
+        Verdict::Told => 0,
+        Verdict::Met => 1,
+        Verdict::NotShown => 2,
+        Verdict::Undecided => 3,
+        Verdict::Missed => 4,
+        Verdict::NotMeasured => 5,
+    };
+    let order = |one: &&Judged, other: &&Judged| {
+        grade(one).cmp(&grade(other)).then(used(one).total_cmp(&used(other)))
+    };
+    // Of equals the first.
+    topic.bars.iter().rev().max_by(order)
+}
+
+fn table<'a>(text: &mut String, judged: impl Iterator<Item = &'a Judged>) {
+    row(text, HEAD);
+    row(text, ["---"; 5]);
+    for Judged { bar, judgement } in judged {
+        let word = format!("**{}**", judgement.verdict.word());
+        let cells = [
+            bar.what,
+            &bar.bound.to_string(),
+            &interval(judgement.ratio),
+            &interval(judgement.control),
+            &word,
+        ];
+        row(text, cells);
+    }
+}
+
+fn made_on(text: &mut String, report: &Report) {
+    if !report.made_on_in_short.is_empty() {
+        let _ = write!(text, "\n{}\n", escaped(&report.made_on_in_short));
+    }
+}
+
+fn image(text: &mut String, drawn: &Drawn, folder: &str) {
+    let title = escaped(&drawn.picture.title).replace('[', "\\[").replace(']', "\\]");
+    let _ = write!(text, "\n![{title}]({folder}/{})\n", drawn.file);
+}

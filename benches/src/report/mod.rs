@@ -1,0 +1,218 @@
+//! What people look at: made of records and criterion's figures alone.
+//!
+//! * [`html`]: one page that needs nothing else, the bars first.
+//! * [`summary`]: the same for programs, as JSON.
+//! * [`readme_section`] and [`benches_section`]: the same in Markdown, short and in full.
+//! * [`pictures`]: the pictures that they show.
+//!
+//! The same records give the same bytes.
+
+mod html;
+mod markdown;
+mod pictures;
+mod summary;
+mod tails;
+
+use std::collections::BTreeSet;
+
+use comparisons::environment::{Environment, in_a_sentence, rows};
+use comparisons::measure::Interval;
+use comparisons::record::{Outcome, Records};
+use comparisons::report::format;
+use comparisons::results::Results;
+
+use crate::bars::{Bar, Judgement, Verdict, rule};
+use crate::figures::Figures;
+
+pub use html::html;
+pub use markdown::{benches_section, readme_section};
+pub use pictures::{Drawn, pictures};
+pub use summary::summary;
+
+use tails::{Tail, tails};
+
+/// What a page is made of.
+#[derive(Debug)]
+pub struct Report {
+    topics: Vec<Measured>,
+    figures: Figures,
+    environments: Vec<Environment>,
+    /// What the records were made on: names and values.
+    made_on: Vec<(String, String)>,
+    /// The same in one sentence; empty if it is not known.
+    made_on_in_short: String,
+    /// Topics of which there are records, and that are not known any more.
+    unknown: BTreeSet<String>,
+}
+
+/// A topic, and what its records say.
+#[derive(Debug)]
+struct Measured {
+    name: String,
+    bars: Vec<Judged>,
+    rounds: usize,
+    /// How many times servers were started anew.
+    steps: usize,
+    /// Why it was not measured, if somebody tried.
+    trouble: Option<String>,
+    /// The bars as they were when it was measured, if that was otherwise.
+    rule_then: Option<String>,
+    tails: Vec<Tail>,
+}
+
+/// A bar, and what the records say of it.
+#[derive(Debug)]
+struct Judged {
+    bar: Bar,
+    judgement: Judgement,
+}
+
+impl Report {
+    /// Of these topics with their bars, in that order.
+    #[must_use]
+    pub fn new(topics: &[(&str, &[Bar])], results: &Results, figures: Figures) -> Self {
+        let is_known = |name: &str| topics.iter().any(|(known, _)| *known == name);
+        let there = results.done.iter().map(|done| done.experiment.clone());
+        Self {
+            topics: topics.iter().map(|(name, bars)| measured(name, bars, results)).collect(),
+            figures,
+            environments: results.environments.clone(),
+            made_on: rows(results),
+            made_on_in_short: in_a_sentence(results),
+            unknown: there.filter(|name| !is_known(name)).collect(),
+        }
+    }
+
+    fn judged(&self) -> impl Iterator<Item = &Judged> {
+        self.topics.iter().flat_map(|topic| &topic.bars)
+    }
+
+    /// How many bars have which verdict: `Of 31 bars 29 are met, 1 is not shown, 1 is not measured; 4 ratios without a bound are told.`
+    #[must_use]
+    pub fn counts(&self) -> String {
+        let number = |verdict| self.judged().filter(|judged| judged.judgement.verdict == verdict).count();
+        let told = number(Verdict::Told);
+        let bars = self.judged().count() - told;
+        let counted = Verdict::ALL.into_iter().filter(|verdict| *verdict != Verdict::Told);
+        let counted =
+            counted.map(|verdict| (number(verdict), verdict.word())).filter(|(number, _)| *number > 0);
+        let counted = counted
+            .map(|(number, word)| format!("{number} {} {word}", if number == 1 { "is" } else { "are" }));
+        let counted = counted.collect::<Vec<_>>().join(", ");
+        let mut text = match bars {
+            0 => "There is no bar.".to_owned(),
+            1 => format!("Of 1 bar {counted}."),
+            bars => format!("Of {bars} bars {counted}."),
+        };
+        if told > 0 {
+            text.pop();
+            text += &format!(
+                "; {told} {} without a bound {} told.",
+                plural(told, "ratio"),
+                if told == 1 { "is" } else { "are" }
+            );
+        }
+        text
+    }
+
+    /// Whether there is nothing to show.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.figures.figures.is_empty()
+            && self.topics.iter().all(|topic| topic.rounds == 0 && topic.trouble.is_none())
+    }
+
+    /// What a reader should know is missing or not as it should be, a sentence each.
+    fn missing(&self) -> Vec<String> {
+        let of = |what: fn(&Environment) -> bool| self.environments.iter().any(what);
+        let mut missing = Vec::new();
+        if of(|one| one.build != "optimized") {
+            missing.push("The build was not optimized: the figures mean little.".to_owned());
+        }
+        if of(|one| one.scale != "full") {
+            missing.push("This is a quick run, with few rounds: to see it, not to cite it.".to_owned());
+        }
+        for topic in &self.topics {
+            if let Some(trouble) = &topic.trouble {
+                missing.push(format!("{}: {trouble}.", topic.name));
+            }
+        }
+        let never: Vec<&str> =
+            self.topics.iter().filter(|one| one.steps == 0).map(|topic| topic.name.as_str()).collect();
+        if !never.is_empty() {
+            missing.push(format!("Not measured yet: {}.", never.join(", ")));
+        }
+        if !self.unknown.is_empty() {
+            let unknown: Vec<&str> = self.unknown.iter().map(String::as_str).collect();
+            missing.push(format!(
+                "Not shown, since these topics are not known any more: {}.",
+                unknown.join(", ")
+            ));
+        }
+        missing
+    }
+}
+
+fn measured(name: &str, bars: &[Bar], results: &Results) -> Measured {
+    let records = results.of(name);
+    let trouble = records.all().find_map(|record| match &record.outcome {
+        Outcome::NotRun { why } => Some(format!("not run: {why}")),
+        Outcome::Failed { why } => Some(format!("broke off: {why}")),
+        Outcome::Valid { .. } | Outcome::Invalid { .. } => None,
+    });
+    // Of what broke off, some rounds may be there; nothing is said of a part.
+    let counted = if trouble.is_none() { records } else { Records::default() };
+    let rounds: BTreeSet<_> =
+        counted.all().filter(|one| one.is_valid()).map(|one| (one.step.clone(), one.run)).collect();
+    let judged = bars.iter().map(|bar| Judged { bar: *bar, judgement: bar.judge(&counted) });
+    let then = results.rules().remove(name).filter(|then| *then != rule(bars));
+    Measured {
+        name: name.to_owned(),
+        bars: judged.collect(),
+        rounds: rounds.len(),
+        steps: results.done.iter().filter(|done| done.experiment == name).count(),
+        trouble,
+        rule_then: then,
+        tails: tails(&counted),
+    }
+}
+
+/// A line for each bar, for a terminal.
+#[must_use]
+pub fn lines(report: &Report) -> Vec<String> {
+    let line = |topic: &Measured, judged: &Judged| {
+        let Judged { bar, judgement } = judged;
+        let word = judgement.verdict.word();
+        let (ratio, control) = (interval(judgement.ratio), interval(judgement.control));
+        format!("{}: {word}: {}: {ratio}, {}; control {control}", topic.name, bar.what, bar.bound)
+    };
+    report.topics.iter().flat_map(|topic| topic.bars.iter().map(move |judged| line(topic, judged))).collect()
+}
+
+/// `1.023 (1.010 to 1.041)`.
+fn interval(interval: Option<Interval>) -> String {
+    match interval {
+        Some(Interval { ratio: middle, low, high }) => {
+            format!("{} ({} to {})", ratio(middle), ratio(low), ratio(high))
+        }
+        None => format::NOTHING.to_owned(),
+    }
+}
+
+/// Three digits after the point where a hundredth matters.
+fn ratio(value: f64) -> String {
+    if value.abs() < 10.0 { format!("{value:.3}") } else { format::ratio(value) }
+}
+
+fn plural(number: usize, word: &str) -> String {
+    if number == 1 { word.to_owned() } else { format!("{word}s") }
+}
+
+/// `30 rounds, prepared 3 times`.
+fn extent(topic: &Measured) -> String {
+    let starts = format::times(topic.steps as f64);
+    format!("{} {}, prepared {starts}", topic.rounds, plural(topic.rounds, "round"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+use comparisons::environment::Environment;
+use comparisons::record::{Outcome, Record};
+use comparisons::results::{Done, Results};
+
+use super::{Report, benches_section, html, pictures, readme_section, summary};
+use crate::bars::{Bar, Bound, Verdict, rule};
+use crate::figures::{Estimate, Figure, Figures};
+
+const LOOKUP: &[Bar] = &[
+    Bar::new("a lookup / the same raw", "each_us", Bound::AtMost(1.08)),
+    Bar::new("the slowest <lookups> / the same raw", "p99_us", Bound::Told),
+];
+const PICK: &[Bar] = &[Bar::new("a pick / tower's", "each_us", Bound::AtMost(0.5))];
+const CALLS: &[Bar] = &[Bar::new("calls per second / plain tonic's", "calls_per_s", Bound::AtLeast(0.97))];
+
+/// One topic each for what a bar can come to.
+fn topics() -> Vec<(&'static str, &'static [Bar])> {
+    vec![
+        ("met", LOOKUP),
+        ("not shown", LOOKUP),
+        ("missed", PICK),
+        ("undecided", PICK),
+        ("not measured", CALLS),
+        ("broken", CALLS),
+    ]
+}
+
+fn rounds(topic: &str, ours: f64, again: f64) -> Vec<Record> {
+    let arm = |name: &str, run: u32, times: f64| {
+        // Some noise, from round to round and between arms.
+        let jitter = (7.0 * f64::from(run) + 3.0 * name.len() as f64) % 5.0 - 2.0;
+        let each = (100.0 + f64::from(run % 3)) * times * (1.0 + jitter / 100.0);
+        let record =
+            Record::new(name, run).with("each_us", each).with("p50_us", each).with("calls_per_s", 1e6 / each);
+        let record = record.with("p99_us", 1_234.0 * each / 100.0).with("max_us", 9_000.0 + each);
+        Record { experiment: topic.to_owned(), step: "1".to_owned(), ..record }
+    };
+    let round = |run| [arm("ours", run, ours), arm("raw", run, 1.0), arm("raw again", run, again)];
+    (0..12).flat_map(round).collect()
+}
+
+fn results() -> Results {
+    let environment = Environment {
+        date: "2026-11-28".to_owned(),
+        commit: "abc".to_owned(),
+        build: "optimized".to_owned(),
+        scale: "full".to_owned(),
+        processor: "<fast>".to_owned(),
+        ..Environment::default()
+    };
+    let broken = Outcome::NotRun { why: "etcd is missing & `apt-get` installs it".to_owned() };
+    let broken = Record {
+        experiment: "broken".to_owned(),
+        step: "1".to_owned(),
+        outcome: broken,
+        ..Record::new("-", 0)
+    };
+    let measured = [("met", 1.02), ("not shown", 1.08), ("missed", 0.9), ("undecided", 0.3)];
+    let again = |topic| if topic == "undecided" { 1.2 } else { 1.0 };
+    let records =
+        measured.iter().flat_map(|(topic, ours)| rounds(topic, *ours, again(*topic))).chain([broken]);
+    let of = |topic: &str| topics().into_iter().find(|one| one.0 == topic).unwrap().1;
+    let done = |topic: &str| Done {
+        experiment: topic.to_owned(),
+        step: "1".to_owned(),
+        seconds: 1.0,
+        complete: topic != "broken",
+        rule: rule(of(topic)),
+        go: Some(0),
+    };
+    let done = ["met", "not shown", "missed", "undecided", "broken"].map(done).to_vec();
+    Results { environments: vec![environment], records: records.collect(), done, again: Vec::new() }
+}
+
+fn figures() -> Figures {
+    let figure = |function: Option<&str>, parameter: Option<&str>, value: f64| {
+        let estimate = Estimate { value, low: value * 0.9, high: value * 1.1, level: 0.95 };
+        let [function, parameter] = [function, parameter].map(|text| text.map(str::to_owned));
+        Figure {
+            group: "fold & <differ>".to_owned(),
+            function,
+            parameter,
+            median_ns: estimate,
+            mean_ns: estimate,
+        }
+    };
+    let figures = vec![
+        figure(Some("diff"), Some("10"), 321.0),
+        figure(Some("diff"), Some("1000"), 654.0),
+        figure(Some("fold"), Some("10"), 123.0),
+        figure(Some("fold"), Some("1000"), 45_678.0),
+        figure(Some("read"), None, 7.0),
+    ];
+    Figures { environment: None, figures }
+}
+
+fn report() -> Report {
+    Report::new(&topics(), &results(), figures())
+}
+
+#[test]
+fn the_same_records_give_the_same_bytes() {
+    let (one, other) = (report(), report());
+    assert_eq!(html(&one), html(&other));
+    assert_eq!(summary(&one).unwrap(), summary(&other).unwrap());
+    assert_eq!(benches_section(&one), benches_section(&other));
+    let svgs =
+        |report| pictures(report).iter().map(|drawn| (drawn.file.clone(), drawn.svg())).collect::<Vec<_>>();
+    assert_eq!(svgs(&one), svgs(&other));
+}
+
+#[test]
+fn every_bar_has_its_verdict_in_words_and_all_are_counted() {
+    let page = html(&report());
+    let rows: Vec<&str> = page.split("<tr ").filter(|row| row.contains("class=\"chip")).collect();
+    assert_eq!(rows.len(), 8);
+    let words = |row: &str| {
+        Verdict::ALL
+            .into_iter()
+            .filter(|verdict| row.contains(&format!("</span> {}</span>", verdict.word())))
+            .count()
+    };
+    assert!(rows.iter().all(|row| words(row) == 1), "{rows:?}");
+    for verdict in Verdict::ALL {
+        let word = verdict.word();
+        assert!(rows.iter().any(|row| row.contains(&format!("</span> {word}</span>"))), "{word}: {page}");
+    }
+    let counts = "Of 6 bars 1 is met, 1 is not shown, 1 is missed, 1 is undecided, 2 are not measured; 2 ratios without a bound are told.";
+    assert_eq!(report().counts(), counts);
+    assert!(page.contains(counts));
+}
+
+#[test]
+fn what_is_missing_is_told_with_the_reason() {
+    let page = html(&report());
+    assert!(
+        page.contains("broken: not run: etcd is missing &amp; <code>apt-get</code> installs it."),
+        "{page}"
+    );
+    assert!(page.contains("Not measured yet: not measured."), "{page}");
+    let mut quick = results();
+    quick.environments[0].scale = "quick".to_owned();
+    quick.done[0].experiment = "gone".to_owned();
+    let page = html(&Report::new(&topics(), &quick, figures()));
+    assert!(page.contains("This is a quick run") && page.contains("not known any more: gone."), "{page}");
+}
+
+#[test]
+fn of_what_broke_off_nothing_is_said() {
+    let mut results = results();
+    results.records.extend(rounds("broken", 0.5, 1.0));
+    let report = Report::new(&topics(), &results, Figures::default());
+    assert!(super::lines(&report).iter().any(|line| line.starts_with("broken: not measured: ")));
+}
+
+#[test]
+fn texts_are_escaped() {
+    let page = html(&report());
+    assert!(
+        page.contains("&lt;fast&gt;")
+            && page.contains("the slowest &lt;lookups&gt;")
+            && page.contains("fold &amp; &lt;differ&gt;")
+    );
+    for raw in ["<fast>", "<lookups>", "<differ>"] {
+        assert!(!page.contains(raw), "{raw}");
+    }
+    assert!(!benches_section(&report()).contains("<lookups>"));
+}
+
+#[test]
+fn a_page_of_nothing_says_so() {
+    let nothing = Report::new(&topics(), &Results::default(), Figures::default());
+    let page = html(&nothing);
+    assert!(
+        page.contains("Nothing has been measured yet.") && page.contains("It was not recorded."),
+        "{page}"
+    );
+    assert!(nothing.counts().contains("8 are not measured"), "{}", nothing.counts());
+    assert!(pictures(&nothing).is_empty());
+    for section in [readme_section(&nothing), benches_section(&nothing)] {
+        assert!(section.starts_with("Nothing has been published yet"), "{section}");
+    }
+}
+
+#[test]
+fn ratios_that_should_be_1_are_drawn_apart_from_others_and_curves_need_several_sizes() {
+    let drawn = pictures(&report());
+    let files: Vec<&str> = drawn.iter().map(|one| one.file.as_str()).collect();
+    assert_eq!(files, ["ratios-1.svg", "ratios-2.svg", "ratios-3.svg", "growth-1.svg"]);
+    assert!(drawn[0].svg().contains("a lookup / the same raw") && !drawn[0].svg().contains("a pick"));
+    let growth = drawn[3].svg();
+    assert!(growth.contains("fold: 123 at 10, 45678 at 1000") && !growth.contains("read"), "{growth}");
+}
+
+#[test]
+fn percentiles_are_shown_by_arm() {
+    let page = html(&report());
+    let tails = page.split("id=\"tails\"").nth(1).unwrap();
+    let row = tails.split("<tr ").find(|row| row.contains(">raw<")).unwrap();
+    assert!(
+        row.contains("data-label=\"99 %\">1.25 ms<") && row.contains("data-label=\"longest\">9.1 ms<"),
+        "{row}"
+    );
+    assert!(row.contains("data-label=\"90 %\">–<") && row.contains("data-label=\"blocks\">12<"), "{row}");
+}
+
+#[test]
+fn a_bar_that_was_another_one_when_it_was_measured_is_told() {
+    assert!(!html(&report()).contains("was measured for other bars"));
+    let mut before = results();
+    before.done[0].rule = before.done[0].rule.replace("1.08", "1.01");
+    let page = html(&Report::new(&topics(), &before, figures()));
+    assert!(page.contains("met was measured for other bars: ") && page.contains("at most 1.01"), "{page}");
+}
+
+#[test]
+fn the_readme_shows_the_worst_bar_of_each_topic() {
+    let section = readme_section(&report());
+    let rows: Vec<&str> = section.lines().filter(|line| line.contains("**")).collect();
+    assert_eq!(rows.len(), topics().len(), "{section}");
+    assert!(
+        rows[0].starts_with("| a lookup / the same raw | at most 1.08 | 1.0")
+            && rows[0].ends_with("| **met** |"),
+        "{section}"
+    );
+    assert!(section.contains("](benches/results/ratios-1.svg)"), "{section}");
+    assert!(benches_section(&report()).contains("](results/growth-1.svg)"));
+}
+
+#[test]
+fn the_summary_holds_what_the_page_shows() {
+    let read: serde_json::Value = serde_json::from_str(&summary(&report()).unwrap()).unwrap();
+    assert_eq!(read["environments"][0]["commit"], "abc");
+    let bar = |topic: usize| &read["topics"][topic]["bars"][0];
+    assert_eq!((&bar(0)["verdict"], &bar(0)["at_most"]), (&"met".into(), &1.08.into()));
+    assert!(bar(0)["ratio"]["low"].as_f64() < bar(0)["ratio"]["high"].as_f64());
+    assert_eq!((&bar(4)["verdict"], &bar(4)["ratio"]), (&"not_measured".into(), &serde_json::Value::Null));
+    assert!(read["topics"][5]["trouble"].as_str().unwrap().contains("etcd is missing"));
+    assert!(read["topics"][0]["tails"][0]["p99_us"].as_f64().unwrap() > 1_000.0);
+    assert_eq!(read["criterion"]["figures"].as_array().unwrap().len(), 5);
+}

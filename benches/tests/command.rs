@@ -1,0 +1,73 @@
+//! The command, as someone runs it.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::fs;
+use std::process::Command;
+
+use benches::topics;
+
+/// The exit code, and all that was printed.
+fn run(args: &[&str]) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_benches")).args(args).output().unwrap();
+    let printed = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(printed).unwrap())
+}
+
+#[test]
+fn help_says_what_there_is_to_do_and_how_to_read_what_comes_of_it() {
+    let (code, printed) = run(&["--help"]);
+    assert_eq!(code, 0);
+    for word in ["bars", "list", "criterion", "page", "publish", "make bench", "target/bench/report.html"] {
+        assert!(printed.contains(word), "{word}: {printed}");
+    }
+    let (code, printed) = run(&["bars", "--help"]);
+    assert!(code == 0 && printed.contains("control") && printed.contains("Ends with 0"), "{printed}");
+}
+
+#[test]
+fn every_topic_is_listed_with_its_bars() {
+    let (code, printed) = run(&["list"]);
+    assert_eq!(code, 0);
+    for topic in topics::all() {
+        assert!(printed.lines().any(|line| line == topic.name()), "{}: {printed}", topic.name());
+        for bar in topic.bars() {
+            assert!(printed.contains(&format!("  {}: {}", bar.what, bar.bound)), "{}: {printed}", bar.what);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_topic_is_refused_with_those_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let (code, printed) = run(&["bars", "--only", "no-such-topic", "--out", out.to_str().unwrap()]);
+    assert!(code == 2 && printed.contains("no topic \"no-such-topic\"; there are"), "{printed}");
+    assert!(topics::all().iter().all(|topic| printed.contains(topic.name())), "{printed}");
+    assert!(!out.exists(), "nothing is begun");
+}
+
+#[test]
+fn what_is_not_fit_is_not_published_and_the_documents_stay() {
+    let readme = || fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let (folder, before) = (tempfile::tempdir().unwrap(), readme());
+    let (code, printed) = run(&["publish", "--partial", folder.path().to_str().unwrap()]);
+    assert!(code == 2 && printed.contains("is not to be published: it does not say on what"), "{printed}");
+    assert!(readme() == before);
+}
+
+#[test]
+fn a_page_of_an_empty_folder_says_that_nothing_was_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let none = at("none");
+    let (code, printed) =
+        run(&["page", folder.path().to_str().unwrap(), "--criterion", none.to_str().unwrap()]);
+    assert!(code == 0 && printed.contains("report.html"), "{printed}");
+    assert!(fs::read_to_string(at("report.html")).unwrap().contains("Nothing has been measured yet."));
+    let summary: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(at("summary.json")).unwrap()).unwrap();
+    assert_eq!(summary["criterion"]["figures"], serde_json::json!([]));
+    fs::write(at("bars.jsonl"), "{}\n").unwrap();
+    let (code, printed) = run(&["page", folder.path().to_str().unwrap()]);
+    assert!(code == 2 && printed.contains("bars.jsonl, line 1"), "{printed}");
+}
