@@ -10,6 +10,11 @@
 //! ```
 
 pub mod bars;
+pub mod clients;
 pub mod contest;
+pub mod lanes;
+pub mod load_once;
+pub mod operator;
 pub mod run;
 pub mod topics;
+pub mod watchers;

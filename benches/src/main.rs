@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use benches::contest::Topic;
-use benches::{bars::Judgement, run::measure, topics};
+use benches::{bars::Judgement, load_once, run::measure, topics};
 use clap::{Args, Parser, Subcommand};
 use comparisons::environment::Environment;
 use comparisons::lab::{Lab, Scale};
@@ -24,6 +24,9 @@ struct Cli {
 enum Command {
     /// Measure the bars: ratios to the raw clients and to what others use, in turns within one run.
     Bars(Options),
+    /// Load a service once, and tell how much memory that took.
+    #[command(hide = true)]
+    LoadOnce(load_once::Options),
 }
 
 #[derive(Debug, Args)]
@@ -45,13 +48,30 @@ struct Options {
 #[tokio::main]
 #[expect(clippy::print_stderr, reason = "it is a command")]
 async fn main() -> ExitCode {
-    let Command::Bars(options) = Cli::parse().command;
+    let options = match Cli::parse().command {
+        Command::Bars(options) => options,
+        Command::LoadOnce(options) => return load(&options).await,
+    };
     match bars(&options).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("benches: {error}");
             ExitCode::from(2)
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a command")]
+async fn load(options: &load_once::Options) -> ExitCode {
+    match load_once::run(options).await {
+        Ok(told) => {
+            println!("{told}");
+            ExitCode::SUCCESS
+        }
+        Err(trouble) => {
+            eprintln!("benches: {trouble}");
+            ExitCode::FAILURE
         }
     }
 }
