@@ -82,6 +82,12 @@ impl Contest {
         self
     }
 
+    /// Its arms, for who lets them play otherwise. What they need ends with the last of them.
+    #[must_use]
+    pub fn into_arms(self) -> Vec<(&'static str, Box<dyn Arm>)> {
+        self.arms
+    }
+
     /// Plays each arm once, uncounted, then so many rounds of all. The order is reversed from round to round.
     ///
     /// # Errors

@@ -104,7 +104,11 @@ impl<C: Client> Operator<C> {
         if self.operation == Operation::Register { self.leave().await } else { Ok(()) }
     }
 
-    async fn leave(&mut self) -> Result<(), Trouble> {
+    /// Takes all of its instances off.
+    ///
+    /// # Errors
+    /// What the store refuses.
+    pub async fn leave(&mut self) -> Result<(), Trouble> {
         for member in &mut self.members {
             if let Some(lease) = member.lease.take() {
                 self.client.deregister(lease).await?;

@@ -5,8 +5,8 @@ use std::hint::black_box;
 
 use comparisons::experiment::Trouble;
 use etcd_client::{
-    Compare, CompareOp, GetOptions, KeyValue, LeaseKeepAliveStream, LeaseKeeper, PutOptions, Txn, TxnOp,
-    TxnOpResponse, TxnResponse,
+    Compare, CompareOp, GetOptions, KeyValue, KvClient, LeaseClient, LeaseKeepAliveStream, LeaseKeeper,
+    PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
 };
 use registry_core::{Incarnation, Instance, OwnerToken};
 
@@ -18,7 +18,9 @@ const PAGE: i64 = 1_000;
 
 /// One member of etcd.
 pub struct RawEtcd {
-    client: etcd_client::Client,
+    // The library's own client holds six more, which are not needed and are copied with it.
+    kv: KvClient,
+    leases: LeaseClient,
     /// A stream of heartbeats for each clone: then an answer is that to the last request, and nothing has to tell answers apart.
     heartbeats: Option<(LeaseKeeper, LeaseKeepAliveStream)>,
     decodes: bool,
@@ -54,7 +56,7 @@ impl RawEtcd {
     /// When it cannot be reached.
     pub async fn connect(endpoint: &str) -> Result<Self, Trouble> {
         let client = etcd_client::Client::connect([endpoint], None).await?;
-        Ok(Self { client, heartbeats: None, decodes: true })
+        Ok(Self { kv: client.kv_client(), leases: client.lease_client(), heartbeats: None, decodes: true })
     }
 
     /// The same, which gives what it looks up as the bytes that it got.
@@ -64,10 +66,16 @@ impl RawEtcd {
         self
     }
 
-    /// The client of the library.
+    /// The library's client of keys.
     #[must_use]
-    pub fn client(&self) -> &etcd_client::Client {
-        &self.client
+    pub fn kv(&self) -> KvClient {
+        self.kv.clone()
+    }
+
+    /// The library's client of leases.
+    #[must_use]
+    pub fn leases(&self) -> LeaseClient {
+        self.leases.clone()
     }
 
     /// The key of an instance.
@@ -84,12 +92,12 @@ impl RawEtcd {
 
     async fn beat(
         heartbeats: &mut Option<(LeaseKeeper, LeaseKeepAliveStream)>,
-        client: &etcd_client::Client,
+        leases: &mut LeaseClient,
         lease: i64,
     ) -> Result<(), Trouble> {
         let Some((keeper, answers)) = heartbeats else {
             // Opening a stream is a heartbeat.
-            *heartbeats = Some(client.lease_client().keep_alive(lease).await?);
+            *heartbeats = Some(leases.keep_alive(lease).await?);
             return Ok(());
         };
         keeper.id = lease;
@@ -111,7 +119,7 @@ impl Client for RawEtcd {
 
     async fn register(&mut self, published: &Entry) -> Result<RawEtcdLease, Trouble> {
         let seconds = i64::try_from(ttl().get().as_secs()).unwrap_or(i64::MAX);
-        let id = self.client.lease_grant(seconds, None).await?.id();
+        let id = self.leases.grant(seconds, None).await?.id();
         let (token, incarnation) = (token(), Incarnation::now().get());
         let entry = published.owned_by(&token, incarnation);
         let key = Self::key(&entry.service, &entry.id);
@@ -124,7 +132,7 @@ impl Client for RawEtcd {
             .when([Compare::mod_revision(key.as_str(), CompareOp::Equal, 0)])
             .and_then([put, TxnOp::txn(identifying)])
             .or_else([TxnOp::get(key.as_str(), None)]);
-        let modified = done(&self.client.txn(txn).await?)?;
+        let modified = done(&self.kv.txn(txn).await?)?;
         let goodbye = format!("/registry/{}/~gone/{}", entry.service, entry.id);
         Ok(RawEtcdLease { key, goodbye, id, modified, registered: modified, incarnation, token })
     }
@@ -133,9 +141,8 @@ impl Client for RawEtcd {
         // etcd renews a lease whether or not its key still belongs to it.
         let read = TxnOp::get(lease.key.as_str(), Some(GetOptions::new().with_keys_only()));
         let txn = Txn::new().and_then([read]);
-        let mut kv = self.client.kv_client();
-        let beat = Self::beat(&mut self.heartbeats, &self.client, lease.id);
-        let (beaten, read) = tokio::join!(beat, kv.txn(txn));
+        let beat = Self::beat(&mut self.heartbeats, &mut self.leases, lease.id);
+        let (beaten, read) = tokio::join!(beat, self.kv.txn(txn));
         beaten?;
         let read = read?;
         let parts = read.op_responses();
@@ -155,7 +162,7 @@ impl Client for RawEtcd {
             Compare::lease(key, CompareOp::Equal, lease.id),
         ];
         let txn = Txn::new().when(unchanged).and_then([put]).or_else([TxnOp::get(key, None)]);
-        lease.modified = done(&self.client.txn(txn).await?)?;
+        lease.modified = done(&self.kv.txn(txn).await?)?;
         Ok(())
     }
 
@@ -168,8 +175,8 @@ impl Client for RawEtcd {
         let goodbye = TxnOp::put(lease.goodbye, "", Some(PutOptions::new().with_lease(lease.id)));
         let then = [TxnOp::delete(key, None), goodbye];
         let txn = Txn::new().when(unchanged).and_then(then).or_else([TxnOp::get(key, None)]);
-        done(&self.client.txn(txn).await?)?;
-        self.client.lease_revoke(lease.id).await?;
+        done(&self.kv.txn(txn).await?)?;
+        self.leases.revoke(lease.id).await?;
         Ok(())
     }
 
@@ -179,7 +186,7 @@ impl Client for RawEtcd {
         loop {
             let options = GetOptions::new().with_range(end.as_str()).with_limit(PAGE).with_revision(at);
             let ops = [TxnOp::get(start.as_str(), Some(options)), TxnOp::get(STORE, None)];
-            let answer = self.client.txn(Txn::new().and_then(ops)).await?;
+            let answer = self.kv.txn(Txn::new().and_then(ops)).await?;
             let parts = answer.op_responses();
             let Some(TxnOpResponse::Get(page)) = parts.first() else {
                 return Err(Trouble::failed("etcd answered something else than was asked"));
@@ -203,7 +210,7 @@ impl Client for RawEtcd {
 
 impl Clone for RawEtcd {
     fn clone(&self) -> Self {
-        Self { client: self.client.clone(), heartbeats: None, decodes: self.decodes }
+        Self { kv: self.kv.clone(), leases: self.leases.clone(), heartbeats: None, decodes: self.decodes }
     }
 }
 

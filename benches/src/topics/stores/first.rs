@@ -63,7 +63,7 @@ impl Topic for First {
             async move {
                 let raw = PutAndWatch::connect(&server.url()).await?;
                 let member = raw.register(service, "i", 0, ttl().get()).await?;
-                Ok(Opening { opener: Opener::Raw(raw), service, member, last: 0, _server: server })
+                Ok(Opening { opener: Opener::Raw(Box::new(raw)), service, member, last: 0, _server: server })
             }
         };
         let of_ours = {
@@ -90,7 +90,7 @@ enum Opener {
     /// As a consumer's view.
     Ours(Arc<dyn Registry>),
     /// From now on.
-    Raw(PutAndWatch),
+    Raw(Box<PutAndWatch>),
 }
 
 /// An arm.

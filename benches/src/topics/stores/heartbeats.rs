@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use comparisons::experiment::Trouble;
 use comparisons::lab::Lab;
-use etcd_client::{GetOptions, LeaseKeepAliveStream, LeaseKeeper, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{GetOptions, KvClient, LeaseKeepAliveStream, LeaseKeeper, Txn, TxnOp, TxnOpResponse};
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
 use futures_util::stream::FuturesUnordered;
@@ -28,7 +28,8 @@ use crate::clients::{
 };
 use crate::contest::{Arm, Contest, Topic};
 
-const CPU: &str = "cpu_s";
+/// Of this process, in seconds.
+pub const CPU: &str = "cpu_s";
 const ELAPSED: &str = "elapsed_s";
 
 /// As many as the bar is about.
@@ -198,7 +199,7 @@ impl Beats for OurBeats {
 /// One stream of heartbeats, and one transaction for all keys that are looked at together.
 #[derive(Clone)]
 struct EtcdBeats {
-    client: etcd_client::Client,
+    kv: KvClient,
     leases: Arc<[RawEtcdLease]>,
     keeper: Arc<Mutex<LeaseKeeper>>,
     answers: Arc<Mutex<LeaseKeepAliveStream>>,
@@ -209,17 +210,16 @@ impl EtcdBeats {
     async fn prepare(url: String, service: &'static str, fenced: bool) -> Result<Self, Trouble> {
         let raw = RawEtcd::connect(&url).await?;
         let leases: Arc<[RawEtcdLease]> = leases(&raw, service).await?.into();
-        let client = raw.client().clone();
         let first = leases.first().ok_or_else(|| Trouble::failed("there are no leases"))?;
-        let (keeper, answers) = client.lease_client().keep_alive(first.id).await?;
+        let (keeper, answers) = raw.leases().keep_alive(first.id).await?;
         let (keeper, answers) = (Arc::new(Mutex::new(keeper)), Arc::new(Mutex::new(answers)));
-        Ok(Self { client, leases, keeper, answers, fenced })
+        Ok(Self { kv: raw.kv(), leases, keeper, answers, fenced })
     }
 
     async fn look(&self, due: &[RawEtcdLease]) -> Result<(), Trouble> {
         let keys_only = || Some(GetOptions::new().with_keys_only());
         let reads: Vec<_> = due.iter().map(|lease| TxnOp::get(lease.key.as_str(), keys_only())).collect();
-        let answer = self.client.kv_client().txn(Txn::new().and_then(reads)).await?;
+        let answer = self.kv.clone().txn(Txn::new().and_then(reads)).await?;
         let parts = answer.op_responses();
         let held = parts.iter().zip(due).filter(|(part, lease)| match part {
             TxnOpResponse::Get(found) => lease.holds(found.kvs().first()),

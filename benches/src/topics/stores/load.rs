@@ -21,7 +21,8 @@ use crate::clients::{Keys, RawEtcd, RawRedis};
 use crate::contest::{Arm, Contest, Topic};
 use crate::load_once;
 
-const LOAD: &str = "load_s";
+/// How long loading takes, in seconds.
+pub const LOAD: &str = "load_s";
 const PEAK: &str = "peak_ratio";
 
 /// As many as the bar is about.
@@ -31,7 +32,7 @@ const SERVICE: &str = "load.rpc";
 const PAGE: usize = 1_000;
 
 /// The first snapshot of a view.
-const VIEW: &str = "ours, a view";
+pub const VIEW: &str = "ours, a view";
 /// In a process of its own, whose memory is looked at.
 const MEMORY: &str = "ours, its memory";
 
@@ -100,7 +101,7 @@ impl Topic for Loads {
             let (store, server) = (self.store, Arc::clone(&server));
             async move {
                 let loader = match store {
-                    Store::Etcd => Loader::Etcd(RawEtcd::connect(&server.url()).await?),
+                    Store::Etcd => Loader::Etcd(Box::new(RawEtcd::connect(&server.url()).await?)),
                     Store::Redis => Loader::Redis(RawRedis::connect(&server.url()).await?),
                 };
                 Ok(Loading { loader, _server: server })
@@ -127,7 +128,7 @@ enum Loader {
     /// By a view that is opened for it.
     View(Arc<dyn Registry>),
     /// Page by page at one revision.
-    Etcd(RawEtcd),
+    Etcd(Box<RawEtcd>),
     /// By `HSCAN`.
     Redis(RawRedis),
     /// By a lookup in another process.
@@ -184,7 +185,7 @@ async fn in_a_task<T: Send + 'static>(
 }
 
 async fn range(raw: &RawEtcd) -> Result<usize, Trouble> {
-    let mut kv = raw.client().kv_client();
+    let mut kv = raw.kv();
     let (start, end) = RawEtcd::range(SERVICE);
     let (mut start, mut at, mut found) = (start.into_bytes(), 0, 0);
     loop {

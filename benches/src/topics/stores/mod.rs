@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use comparisons::experiment::Trouble;
-use comparisons::lab::Lab;
+use comparisons::lab::{Lab, Scale};
 use registry_core::{Registry, RegistryExt};
 use registry_etcd::{EtcdOptions, EtcdRegistry};
 use registry_redis::{RedisOptions, RedisRegistry};
-use registry_testing::servers::etcd::Etcd;
-use registry_testing::servers::redis::Redis;
+use registry_testing::servers::etcd::{Etcd, etcd_3_5};
+use registry_testing::servers::redis::{Redis, redis_8};
 
 use crate::contest::{Arm, Contest};
 
@@ -51,6 +51,14 @@ impl Server {
         }))
     }
 
+    /// Starts one as it is installed here.
+    ///
+    /// # Errors
+    /// [`Trouble::NotRun`] where it is not installed.
+    pub async fn installed(store: Store) -> Result<Arc<Self>, Trouble> {
+        Self::start(store, &lab()).await
+    }
+
     /// Where clients find it.
     #[must_use]
     pub fn url(&self) -> String {
@@ -72,6 +80,13 @@ impl Server {
             }
         })
     }
+}
+
+/// Where stores are as they are installed here, for who has no options of its own.
+#[must_use]
+pub fn lab() -> Lab {
+    let (etcd, redis) = (etcd_3_5().unwrap_or("etcd".into()), redis_8().unwrap_or("redis-server".into()));
+    Lab::new(Scale::Full, 8, etcd, redis, std::env::temp_dir())
 }
 
 type Making = Pin<Box<dyn Future<Output = Result<Box<dyn Arm>, Trouble>> + Send>>;

@@ -17,7 +17,8 @@ use crate::contest::{Arm, Contest, Topic};
 use crate::lanes::{histogram, nanos};
 use crate::watchers::{PutAndWatch, ScriptAndStream, Snapshots};
 
-const P50: &str = "p50_us";
+/// The median, in microseconds.
+pub const P50: &str = "p50_us";
 const P99: &str = "p99_us";
 /// The series: µs, and the share of all changes that took no longer.
 const TAIL: &str = "tail_us";

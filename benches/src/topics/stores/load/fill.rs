@@ -49,7 +49,7 @@ async fn put(raw: &RawEtcd, entries: Result<Vec<Entry>, Trouble>) -> Result<u64,
         bytes += key.len() + value.len();
         puts.push(TxnOp::put(key, value, None));
     }
-    raw.client().kv_client().txn(Txn::new().and_then(puts)).await?;
+    raw.kv().txn(Txn::new().and_then(puts)).await?;
     Ok(bytes as u64)
 }
 
