@@ -1,12 +1,13 @@
 //! The bars: which ratio is to stay within which bound, and whether it does. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use comparisons::measure::{Interval, bootstrap, ratios};
 use comparisons::record::Records;
 use serde::Serialize;
 
-/// On which side of the bound a ratio is to lie, with all of its interval.
+/// On which side of the bound a ratio, or a figure, is to lie, with all of its interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bound {
     /// Not above it.
@@ -39,19 +40,19 @@ impl fmt::Display for Bound {
     }
 }
 
-/// A ratio of two arms of a topic.
+/// A ratio of two arms of a topic, or a figure of one of them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bar {
     /// What is promised, as a row of a table: `register through the trait / raw client`.
     pub what: &'static str,
-    /// The figure that is compared.
+    /// The figure that is judged.
     pub figure: &'static str,
     /// The arm that is judged.
     pub ours: &'static str,
-    /// The arm it is compared with.
-    pub theirs: &'static str,
-    /// The arm that is like `theirs` in everything: the control.
-    pub again: &'static str,
+    /// The arm it is compared with; none where the figure is judged as it is.
+    pub theirs: Option<&'static str>,
+    /// The arm that is like `theirs` in everything: the control. Without one nothing can be promised of a ratio.
+    pub again: Option<&'static str>,
     /// What is promised.
     pub bound: Bound,
 }
@@ -60,26 +61,49 @@ impl Bar {
     /// One of the arms `ours`, `raw` and, as its control, `raw again`.
     #[must_use]
     pub const fn new(what: &'static str, figure: &'static str, bound: Bound) -> Self {
-        Self { what, figure, ours: "ours", theirs: "raw", again: "raw again", bound }
+        Self { what, figure, ours: "ours", theirs: Some("raw"), again: Some("raw again"), bound }
+    }
+
+    /// The ratio of two arms that is only told: there need be no control.
+    #[must_use]
+    pub const fn told(
+        what: &'static str,
+        figure: &'static str,
+        ours: &'static str,
+        theirs: &'static str,
+    ) -> Self {
+        Self { what, figure, ours, theirs: Some(theirs), again: None, bound: Bound::Told }
+    }
+
+    /// A figure of the arm `ours`, judged as it is.
+    #[must_use]
+    pub const fn alone(what: &'static str, figure: &'static str, ours: &'static str, bound: Bound) -> Self {
+        Self { what, figure, ours, theirs: None, again: None, bound }
     }
 
     /// It as it is kept beside its records, so that one that is worded or set anew later does not pass for the one that was measured.
     #[must_use]
     pub fn rule(&self) -> String {
         let Self { what, figure, ours, theirs, again, bound } = self;
-        format!("{what}: {bound} ({figure} of {ours} / {theirs}, control {again})")
+        let theirs = theirs.map(|theirs| format!(" / {theirs}")).unwrap_or_default();
+        let again = again.map(|again| format!(", control {again}")).unwrap_or_default();
+        format!("{what}: {bound} ({figure} of {ours}{theirs}{again})")
     }
 
     /// What the records of its topic say of it.
     #[must_use]
     pub fn judge(&self, records: &Records) -> Judgement {
-        let interval = |above| bootstrap(&ratios(records, self.figure, above, self.theirs), SEED);
-        let (ratio, control) = (interval(self.ours), interval(self.again));
+        let interval = |above| match self.theirs {
+            Some(theirs) => bootstrap(&ratios(records, self.figure, above, theirs), SEED),
+            None => bootstrap(&values(records, self.figure, above), SEED),
+        };
+        let (ratio, control) = (interval(self.ours), self.again.and_then(interval));
+        let in_doubt = self.theirs.is_some() && !control.is_some_and(|control| control.contains(1.0));
         let verdict = match (self.bound, ratio) {
             (_, None) => Verdict::NotMeasured,
             (Bound::Told, _) => Verdict::Told,
             // A control that is not 1 says that whose turn it was made a difference: then nothing is said of the bar.
-            _ if !control.is_some_and(|control| control.contains(1.0)) => Verdict::Undecided,
+            _ if in_doubt => Verdict::Undecided,
             (Bound::AtMost(most), Some(ratio)) if ratio.high <= most => Verdict::Met,
             (Bound::AtLeast(least), Some(ratio)) if ratio.low >= least => Verdict::Met,
             (Bound::AtMost(most), Some(ratio)) if ratio.low > most => Verdict::Missed,
@@ -96,13 +120,24 @@ pub fn rule(bars: &[Bar]) -> String {
     bars.iter().map(Bar::rule).collect::<Vec<_>>().join("; ")
 }
 
+/// A figure of each round of an arm, those of one step together.
+fn values(records: &Records, figure: &str, arm: &str) -> Vec<Vec<f64>> {
+    let mut by_step: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for record in records.of(arm) {
+        if let Some(value) = record.figure(figure) {
+            by_step.entry(&record.step).or_default().push(value);
+        }
+    }
+    by_step.into_values().collect()
+}
+
 /// Of the numbers by which rounds are drawn anew.
 const SEED: u64 = 8;
 
 /// What records say of a bar.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Judgement {
-    /// The ratio.
+    /// The ratio, or the figure where that is judged as it is.
     pub ratio: Option<Interval>,
     /// The control.
     pub control: Option<Interval>,
@@ -194,6 +229,17 @@ mod tests {
     #[test]
     fn nothing_is_said_of_a_bar_whose_control_is_not_1() {
         assert_eq!(verdict(Bound::AtMost(1.08), 1.0, 1.1), Verdict::Undecided);
+    }
+
+    #[test]
+    fn a_figure_is_judged_as_it_is_and_needs_no_control() {
+        let peak = |run: u32| Record::new("memory", run).with("peak", 2.5 + f64::from(run % 3) / 10.0);
+        let records: Records = (0..12).map(peak).collect();
+        let verdict = |most| Bar::alone("a test", "peak", "memory", Bound::AtMost(most)).judge(&records);
+        assert_eq!(verdict(3.0).verdict, Verdict::Met);
+        assert_eq!(verdict(2.4).verdict, Verdict::Missed);
+        assert_eq!(verdict(2.6).verdict, Verdict::NotShown);
+        assert_eq!(Bar::told("a test", "peak", "memory", "memory").judge(&records).verdict, Verdict::Told);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::load_once;
+
 /// What the registry costs, beside what it is built on.
 #[derive(Debug, Parser)]
 #[command(name = "benches", version, about, max_term_width = 100, after_help = AFTER)]
@@ -29,6 +31,9 @@ pub enum Command {
     /// Make a run the one that is published: copy it to `benches/results`, and bring the documents up to date
     #[command(after_help = AFTER_PUBLISH)]
     Publish(Publish),
+    /// Load a service once, and tell how much memory that took
+    #[command(hide = true)]
+    LoadOnce(load_once::Options),
 }
 
 const AFTER: &str = "\

@@ -39,6 +39,22 @@ pub trait Topic: Send + Sync {
 pub trait Arm: Send {
     /// Does one block of the work, and says in figures what that took. The unit is part of each name: `each_us`, `p99_us`, `cpu_s`.
     async fn play(&mut self) -> Result<Vec<(&'static str, f64)>, Trouble>;
+
+    /// What all blocks that counted give together, as pairs of x and y: distributions, for which a block is too short. Asked for once, in the end.
+    fn series(&self) -> Vec<(&'static str, Vec<[f64; 2]>)> {
+        Vec::new()
+    }
+}
+
+#[async_trait]
+impl<A: Arm + ?Sized> Arm for Box<A> {
+    async fn play(&mut self) -> Result<Vec<(&'static str, f64)>, Trouble> {
+        (**self).play().await
+    }
+
+    fn series(&self) -> Vec<(&'static str, Vec<[f64; 2]>)> {
+        (**self).series()
+    }
 }
 
 /// The arms of a topic, ready to play. What they need, such as servers, ends with this.
@@ -66,6 +82,12 @@ impl Contest {
         self
     }
 
+    /// Its arms, for who lets them play otherwise. What they need ends with the last of them.
+    #[must_use]
+    pub fn into_arms(self) -> Vec<(&'static str, Box<dyn Arm>)> {
+        self.arms
+    }
+
     /// Plays each arm once, uncounted, then so many rounds of all. The order is reversed from round to round.
     ///
     /// # Errors
@@ -81,6 +103,15 @@ impl Contest {
             let record = Record::new(*name, turn.round);
             keep(figures.into_iter().fold(record, |record, (name, value)| record.with(name, value)));
             rounds.taken(true);
+        }
+        for (name, arm) in &self.arms {
+            let series = arm.series();
+            if !series.is_empty() {
+                let record = Record::new(*name, 0);
+                keep(
+                    series.into_iter().fold(record, |record, (name, pairs)| record.with_series(name, pairs)),
+                );
+            }
         }
         Ok(())
     }

@@ -15,10 +15,15 @@
 
 pub mod bars;
 pub mod cli;
+pub mod clients;
 pub mod contest;
 pub mod criterion;
 pub mod figures;
+pub mod lanes;
+pub mod load_once;
+pub mod operator;
 pub mod publish;
 pub mod report;
 pub mod run;
 pub mod topics;
+pub mod watchers;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use benches::cli::{Cli, Command};
 use benches::publish::{page, publish};
-use benches::{criterion, run};
+use benches::{criterion, load_once, run};
 use clap::Parser;
 use comparisons::run::Ended;
 
@@ -22,6 +22,13 @@ async fn main() -> ExitCode {
             println!("The page: {}", file.display());
             Ended::Complete
         }),
+        Command::LoadOnce(options) => load_once::run(&options)
+            .await
+            .map(|told| {
+                println!("{told}");
+                Ended::Complete
+            })
+            .map_err(|trouble| trouble.to_string().into()),
         Command::Publish(options) => {
             publish(options.folder.as_deref(), options.partial).map(|()| Ended::Complete)
         }

@@ -34,7 +34,7 @@ struct Bar<'a> {
     what: &'a str,
     figure: &'a str,
     ours: &'a str,
-    theirs: &'a str,
+    theirs: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     at_most: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,57 @@
+//! What benchmarks over real stores share.
+
+use std::time::Duration;
+
+use benches::contest::Topic;
+use benches::topics::stores::lab;
+use comparisons::experiment::Trouble;
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, SamplingMode};
+use tokio::runtime::{Builder, Runtime};
+
+pub(crate) fn runtime() -> Runtime {
+    Builder::new_multi_thread().enable_all().build().unwrap()
+}
+
+/// Whatever was made; a store that is not installed is said to be missing, and left out.
+pub(crate) fn or_missing<T>(what: &str, made: Result<T, Trouble>) -> Option<T> {
+    match made {
+        Ok(made) => Some(made),
+        Err(Trouble::NotRun(why)) => {
+            eprintln!("{what} is left out: {why}");
+            None
+        }
+        Err(trouble) => panic!("{what}: {trouble}"),
+    }
+}
+
+/// A group of benchmarks of which a single iteration takes long.
+pub(crate) fn slow<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
+    let mut group = c.benchmark_group(name);
+    group.sample_size(10).sampling_mode(SamplingMode::Flat).warm_up_time(Duration::from_secs(1));
+    group
+}
+
+/// Benchmarks some arms of a topic: an iteration is a block, and what is shown is one of its figures, of which there are `per_second` in a second.
+#[allow(dead_code, reason = "not every benchmark has blocks")]
+pub(crate) fn blocks(c: &mut Criterion, topic: &dyn Topic, arms: &[&str], figure: &str, per_second: f64) {
+    let runtime = runtime();
+    let Some(contest) = or_missing(topic.name(), runtime.block_on(topic.prepare(&lab()))) else { return };
+    let mut group = slow(c, topic.name());
+    for (name, mut arm) in contest.into_arms() {
+        if !arms.contains(&name) {
+            continue;
+        }
+        let mut block = || {
+            let figures = runtime.block_on(arm.play()).unwrap_or_else(|trouble| panic!("{name}: {trouble}"));
+            let found = figures.iter().find(|(of, _)| *of == figure);
+            found.map(|(_, value)| Duration::from_secs_f64(value / per_second))
+        };
+        // What was disturbed has no figure, and is measured again.
+        let mut undisturbed = || (0..4).find_map(|_| block()).expect("the machine is too busy to measure");
+        group.bench_function(name, |b| b.iter_custom(|blocks| (0..blocks).map(|_| undisturbed()).sum()));
+    }
+    group.finish();
+    // Servers end in an orderly way within their runtime.
+    drop(runtime);
+}

@@ -1,0 +1,289 @@
+//! What it costs a client to keep ten thousand leases alive: processor time of this process alone, the servers' not counted.
+//!
+//! The leases are renewed once each, spread evenly over a second, as those of a TTL of 3 s are that beat three times in it. What is due in the same
+//! millisecond is sent together. A heartbeat here is what it is in the registry: on etcd it renews the lease and looks whether that still
+//! holds its key; on Redis it is one script.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use comparisons::experiment::Trouble;
+use comparisons::lab::Lab;
+use etcd_client::{GetOptions, KvClient, LeaseKeepAliveStream, LeaseKeeper, Txn, TxnOp, TxnOpResponse};
+use futures_util::StreamExt;
+use futures_util::future::try_join_all;
+use futures_util::stream::FuturesUnordered;
+use redis::{Value, pipe};
+use registry_core::{Lease, Registry};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::Mutex;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Arms, Preparations, Server, Store};
+use crate::bars::{Bar, Bound};
+use crate::clients::{
+    Client, Ours, RawEtcd, RawEtcdLease, RawRedis, RawRedisLease, answer, instance, register_all,
+};
+use crate::contest::{Arm, Contest, Topic};
+
+/// Of this process, in seconds.
+pub const CPU: &str = "cpu_s";
+const ELAPSED: &str = "elapsed_s";
+
+/// As many as the bar is about.
+const LEASES: usize = 10_000;
+/// So many are due at once.
+const BATCH: usize = 10;
+const EVERY: Duration = Duration::from_millis(1);
+
+/// A raw client that renews leases and does not look whether they hold anything.
+const UNFENCED: &str = "raw, leases alone";
+
+const MOST: Bound = Bound::AtMost(1.2);
+
+/// Heartbeats on a store.
+#[derive(Debug)]
+pub struct Heartbeats {
+    store: Store,
+    preparations: Preparations,
+}
+
+/// The topic of heartbeats on `store`.
+#[must_use]
+pub fn topic(store: Store) -> Box<dyn Topic> {
+    Box::new(Heartbeats { store, preparations: Preparations::default() })
+}
+
+#[async_trait]
+impl Topic for Heartbeats {
+    fn name(&self) -> &'static str {
+        match self.store {
+            Store::Etcd => "heartbeats-etcd",
+            Store::Redis => "heartbeats-redis",
+        }
+    }
+
+    fn bars(&self) -> &'static [Bar] {
+        match self.store {
+            Store::Etcd => {
+                const {
+                    &[
+                        Bar::new("10,000 heartbeats on etcd, client CPU / raw pipelined client", CPU, MOST),
+                        Bar::told(
+                            "10,000 heartbeats on etcd, client CPU / renewing the leases alone",
+                            CPU,
+                            "ours",
+                            UNFENCED,
+                        ),
+                    ]
+                }
+            }
+            Store::Redis => {
+                const { &[Bar::new("10,000 heartbeats on Redis, client CPU / raw pipelined client", CPU, MOST)] }
+            }
+        }
+    }
+
+    async fn prepare(&self, lab: &Lab) -> Result<Contest, Trouble> {
+        let server = Server::start(self.store, lab).await?;
+        let ours = OurBeats::prepare(Ours::new(server.registry()?));
+        let arms = Arms::default().with("ours", Beating::of(ours, &server));
+        let arms = match self.store {
+            Store::Etcd => {
+                let raw = |service, fenced| EtcdBeats::prepare(server.url(), service, fenced);
+                arms.with("raw", Beating::of(raw("raw.rpc", true), &server))
+                    .with("raw again", Beating::of(raw("again.rpc", true), &server))
+                    .with(UNFENCED, Beating::of(raw("unfenced.rpc", false), &server))
+            }
+            Store::Redis => {
+                let raw = |service| RedisBeats::prepare(server.url(), service);
+                arms.with("raw", Beating::of(raw("raw.rpc"), &server))
+                    .with("raw again", Beating::of(raw("again.rpc"), &server))
+            }
+        };
+        self.preparations.make(arms).await
+    }
+}
+
+/// Many leases, and who keeps them.
+trait Beats: Clone + Send + Sync + 'static {
+    /// One heartbeat for each of some leases that are due together.
+    fn beat(&self, due: Range<usize>) -> impl Future<Output = Result<(), Trouble>> + Send;
+
+    /// What goes on beside that until all are answered.
+    fn follow(&self) -> impl Future<Output = Result<(), Trouble>> + Send {
+        std::future::ready(Ok(()))
+    }
+}
+
+/// Sends what is due at its time, whether or not those before have been answered, and waits for all answers.
+async fn beat_all(beats: impl Beats) -> Result<(), Trouble> {
+    let sending = async {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let mut under_way = FuturesUnordered::new();
+        for first in (0..LEASES).step_by(BATCH) {
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = ticks.tick() => break,
+                    Some(beaten) = under_way.next() => beaten?,
+                }
+            }
+            under_way.push(beats.beat(first..first + BATCH));
+        }
+        while let Some(beaten) = under_way.next().await {
+            beaten?;
+        }
+        Ok(())
+    };
+    tokio::try_join!(sending, beats.follow()).map(drop)
+}
+
+/// An arm.
+struct Beating<B> {
+    beats: B,
+    _server: Arc<Server>,
+}
+
+impl<B: Beats> Beating<B> {
+    fn of(
+        preparing: impl Future<Output = Result<B, Trouble>> + Send + 'static,
+        server: &Arc<Server>,
+    ) -> impl Future<Output = Result<Self, Trouble>> + Send + 'static {
+        let server = Arc::clone(server);
+        async move { Ok(Self { beats: preparing.await?, _server: server }) }
+    }
+}
+
+#[async_trait]
+impl<B: Beats> Arm for Beating<B> {
+    async fn play(&mut self) -> Result<Vec<(&'static str, f64)>, Trouble> {
+        let (begun, before) = (tokio::time::Instant::now(), cpu_time());
+        let beating = tokio::spawn(beat_all(self.beats.clone()));
+        beating.await.map_err(|error| Trouble::Failed(Box::new(error)))??;
+        let cpu = cpu_time().saturating_sub(before);
+        Ok(vec![(CPU, cpu.as_secs_f64()), (ELAPSED, begun.elapsed().as_secs_f64())])
+    }
+}
+
+/// What all threads of this process have used.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+/// Through the trait, as a registrar renews its lease.
+#[derive(Clone)]
+struct OurBeats {
+    registry: Arc<dyn Registry>,
+    leases: Arc<[Lease]>,
+}
+
+impl OurBeats {
+    async fn prepare(client: Ours) -> Result<Self, Trouble> {
+        let leases = leases(&client, "ours.rpc").await?.into();
+        Ok(Self { registry: Arc::clone(client.registry()), leases })
+    }
+}
+
+impl Beats for OurBeats {
+    async fn beat(&self, due: Range<usize>) -> Result<(), Trouble> {
+        try_join_all(self.leases[due].iter().map(|lease| self.registry.keepalive(lease))).await?;
+        Ok(())
+    }
+}
+
+/// One stream of heartbeats, and one transaction for all keys that are looked at together.
+#[derive(Clone)]
+struct EtcdBeats {
+    kv: KvClient,
+    leases: Arc<[RawEtcdLease]>,
+    keeper: Arc<Mutex<LeaseKeeper>>,
+    answers: Arc<Mutex<LeaseKeepAliveStream>>,
+    fenced: bool,
+}
+
+impl EtcdBeats {
+    async fn prepare(url: String, service: &'static str, fenced: bool) -> Result<Self, Trouble> {
+        let raw = RawEtcd::connect(&url).await?;
+        let leases: Arc<[RawEtcdLease]> = leases(&raw, service).await?.into();
+        let first = leases.first().ok_or_else(|| Trouble::failed("there are no leases"))?;
+        let (keeper, answers) = raw.leases().keep_alive(first.id).await?;
+        let (keeper, answers) = (Arc::new(Mutex::new(keeper)), Arc::new(Mutex::new(answers)));
+        Ok(Self { kv: raw.kv(), leases, keeper, answers, fenced })
+    }
+
+    async fn look(&self, due: &[RawEtcdLease]) -> Result<(), Trouble> {
+        let keys_only = || Some(GetOptions::new().with_keys_only());
+        let reads: Vec<_> = due.iter().map(|lease| TxnOp::get(lease.key.as_str(), keys_only())).collect();
+        let answer = self.kv.clone().txn(Txn::new().and_then(reads)).await?;
+        let parts = answer.op_responses();
+        let held = parts.iter().zip(due).filter(|(part, lease)| match part {
+            TxnOpResponse::Get(found) => lease.holds(found.kvs().first()),
+            _ => false,
+        });
+        if held.count() == due.len() { Ok(()) } else { Err(Trouble::failed("a lease does not hold its key")) }
+    }
+}
+
+impl Beats for EtcdBeats {
+    async fn beat(&self, due: Range<usize>) -> Result<(), Trouble> {
+        let due = &self.leases[due];
+        let renew = async {
+            let mut keeper = self.keeper.lock().await;
+            for lease in due {
+                keeper.id = lease.id;
+                keeper.keep_alive().await?;
+            }
+            Ok(())
+        };
+        if self.fenced {
+            return tokio::try_join!(renew, self.look(due)).map(drop);
+        }
+        renew.await
+    }
+
+    async fn follow(&self) -> Result<(), Trouble> {
+        let mut answers = self.answers.lock().await;
+        for _ in 0..self.leases.len() {
+            if !matches!(answers.message().await?, Some(answer) if answer.ttl() > 0) {
+                return Err(Trouble::failed("a lease is lost"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One write for all that is due together.
+#[derive(Clone)]
+struct RedisBeats {
+    client: RawRedis,
+    leases: Arc<[RawRedisLease]>,
+}
+
+impl RedisBeats {
+    async fn prepare(url: String, service: &'static str) -> Result<Self, Trouble> {
+        let client = RawRedis::connect(&url).await?;
+        let leases = leases(&client, service).await?.into();
+        Ok(Self { client, leases })
+    }
+}
+
+impl Beats for RedisBeats {
+    async fn beat(&self, due: Range<usize>) -> Result<(), Trouble> {
+        let mut beats = pipe();
+        for lease in &self.leases[due] {
+            beats.add_command(self.client.heartbeat(lease));
+        }
+        let answers: Vec<Value> = beats.query_async(&mut self.client.connection()).await?;
+        answers.into_iter().try_for_each(|beaten| answer(beaten).map(drop))
+    }
+}
+
+async fn leases<C: Client>(client: &C, service: &str) -> Result<Vec<C::Lease>, Trouble> {
+    let published = (0..LEASES).map(|number| Ok(client.publish(&instance(service, number, 100)?)));
+    register_all(client, published.collect::<registry_core::Result<_>>()?).await
+}

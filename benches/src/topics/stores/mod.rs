@@ -1,0 +1,137 @@
+//! What is done over real stores: through the registry, and by raw clients that send the same requests.
+
+pub mod first;
+pub mod heartbeats;
+pub mod load;
+pub mod operations;
+pub mod watch;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use comparisons::experiment::Trouble;
+use comparisons::lab::{Lab, Scale};
+use registry_core::{Registry, RegistryExt};
+use registry_etcd::{EtcdOptions, EtcdRegistry};
+use registry_redis::{RedisOptions, RedisRegistry};
+use registry_testing::servers::etcd::{Etcd, etcd_3_5};
+use registry_testing::servers::redis::{Redis, redis_8};
+
+use crate::contest::{Arm, Contest};
+
+/// A store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// One node, which syncs nothing: the less it does itself, the more shows what is put on top of it.
+    Etcd,
+    /// One server, without persistence.
+    Redis,
+}
+
+/// A store that runs. It ends with the last who holds it.
+#[derive(Debug)]
+pub enum Server {
+    /// etcd.
+    Etcd(Box<Etcd>),
+    /// Redis.
+    Redis(Box<Redis>),
+}
+
+impl Server {
+    /// Starts one, with nothing in it.
+    ///
+    /// # Errors
+    /// [`Trouble::NotRun`] where it is not installed.
+    pub async fn start(store: Store, lab: &Lab) -> Result<Arc<Self>, Trouble> {
+        Ok(Arc::new(match store {
+            Store::Etcd => Self::Etcd(Box::new(Etcd::start(lab.etcd_options()).await?)),
+            Store::Redis => Self::Redis(Box::new(Redis::start(lab.redis_options()).await?)),
+        }))
+    }
+
+    /// Starts one as it is installed here.
+    ///
+    /// # Errors
+    /// [`Trouble::NotRun`] where it is not installed.
+    pub async fn installed(store: Store) -> Result<Arc<Self>, Trouble> {
+        Self::start(store, &lab()).await
+    }
+
+    /// Where clients find it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match self {
+            Self::Etcd(etcd) => etcd.endpoint(),
+            Self::Redis(redis) => redis.url(),
+        }
+    }
+
+    /// A client of this project, with a connection of its own and every option at its default.
+    ///
+    /// # Errors
+    /// None that can happen: nothing waits for the server.
+    pub fn registry(&self) -> Result<Arc<dyn Registry>, Trouble> {
+        Ok(match self {
+            Self::Etcd(etcd) => EtcdRegistry::new(EtcdOptions::new([etcd.endpoint()]))?.shared(),
+            Self::Redis(redis) => {
+                RedisRegistry::new(RedisOptions::standalone(redis.address().to_string()))?.shared()
+            }
+        })
+    }
+}
+
+/// Where stores are as they are installed here, for who has no options of its own.
+#[must_use]
+pub fn lab() -> Lab {
+    let (etcd, redis) = (etcd_3_5().unwrap_or("etcd".into()), redis_8().unwrap_or("redis-server".into()));
+    Lab::new(Scale::Full, 8, etcd, redis, std::env::temp_dir())
+}
+
+type Making = Pin<Box<dyn Future<Output = Result<Box<dyn Arm>, Trouble>> + Send>>;
+
+/// Arms that are still to be made.
+#[derive(Default)]
+struct Arms {
+    arms: Vec<(&'static str, Making)>,
+}
+
+impl Arms {
+    /// With another arm.
+    fn with<A: Arm + 'static>(
+        mut self,
+        name: &'static str,
+        making: impl Future<Output = Result<A, Trouble>> + Send + 'static,
+    ) -> Self {
+        let boxed = async move { making.await.map(|arm| Box::new(arm) as Box<dyn Arm>) };
+        self.arms.push((name, Box::pin(boxed)));
+        self
+    }
+}
+
+/// How often a topic was prepared: each time another of its arms comes first to the server, since that may be better off for as long as it runs.
+#[derive(Debug, Default)]
+struct Preparations(AtomicUsize);
+
+impl Preparations {
+    /// Makes the arms one after the other.
+    async fn make(&self, arms: Arms) -> Result<Contest, Trouble> {
+        let mut waiting: Vec<_> = arms.arms.into_iter().enumerate().collect();
+        let first = self.0.fetch_add(1, Ordering::Relaxed) % waiting.len().max(1);
+        waiting.rotate_left(first);
+        let mut made = Vec::with_capacity(waiting.len());
+        for (place, (name, making)) in waiting {
+            made.push((place, name, making.await.map_err(|trouble| within(name, trouble))?));
+        }
+        made.sort_by_key(|(place, ..)| *place);
+        Ok(made.into_iter().fold(Contest::new(), |contest, (_, name, arm)| contest.with(name, arm)))
+    }
+}
+
+fn within(arm: &str, trouble: Trouble) -> Trouble {
+    match trouble {
+        Trouble::Failed(error) => Trouble::failed(format!("{arm}: {}", Trouble::Failed(error))),
+        not_run @ Trouble::NotRun(_) => not_run,
+    }
+}

@@ -1,0 +1,207 @@
+//! From a change to whoever watches: to the consumer's snapshot, and to a raw client that watches the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use comparisons::contestants::Contestant;
+use comparisons::experiment::Trouble;
+use comparisons::lab::Lab;
+use comparisons::measure::{BlockPlan, Event, Subject};
+use hdrhistogram::Histogram;
+
+use super::{Arms, Preparations, Server, Store};
+use crate::bars::{Bar, Bound};
+use crate::clients::ttl;
+use crate::contest::{Arm, Contest, Topic};
+use crate::lanes::{histogram, nanos};
+use crate::watchers::{PutAndWatch, ScriptAndStream, Snapshots};
+
+/// The median, in microseconds.
+pub const P50: &str = "p50_us";
+const P99: &str = "p99_us";
+/// The series: µs, and the share of all changes that took no longer.
+const TAIL: &str = "tail_us";
+
+/// The shares of a tail, each of the later ones ten times as rare as the one before.
+const SHARES: [f64; 16] =
+    [0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999, 1.0];
+
+/// Changes a second: so few that nothing queues.
+const RATE: u32 = 200;
+/// Of one service, changed in turn.
+const INSTANCES: u32 = 50;
+const GRACE: Duration = Duration::from_secs(3);
+const WARM_UP: u32 = 10;
+/// So often a block is measured again in which the measuring was disturbed.
+const TRIES: u32 = 4;
+
+/// A watch on a store.
+#[derive(Debug)]
+pub struct Watches {
+    store: Store,
+    preparations: Preparations,
+}
+
+/// The topic of watches on `store`.
+#[must_use]
+pub fn topic(store: Store) -> Box<dyn Topic> {
+    Box::new(Watches { store, preparations: Preparations::default() })
+}
+
+#[async_trait]
+impl Topic for Watches {
+    fn name(&self) -> &'static str {
+        match self.store {
+            Store::Etcd => "watch-etcd",
+            Store::Redis => "watch-redis",
+        }
+    }
+
+    fn bars(&self) -> &'static [Bar] {
+        match self.store {
+            Store::Etcd => {
+                const {
+                    &[
+                        Bar::new(
+                            "change to consumer's snapshot on etcd / raw put to raw watch, median",
+                            P50,
+                            Bound::AtMost(1.08),
+                        ),
+                        Bar::new("the same on etcd, 99th percentile", P99, Bound::Told),
+                    ]
+                }
+            }
+            Store::Redis => {
+                const {
+                    &[
+                        Bar::new(
+                            "change to consumer's snapshot on Redis / the same script to XREAD, median",
+                            P50,
+                            Bound::AtMost(1.15),
+                        ),
+                        Bar::new("the same on Redis, 99th percentile", P99, Bound::Told),
+                    ]
+                }
+            }
+        }
+    }
+
+    async fn prepare(&self, lab: &Lab) -> Result<Contest, Trouble> {
+        let server = Server::start(self.store, lab).await?;
+        let plan = BlockPlan { rate: RATE, warm_up: WARM_UP, events: lab.by_scale(50, 100), grace: GRACE };
+        let ours = Snapshots::of(server.registry()?);
+        let arm = |service, contestant| Watched::prepare(contestant, service, plan, Arc::clone(&server));
+        let arms = Arms::default().with("ours", arm("ours.rpc", Box::new(ours)));
+        let raw = |service| {
+            let (store, server) = (self.store, Arc::clone(&server));
+            async move {
+                let contestant: Box<dyn Contestant> = match store {
+                    Store::Etcd => Box::new(PutAndWatch::connect(&server.url()).await?),
+                    Store::Redis => Box::new(ScriptAndStream::connect(&server.url()).await?),
+                };
+                Watched::prepare(contestant, service, plan, server).await
+            }
+        };
+        let arms = arms.with("raw", raw("raw.rpc")).with("raw again", raw("again.rpc"));
+        self.preparations.make(arms).await
+    }
+}
+
+/// An arm.
+struct Watched {
+    subject: Subject,
+    plan: BlockPlan,
+    /// All latencies; none before the first block, which does not count, is over.
+    tail: Option<Histogram<u64>>,
+    _server: Arc<Server>,
+}
+
+impl Watched {
+    async fn prepare(
+        contestant: Box<dyn Contestant>,
+        service: &'static str,
+        plan: BlockPlan,
+        server: Arc<Server>,
+    ) -> Result<Self, Trouble> {
+        let subject = Subject::prepare(&*contestant, service, INSTANCES, ttl().get()).await?;
+        Ok(Self { subject, plan, tail: None, _server: server })
+    }
+}
+
+#[async_trait]
+impl Arm for Watched {
+    async fn play(&mut self) -> Result<Vec<(&'static str, f64)>, Trouble> {
+        let mut figures = Vec::new();
+        for again in 0..TRIES {
+            let block = self.subject.run(&self.plan).await?;
+            let summary = block.summary();
+            let (unseen, failed) = (summary.unseen, summary.failed);
+            if unseen + failed > 0 {
+                let why = block.refused.unwrap_or_default();
+                let missing = format!("{unseen} changes were never seen, {failed} were refused {why}");
+                return Err(Trouble::failed(missing));
+            }
+            let slip = summary.slip.p99.unwrap_or(f64::NAN);
+            let busy = block.load.map_or(f64::NAN, |load| load.busy);
+            figures = vec![("slip_p99_us", slip), ("cpu", busy), ("thrown_away", f64::from(again))];
+            if block.fault().is_some() {
+                continue;
+            }
+            let latencies = latencies(&block.events);
+            let micros = |share| latencies.value_at_quantile(share) as f64 / 1e3;
+            figures.extend([(P50, micros(0.5)), ("p90_us", micros(0.9)), (P99, micros(0.99))]);
+            figures.push(("max_us", micros(1.0)));
+            match &mut self.tail {
+                Some(tail) => *tail += latencies,
+                None => self.tail = Some(histogram()),
+            }
+            return Ok(figures);
+        }
+        // Without a latency the round counts for nothing, and says why.
+        figures.push(("disturbed", 1.0));
+        Ok(figures)
+    }
+
+    fn series(&self) -> Vec<(&'static str, Vec<[f64; 2]>)> {
+        let tail = self.tail.as_ref().filter(|tail| !tail.is_empty());
+        tail.map(|tail| (TAIL, shares(tail))).into_iter().collect()
+    }
+}
+
+fn latencies(events: &[Event]) -> Histogram<u64> {
+    let mut latencies = histogram();
+    events.iter().filter_map(Event::latency).for_each(|latency| latencies.saturating_record(nanos(latency)));
+    latencies
+}
+
+/// A distribution as its tail shows it: those shares of which there are enough changes to tell, and the longest.
+fn shares(tail: &Histogram<u64>) -> Vec<[f64; 2]> {
+    let told = |share: &f64| *share >= 1.0 || (1.0 - share) * tail.len() as f64 >= 1.0;
+    let pair = |share| [tail.value_at_quantile(share) as f64 / 1e3, share];
+    SHARES.into_iter().filter(told).map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use comparisons::measure::Event;
+
+    use super::{latencies, shares};
+
+    #[test]
+    fn a_tail_says_nothing_of_what_is_rarer_than_its_changes() {
+        let event = |number: u64| {
+            let intended = Duration::from_millis(5 * number);
+            let received = Some(intended + Duration::from_micros(number));
+            Event { intended, received, ..Event::default() }
+        };
+        let events: Vec<_> = (1..=200).map(event).collect();
+        let tail = shares(&latencies(&events));
+        assert!(tail.iter().any(|[micros, share]| *share == 0.5 && (micros - 100.0).abs() < 1.0), "{tail:?}");
+        let [longest, whole] = tail[tail.len() - 1];
+        assert!(whole == 1.0 && (longest - 200.0).abs() < 1.0, "{tail:?}");
+        assert_eq!(tail[tail.len() - 2][1], 0.995, "one of 200 is rarer");
+    }
+}

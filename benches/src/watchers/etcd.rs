@@ -1,0 +1,132 @@
+//! etcd by its client library: `put`, and a watch of the prefix.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use comparisons::contestants::{Contestant, Listed, Member, Seen, Watching, instance};
+use comparisons::experiment::Trouble;
+use etcd_client::{Client, Event, EventType, GetOptions, KvClient, PutOptions, WatchOptions, WatchStream};
+use futures_util::{StreamExt, stream};
+
+use super::{VALUE, value_in};
+use crate::clients::{Entry, RawEtcd};
+
+/// A plain `put` with a lease, which compares nothing, and a watch that begins now.
+#[derive(Clone)]
+pub struct PutAndWatch {
+    client: Client,
+}
+
+impl PutAndWatch {
+    /// By the member at `endpoint`.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn connect(endpoint: &str) -> Result<Self, Trouble> {
+        Ok(Self { client: Client::connect([endpoint], None).await? })
+    }
+
+    /// A watch of `service` that tells what happens from now on: etcd has taken it when this returns.
+    ///
+    /// # Errors
+    /// What etcd refuses.
+    pub async fn open(&self, service: &str) -> Result<WatchStream, Trouble> {
+        let (start, end) = RawEtcd::range(service);
+        let options = WatchOptions::new().with_range(end);
+        let mut watch = self.client.watch_client().watch(start, Some(options)).await?;
+        match watch.message().await? {
+            Some(created) if created.created() => Ok(watch),
+            _ => Err(Trouble::failed("etcd has not taken the watch")),
+        }
+    }
+
+    /// The values of what was put, as a watch tells them.
+    pub(crate) fn values(event: &Event) -> Option<(&str, Option<u64>)> {
+        let kv = event.kv()?;
+        let id = kv.key_str().ok()?.rsplit('/').next()?;
+        let value = (event.event_type() == EventType::Put).then(|| value_in(kv.value())).flatten();
+        Some((id, value))
+    }
+}
+
+impl fmt::Debug for PutAndWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PutAndWatch").finish_non_exhaustive()
+    }
+}
+
+async fn told(mut watch: WatchStream) -> Option<(Vec<Seen>, WatchStream)> {
+    let answer = watch.message().await.ok()??;
+    let change = |event: &Event| {
+        let (id, value) = PutAndWatch::values(event)?;
+        Some(Seen::Change { id: id.to_owned(), value })
+    };
+    Some((answer.events().iter().filter_map(change).collect(), watch))
+}
+
+#[async_trait]
+impl Contestant for PutAndWatch {
+    async fn register(
+        &self,
+        service: &str,
+        id: &str,
+        value: u64,
+        ttl: Duration,
+    ) -> Result<Box<dyn Member>, Trouble> {
+        let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
+        let lease = self.client.lease_client().grant(seconds, None).await?.id();
+        let entry = Entry::of(&instance(service, id, value)?).owned_by(&format!("{lease:032x}"), 1);
+        let member = Putter { kv: self.client.kv_client(), key: RawEtcd::key(service, id), lease, entry };
+        member.set(value).await?;
+        Ok(Box::new(member))
+    }
+
+    fn watch(&self, service: &str) -> Watching {
+        let (this, service) = (self.clone(), service.to_owned());
+        let events = async move {
+            match this.open(&service).await {
+                Ok(watch) => stream::unfold(watch, told).flat_map(stream::iter).left_stream(),
+                Err(trouble) => stream::iter([Seen::Trouble(trouble.to_string())]).right_stream(),
+            }
+        };
+        Box::pin(stream::once(events).flatten())
+    }
+
+    async fn list(&self, service: &str) -> Result<Listed, Trouble> {
+        let (start, end) = RawEtcd::range(service);
+        let found = self.client.kv_client().get(start, Some(GetOptions::new().with_range(end))).await?;
+        let listed = found.kvs().iter().filter_map(|kv| {
+            Some((kv.key_str().ok()?.rsplit('/').next()?.to_owned(), value_in(kv.value())?))
+        });
+        Ok(listed.collect())
+    }
+}
+
+struct Putter {
+    kv: KvClient,
+    key: String,
+    lease: i64,
+    entry: Entry,
+}
+
+#[async_trait]
+impl Member for Putter {
+    async fn renew(&self) -> Result<(), Trouble> {
+        Err(Trouble::failed("leases last longer than what is measured"))
+    }
+
+    async fn set(&self, value: u64) -> Result<(), Trouble> {
+        let mut entry = self.entry.clone();
+        entry.metadata.insert(VALUE.to_owned(), value.to_string());
+        let bytes = entry.encode().map_err(|error| Trouble::Failed(Box::new(error)))?;
+        let options = PutOptions::new().with_lease(self.lease);
+        self.kv.clone().put(self.key.as_str(), bytes, Some(options)).await?;
+        Ok(())
+    }
+
+    async fn leave(&self) -> Result<(), Trouble> {
+        self.kv.clone().delete(self.key.as_str(), None).await?;
+        Ok(())
+    }
+}
