@@ -6,10 +6,11 @@
 //! arms that are alike.
 //!
 //! ```text
-//! topics -> contest -> records (bars.jsonl) -> judgement -> page
+//! work -> topics -> contest -> records (bars.jsonl) -> judgement -> page
 //! ```
 
 pub mod bars;
 pub mod contest;
 pub mod run;
 pub mod topics;
+pub mod work;
