@@ -1,10 +1,11 @@
-//! What a pick costs, by policy and number of candidates.
+//! What a pick costs, by policy and number of candidates; and what it costs with the completion of the call, beside what others use.
 
 #![allow(missing_docs, reason = "a benchmark")]
 
 use std::hint::black_box;
 use std::time::Duration;
 
+use benches::work::picking::{Floor, MapInTurn, MapLeastLoaded, Published, PublishedByWeight, TowerP2c};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use registry_core::pick::{
     Draw, LoadBound, PeakEwma, Ring, RoundRobin, Weighted, hash, p2c, random, rendezvous,
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 
 fn picks(c: &mut Criterion) {
     let mut group = c.benchmark_group("pick");
-    for size in [1_u64, 10, 1_000, 100_000] {
+    for size in [1_u64, 10, 1_000, 10_000, 100_000] {
         let now = Instant::now();
         let candidates: Vec<_> = (0..size)
             .map(|_| PeakEwma::new(Duration::from_millis(1), Duration::from_secs(10), now))
@@ -48,5 +49,40 @@ fn picks(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, picks);
+fn calls(c: &mut Criterion) {
+    let mut group = c.benchmark_group("pick and completion");
+    for size in [1, 10, 1_000, 10_000, 100_000] {
+        let ours = Published::new(size, 1);
+        group.bench_function(BenchmarkId::new("p2c", size), |b| b.iter(|| ours.call(black_box(1))));
+        let by_weight = PublishedByWeight::new(size, 1);
+        group.bench_function(BenchmarkId::new("p2c by weight", size), |b| {
+            b.iter(|| by_weight.call(black_box(1)));
+        });
+        let mut tower = TowerP2c::new(size);
+        group.bench_function(BenchmarkId::new("tower's p2c", size), |b| b.iter(|| tower.call(black_box(1))));
+        let in_turn = MapInTurn::new(size);
+        group.bench_function(BenchmarkId::new("mutex and map, in turn", size), |b| {
+            b.iter(|| in_turn.call(black_box(1)));
+        });
+        let least = MapLeastLoaded::new(size);
+        group.bench_function(BenchmarkId::new("mutex and map, least loaded", size), |b| {
+            b.iter(|| least.call(black_box(1)));
+        });
+    }
+    group.finish();
+}
+
+/// The pick alone, out of what is published, beside the bare loads of the snapshot and of two endpoints.
+fn published(c: &mut Criterion) {
+    let mut group = c.benchmark_group("pick of what is published");
+    // One alone is no choice.
+    for size in [10, 1_000, 10_000, 100_000] {
+        let (ours, floor, now) = (Published::new(size, 1), Floor::new(size, 1), Instant::now());
+        group.bench_function(BenchmarkId::new("p2c", size), |b| b.iter(|| ours.pick(black_box(now))));
+        group.bench_function(BenchmarkId::new("atomic loads", size), |b| b.iter(|| floor.loads_of_two()));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, picks, published, calls);
 criterion_main!(benches);

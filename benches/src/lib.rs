@@ -6,7 +6,7 @@
 //! arms that are alike.
 //!
 //! ```text
-//! topics -> contest -> records (bars.jsonl) -> judgement \
+//! work -> topics -> contest -> records (bars.jsonl) -> judgement \
 //!                                                         report: page, summary, documents
 //! benches (criterion) -> figures (criterion.json) ------- /
 //! ```
@@ -27,3 +27,4 @@ pub mod report;
 pub mod run;
 pub mod topics;
 pub mod watchers;
+pub mod work;

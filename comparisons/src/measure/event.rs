@@ -27,6 +27,8 @@ pub struct Tail {
     pub p50: Option<f64>,
     /// Exceeded by one in a hundred.
     pub p99: Option<f64>,
+    /// Exceeded by one in a thousand.
+    pub p999: Option<f64>,
 }
 
 /// The events of a block, or of several, in figures.
@@ -73,7 +75,7 @@ impl Tail {
             let of_ended = || histogram.value_at_quantile((rank - 0.5) / ended) as f64 / 1e3;
             (1.0..=ended).contains(&rank).then(of_ended)
         };
-        Self { p50: micros(0.5), p99: micros(0.99) }
+        Self { p50: micros(0.5), p99: micros(0.99), p999: micros(0.999) }
     }
 }
 
@@ -258,13 +260,10 @@ mod tests {
             Tail::of((1..=ended).map(Duration::from_micros).map(Some).chain(vec![None; never]))
         };
         for ended in 1_u64..=1_000 {
-            let all =
-                Tail { p50: Some(ended.div_ceil(2) as f64), p99: Some((99 * ended).div_ceil(100) as f64) };
             let tail = tail(ended, 0);
-            assert!(
-                near(tail.p50, all.p50.unwrap()) && near(tail.p99, all.p99.unwrap()),
-                "{ended}: {tail:?}"
-            );
+            let rank = |per_mille: u64| (per_mille * ended).div_ceil(1_000) as f64;
+            let all = [(tail.p50, rank(500)), (tail.p99, rank(990)), (tail.p999, rank(999))];
+            assert!(all.iter().all(|(figure, rank)| near(*figure, *rank)), "{ended}: {tail:?}");
         }
         assert!(near(tail(500, 500).p50, 500.0));
         assert_eq!(tail(499, 501), Tail::default());

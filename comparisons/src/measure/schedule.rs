@@ -43,7 +43,7 @@ impl Schedule {
     /// Calls `send` with the number of each send, at its time after `start`, until it breaks off. It never leaves one out: what is late is called at
     /// once. Blocks; to be run on a thread of its own, since the timers of the runtime are too coarse. That thread goes before all others where the
     /// system allows it, so that it need not wait for a core until whom it measures leaves one.
-    pub(super) fn keep(&self, start: Instant, mut send: impl FnMut(u32) -> ControlFlow<()>) {
+    pub fn keep(&self, start: Instant, mut send: impl FnMut(u32) -> ControlFlow<()>) {
         // Where it is not allowed, sends slip more often, and the block is thrown away.
         let _ = nice(FIRST);
         for number in 0..self.sends {

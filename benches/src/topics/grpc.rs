@@ -1,0 +1,141 @@
+//! gRPC calls through the balanced channel, beside plain tonic's: how many are answered, and how late.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use comparisons::experiment::Trouble;
+use comparisons::lab::Lab;
+use comparisons::measure::Schedule;
+
+use crate::bars::{Bar, Bound};
+use crate::contest::{Arm, Contest, Topic};
+use crate::work::grpc::{
+    Background, Caller, Ours, Plain, Servers, calls_per_second, instrument, ours, plain,
+};
+use crate::work::open_loop::{Plan, latencies};
+
+/// Calls without a break, to one server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Calls;
+
+/// Calls at a steady rate, to one server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CallTail;
+
+const CALLERS: usize = 16;
+const BLOCK: Duration = Duration::from_millis(400);
+const PER_SECOND: u32 = 2_000;
+const WARM_UP: u32 = 200;
+/// So that 4 of them are slower than the figure for one in a thousand.
+const COUNTED: u32 = 4_000;
+
+#[async_trait]
+impl Topic for Calls {
+    fn name(&self) -> &'static str {
+        "grpc"
+    }
+
+    fn bars(&self) -> &'static [Bar] {
+        const BARS: [Bar; 1] = [Bar::new(
+            "gRPC calls a second, one endpoint, spans and metrics on / plain tonic",
+            "calls_per_s",
+            Bound::AtLeast(0.97),
+        )];
+        &BARS
+    }
+
+    async fn prepare(&self, _: &Lab) -> Result<Contest, Trouble> {
+        let (clients, on) = clients().await?;
+        Ok(Contest::new()
+            .with("ours", WithoutABreak { client: clients.ours, on: Arc::clone(&on) })
+            .with("raw", WithoutABreak { client: clients.plain, on: Arc::clone(&on) })
+            .with("raw again", WithoutABreak { client: clients.again, on }))
+    }
+
+    fn rounds(&self, lab: &Lab) -> u32 {
+        lab.by_scale(4, 16)
+    }
+}
+
+#[async_trait]
+impl Topic for CallTail {
+    fn name(&self) -> &'static str {
+        "call-tail"
+    }
+
+    fn bars(&self) -> &'static [Bar] {
+        const BARS: [Bar; 3] = [
+            Bar::new("a gRPC call at 2,000 a second, p50 / plain tonic", "p50_us", Bound::Told),
+            Bar::new("a gRPC call at 2,000 a second, p99 / plain tonic", "p99_us", Bound::Told),
+            Bar::new("a gRPC call at 2,000 a second, p99.9 / plain tonic", "p999_us", Bound::Told),
+        ];
+        &BARS
+    }
+
+    async fn prepare(&self, _: &Lab) -> Result<Contest, Trouble> {
+        let (clients, on) = clients().await?;
+        Ok(Contest::new()
+            .with("ours", Steadily { client: clients.ours, on: Arc::clone(&on) })
+            .with("raw", Steadily { client: clients.plain, on: Arc::clone(&on) })
+            .with("raw again", Steadily { client: clients.again, on }))
+    }
+}
+
+/// One server, and who calls it.
+struct Clients {
+    ours: Ours,
+    plain: Plain,
+    again: Plain,
+}
+
+/// Where things run: clients on one thread, their server on another.
+struct On {
+    calling: Background,
+    _server: Servers,
+}
+
+async fn clients() -> Result<(Clients, Arc<On>), Trouble> {
+    instrument();
+    let server = Servers::start(1)?;
+    let addresses = server.addresses.clone();
+    let calling = Background::start()?;
+    let connected = calling.run(async move {
+        let &[address] = addresses.as_slice() else { return Err(Trouble::failed("there is one server")) };
+        let (ours, plain, again) = (ours(addresses).await?, plain(address).await?, plain(address).await?);
+        Ok(Clients { ours, plain, again })
+    });
+    let clients = connected.await?;
+    Ok((clients, Arc::new(On { calling, _server: server })))
+}
+
+struct WithoutABreak<C> {
+    client: C,
+    on: Arc<On>,
+}
+
+#[async_trait]
+impl<C: Caller + Sync> Arm for WithoutABreak<C> {
+    async fn play(&mut self) -> Result<Vec<(&'static str, f64)>, Trouble> {
+        let calls = calls_per_second(self.client.clone(), CALLERS, BLOCK);
+        Ok(vec![("calls_per_s", self.on.calling.run(calls).await?)])
+    }
+}
+
+struct Steadily<C> {
+    client: C,
+    on: Arc<On>,
+}
+
+#[async_trait]
+impl<C: Caller + Sync> Arm for Steadily<C> {
+    async fn play(&mut self) -> Result<Vec<(&'static str, f64)>, Trouble> {
+        let plan = Plan { schedule: Schedule::new(PER_SECOND, WARM_UP + COUNTED), warm_up: WARM_UP };
+        let client = self.client.clone();
+        let call = move || {
+            let mut client = client.clone();
+            async move { client.call().await.is_ok() }
+        };
+        Ok(latencies(self.on.calling.handle(), plan, call).await?.figures())
+    }
+}

@@ -1,0 +1,218 @@
+//! gRPC calls to servers that answer at once: by the balanced channel, and by tonic's own.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use comparisons::experiment::Trouble;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use registry_core::layer::Meter;
+use registry_core::{Directory, Instance, RegisterOptions, Registry, Ttl};
+use registry_examples::user::users_client::UsersClient;
+use registry_examples::user::users_server::{Users, UsersServer};
+use registry_examples::user::{FindReply, FindRequest};
+use registry_memory::MemoryRegistry;
+use registry_tonic::{Channel, Connectivity};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tonic::transport::channel::Change;
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{self, Endpoint, Server};
+use tonic::{Request, Response, Status};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// A client through the balanced channel.
+pub type Ours = UsersClient<Channel>;
+/// A client through one of tonic's.
+pub type Plain = UsersClient<transport::Channel>;
+
+/// Keeps every span until it ends, as who exports them does, and every metric. For all that follows in this process.
+pub fn instrument() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let filter = tracing_subscriber::filter::LevelFilter::INFO;
+        // Where somebody else keeps them, they are kept as well.
+        let _ = tracing_subscriber::registry().with(filter).try_init();
+        let _ = metrics::set_global_recorder(PrometheusBuilder::new().build_recorder());
+    });
+}
+
+/// A runtime with one thread, as for another process. Ends with its owner, who may be within a runtime.
+#[derive(Debug)]
+pub struct Background {
+    runtime: Option<Runtime>,
+    handle: Handle,
+}
+
+impl Background {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn start() -> std::io::Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let handle = runtime.handle().clone();
+        Ok(Self { runtime: Some(runtime), handle })
+    }
+
+    /// To start something there.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Runs it there to its end.
+    ///
+    /// # Errors
+    /// Its own, and that it panicked.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = Result<T, Trouble>> + Send + 'static,
+    ) -> Result<T, Trouble> {
+        let ended = self.handle.spawn(future).await;
+        ended.unwrap_or_else(|error| Err(Trouble::Failed(Box::new(error))))
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
+    }
+}
+
+/// Servers, on a thread of their own. They end with this.
+#[derive(Debug)]
+pub struct Servers {
+    /// Where they listen.
+    pub addresses: Vec<SocketAddr>,
+    _serving: Background,
+}
+
+struct Answering;
+
+#[tonic::async_trait]
+impl Users for Answering {
+    async fn find(&self, _: Request<FindRequest>) -> Result<Response<FindReply>, Status> {
+        Ok(Response::new(FindReply::default()))
+    }
+}
+
+impl Servers {
+    /// Starts so many.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn start(count: usize) -> Result<Self, Trouble> {
+        let serving = Background::start()?;
+        let start = |_| {
+            let _inside = serving.handle().enter();
+            let incoming = TcpIncoming::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?.with_nodelay(Some(true));
+            let address = incoming.local_addr()?;
+            let router = Server::builder().add_service(UsersServer::new(Answering));
+            serving.handle().spawn(router.serve_with_incoming(incoming));
+            Ok(address)
+        };
+        let addresses: std::io::Result<_> = (0..count).map(start).collect();
+        Ok(Self { addresses: addresses?, _serving: serving })
+    }
+}
+
+/// A client through our channel, connected to all of `addresses`, with metrics.
+///
+/// # Errors
+/// What keeps it from being connected.
+pub async fn ours(addresses: Vec<SocketAddr>) -> Result<Ours, Trouble> {
+    let registry = MemoryRegistry::new();
+    let options = RegisterOptions::new().with_ttl(Ttl::MAX);
+    for address in &addresses {
+        let instance = Instance::builder("user.rpc").endpoint(*address).build()?;
+        registry.register(&instance, &options).await?;
+    }
+    let service = registry_core::ServiceName::new("user.rpc")?;
+    let view = Directory::new(Arc::new(registry)).view(&service);
+    let channel = Channel::builder(view).metered(&Meter::new()).build();
+    let connected = channel.wait_until(Duration::from_secs(5), |endpoints| {
+        let ready = endpoints.iter().filter(|endpoint| endpoint.connectivity == Connectivity::Ready);
+        ready.count() == addresses.len()
+    });
+    if connected.await.is_err() {
+        return Err(Trouble::failed("the channel is not connected to all servers"));
+    }
+    Ok(UsersClient::new(channel))
+}
+
+fn endpoint(address: SocketAddr) -> Result<Endpoint, Trouble> {
+    Endpoint::from_shared(format!("http://{address}")).map_err(|error| Trouble::Failed(Box::new(error)))
+}
+
+/// A client through tonic's channel to one server, connected.
+///
+/// # Errors
+/// What keeps it from being connected.
+pub async fn plain(address: SocketAddr) -> Result<Plain, Trouble> {
+    let channel = endpoint(address)?.connect().await.map_err(|error| Trouble::Failed(Box::new(error)))?;
+    Ok(UsersClient::new(channel))
+}
+
+/// A client through tonic's balanced channel, and what would tell it of further servers. It connects when it is first called.
+///
+/// # Errors
+/// None, but where an address is none.
+pub async fn balanced(
+    addresses: Vec<SocketAddr>,
+) -> Result<(Plain, mpsc::Sender<Change<SocketAddr, Endpoint>>), Trouble> {
+    let (channel, changes) = transport::Channel::balance_channel(addresses.len().max(1));
+    for address in addresses {
+        let insert = Change::Insert(address, endpoint(address)?);
+        changes.send(insert).await.map_err(|error| Trouble::Failed(Box::new(error)))?;
+    }
+    Ok((UsersClient::new(channel), changes))
+}
+
+/// What calls.
+pub trait Caller: Clone + Send + 'static {
+    /// One call.
+    fn call(&mut self) -> impl Future<Output = Result<(), Status>> + Send;
+}
+
+impl Caller for Ours {
+    async fn call(&mut self) -> Result<(), Status> {
+        self.find(FindRequest { id: 1 }).await.map(drop)
+    }
+}
+
+impl Caller for Plain {
+    async fn call(&mut self) -> Result<(), Status> {
+        self.find(FindRequest { id: 1 }).await.map(drop)
+    }
+}
+
+/// Calls without a break by so many callers, each of which waits for its answer; how many are answered in a second.
+///
+/// # Errors
+/// What a call failed with.
+pub async fn calls_per_second<C: Caller>(client: C, callers: usize, time: Duration) -> Result<f64, Trouble> {
+    let start = Instant::now();
+    let mut calling = JoinSet::new();
+    for _ in 0..callers {
+        let mut client = client.clone();
+        calling.spawn(async move {
+            let mut answered = 0_u32;
+            while start.elapsed() < time {
+                client.call().await?;
+                answered += 1;
+            }
+            Ok::<_, Status>(answered)
+        });
+    }
+    let mut answered = 0;
+    while let Some(caller) = calling.join_next().await {
+        let caller = caller.map_err(|error| Trouble::Failed(Box::new(error)))?;
+        answered += caller.map_err(|status| Trouble::Failed(Box::new(status)))?;
+    }
+    Ok(f64::from(answered) / start.elapsed().as_secs_f64())
+}
