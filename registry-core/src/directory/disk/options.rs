@@ -14,15 +14,18 @@ type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 ///
 /// A view is saved whenever it has changed, and while it stays the same, at intervals, since a file's age is counted from when it was last proven
 /// current; while it is not current, or while instances are held, nothing is saved. What changed last before the last view of a service is dropped is
-/// saved in the background, for as long as the runtime lives. A save that takes more than 10 s has failed, and is tried again. It is served when the registry has not answered soon
-/// after the start, until it does: the view is then [`Stale`](crate::Freshness::Stale), and [`ViewState::disk_age`](crate::ViewState::disk_age) tells how old it is.
+/// saved in the background, for as long as the runtime lives. A save that takes more than 10 s has failed, and is tried again. It is served when the
+/// registry has not answered soon after the start, until it does: the view is then [`Stale`](crate::Freshness::Stale), and
+/// [`ViewState::disk_age`](crate::ViewState::disk_age) tells how old it is.
 ///
-/// A file that is damaged (a checksum), of another format, store or service, of the future or too old is reported in the log,
-/// counted in [`ViewStats`](crate::ViewStats), and ignored; what is saved first is read again at once, so that the log tells it before the file is needed. Single entries that cannot be read, as those of a newer library, are skipped and counted. It holds what instances publish, and nothing secret of the registry's. On Unix, folders and files
-/// are made for nobody but the user, and a file that is not the user's own, or that others may write, is not read (see [`Folder`]).
+/// A file that is damaged (a checksum), of another format, store or service, of the future or too old is reported in the log, counted in
+/// [`ViewStats`](crate::ViewStats), and ignored; what is saved first is read again at once, so that the log tells it before the file is needed.
+/// Single entries that cannot be read, as those of a newer library, are skipped and counted. It holds what instances publish, and nothing secret of
+/// the registry's. On Unix, folders and files are made for nobody but the user, and a file that is not the user's own, or that others may write, is
+/// not read (see [`Folder`]).
 ///
-/// Of processes that share files, the one that saves last is believed. Give all of them the same guard: one without saves the list of a
-/// store that was wiped, which the others would have held. Nobody removes the files of services that nobody asks for any more.
+/// Of processes that share files, the one that saves last is believed. Give all of them the same guard: one without saves the list of a store that
+/// was wiped, which the others would have held. Nobody removes the files of services that nobody asks for any more.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct DiskOptions {
