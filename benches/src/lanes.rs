@@ -44,10 +44,10 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new(3).unwrap()
 }
 
-/// A duration as histograms hold it.
-#[must_use]
-pub fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+/// Adds a duration to a histogram, which counts in nanoseconds.
+pub fn note(latencies: &mut Histogram<u64>, duration: Duration) {
+    // It grows with what it is given; `saturating_record` would cut off what it has no room for yet.
+    let _ = latencies.record(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
 }
 
 /// Lets all lanes take `steps` steps at the same time, each in a task of its own, as the users of a client are.
@@ -74,7 +74,7 @@ async fn walk<L: Lane>(mut lane: L, steps: usize) -> Result<(L, Histogram<u64>, 
         let begun = now;
         lane.step().await?;
         now = Instant::now();
-        latencies.saturating_record(nanos(now - begun).max(1));
+        note(&mut latencies, now - begun);
     }
     Ok((lane, latencies, now))
 }
@@ -102,10 +102,12 @@ mod tests {
         let lanes = vec![Sleeper(Duration::from_millis(10)), Sleeper(Duration::from_millis(20))];
         let (timed, lanes) = run(lanes, 4).await.unwrap();
         assert_eq!((lanes.len(), timed.latencies.len()), (2, 8));
-        assert_eq!(timed.elapsed, Duration::from_millis(80));
-        assert!((timed.each_us() - 10_000.0).abs() < 1e-6);
-        let p99 = timed.quantile_us(0.99);
-        assert!((p99 / 20_000.0 - 1.0).abs() < 0.01, "{p99}");
+        // A sleep ends up to 1 ms late: the clock of the runtime counts in these.
+        let is = |found: f64, least: f64, most: f64| assert!((least..=most).contains(&found), "{found}");
+        is(timed.elapsed.as_secs_f64(), 0.080, 0.084);
+        is(timed.each_us(), 10_000.0, 10_500.0);
+        is(timed.quantile_us(0.99), 19_980.0, 21_020.0);
+        is(timed.quantile_us(0.5), 9_990.0, 11_010.0);
     }
 
     struct Failing;

@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use comparisons::experiment::Trouble;
 use redis::aio::MultiplexedConnection;
@@ -12,7 +13,9 @@ use registry_core::{Incarnation, Instance, OwnerToken};
 
 use super::{Client, Entry, ttl};
 
-/// What the registry's options are by default: how long a log is, and after how many milliseconds nobody waits any more.
+/// What the registry's options are by default: how long an answer may take, how long a log is, and after how many milliseconds another connection
+/// is tried, so that what comes later must not be done.
+const ANSWER: Duration = Duration::from_secs(5);
 const HISTORY: usize = 10_000;
 const LOG_BYTES: usize = 16 << 20;
 const PATIENCE: u32 = 1_000;
@@ -110,7 +113,8 @@ impl RawRedis {
     /// # Errors
     /// When it cannot be reached.
     pub async fn connect(url: &str) -> Result<Self, Trouble> {
-        let mut connection = connection(url, AsyncConnectionConfig::new()).await?;
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER));
+        let mut connection = connection(url, config).await?;
         let scripts = Scripts {
             register: load(&mut connection, script!("register")).await?,
             keepalive: load(&mut connection, script!("keepalive")).await?,

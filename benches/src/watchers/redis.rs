@@ -73,7 +73,7 @@ impl Contestant for ScriptAndStream {
         let mut client = self.writer.clone();
         let published = client.publish(&instance);
         let lease = client.register(&published).await?;
-        Ok(Box::new(Caller { client, published, lease: Mutex::new(lease) }))
+        Ok(Box::new(Caller { published, state: Mutex::new((client, lease)) }))
     }
 
     fn watch(&self, service: &str) -> Watching {
@@ -100,10 +100,9 @@ impl Contestant for ScriptAndStream {
 }
 
 struct Caller {
-    client: RawRedis,
     published: Published,
-    /// What each update is told of the one before.
-    lease: Mutex<RawRedisLease>,
+    /// Each update tells what the one before was answered.
+    state: Mutex<(RawRedis, RawRedisLease)>,
 }
 
 #[async_trait]
@@ -115,12 +114,12 @@ impl Member for Caller {
     async fn set(&self, value: u64) -> Result<(), Trouble> {
         let mut published = self.published.clone();
         published.entry.metadata.insert(VALUE.to_owned(), value.to_string());
-        let mut client = self.client.clone();
-        client.update(&mut *self.lease.lock().await, &published).await
+        let (client, lease) = &mut *self.state.lock().await;
+        client.update(lease, &published).await
     }
 
     async fn leave(&self) -> Result<(), Trouble> {
-        let lease = self.lease.lock().await.clone();
-        self.client.clone().deregister(lease).await
+        let (client, lease) = &mut *self.state.lock().await;
+        client.deregister(lease.clone()).await
     }
 }

@@ -2,6 +2,7 @@
 //! serves what begins in the past every 100 ms only, and tells such a watch of what is new when it has caught up.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use comparisons::contestants::{Contestant, Member, Ours, value};
@@ -14,7 +15,7 @@ use super::{Arms, Preparations, Server, Store};
 use crate::bars::{Bar, Bound};
 use crate::clients::ttl;
 use crate::contest::{Arm, Contest, Topic};
-use crate::lanes::{histogram, nanos};
+use crate::lanes::{histogram, note};
 use crate::watchers::PutAndWatch;
 
 const P50: &str = "p50_us";
@@ -103,8 +104,8 @@ struct Opening {
 }
 
 impl Opening {
-    /// Opens a watch, and gives when it has told of `value`, which it is changed to once the watch is there.
-    async fn first(&self, value: u64) -> Result<u64, Trouble> {
+    /// Opens a watch, and gives how long it takes until it has told of `value`, which it is changed to once the watch is there.
+    async fn first(&self, value: u64) -> Result<Duration, Trouble> {
         match &self.opener {
             Opener::Ours(registry) => {
                 let mut view = Directory::new(Arc::clone(registry)).view(&ServiceName::new(self.service)?);
@@ -137,19 +138,19 @@ impl Opening {
         }
     }
 
-    /// Makes the change, and gives after how many nanoseconds it was `shown`.
+    /// Makes the change, and gives after how long it was `shown`.
     async fn change(
         &self,
         value: u64,
         shown: impl Future<Output = Result<(), Trouble>>,
-    ) -> Result<u64, Trouble> {
+    ) -> Result<Duration, Trouble> {
         let begun = Instant::now();
         let shown = async {
             shown.await?;
-            Ok(nanos(begun.elapsed()))
+            Ok(begun.elapsed())
         };
-        let ((), nanos) = tokio::try_join!(self.member.set(value), shown)?;
-        Ok(nanos)
+        let ((), elapsed) = tokio::try_join!(self.member.set(value), shown)?;
+        Ok(elapsed)
     }
 }
 
@@ -159,7 +160,7 @@ impl Arm for Opening {
         let mut latencies = histogram();
         for _ in 0..WATCHES {
             self.last += 1;
-            latencies.saturating_record(self.first(self.last).await?);
+            note(&mut latencies, self.first(self.last).await?);
         }
         let micros = |share| latencies.value_at_quantile(share) as f64 / 1e3;
         Ok(vec![(P50, micros(0.5)), (MAX, micros(1.0))])

@@ -14,7 +14,7 @@ use super::{Arms, Preparations, Server, Store};
 use crate::bars::{Bar, Bound};
 use crate::clients::ttl;
 use crate::contest::{Arm, Contest, Topic};
-use crate::lanes::{histogram, nanos};
+use crate::lanes::{histogram, note};
 use crate::watchers::{PutAndWatch, ScriptAndStream, Snapshots};
 
 /// The median, in microseconds.
@@ -171,13 +171,14 @@ impl Arm for Watched {
 
 fn latencies(events: &[Event]) -> Histogram<u64> {
     let mut latencies = histogram();
-    events.iter().filter_map(Event::latency).for_each(|latency| latencies.saturating_record(nanos(latency)));
+    events.iter().filter_map(Event::latency).for_each(|latency| note(&mut latencies, latency));
     latencies
 }
 
 /// A distribution as its tail shows it: those shares of which there are enough changes to tell, and the longest.
 fn shares(tail: &Histogram<u64>) -> Vec<[f64; 2]> {
-    let told = |share: &f64| *share >= 1.0 || (1.0 - share) * tail.len() as f64 >= 1.0;
+    // One change at least is beyond it; what is decimal is not exact.
+    let told = |share: &f64| *share >= 1.0 || (1.0 - share) * tail.len() as f64 > 1.0 - 1e-6;
     let pair = |share| [tail.value_at_quantile(share) as f64 / 1e3, share];
     SHARES.into_iter().filter(told).map(pair).collect()
 }
