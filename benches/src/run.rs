@@ -44,12 +44,14 @@ pub async fn bars(options: &cli::Bars) -> Result<Ended, Failure> {
         .map_err(|why| format!("{} {why}; or name another folder by --out", out.display()))?;
 
     let plan = plan(&selected, &lab, &kept.results, options.again);
+    let there: Vec<_> =
+        selected.iter().filter(|one| !plan.iter().any(|(topic, _)| topic.name() == one.name())).collect();
     let mut progress = Progress::new(plan.iter().map(|(topic, _)| expected(topic.as_ref(), &lab)));
     announce(&progress, &kept.here, plan.len(), &out);
     let ended = take_steps(plan, &lab, &mut kept, &mut progress).await;
     progress.finish();
     let ended = ended?;
-    summarize(&selected, &kept.results, ended);
+    summarize(&selected, &there, &kept.results, ended);
     let failed = |topic: &Arc<dyn Topic>| kept.results.of(topic.name()).all().any(Record::is_broken_off);
     Ok(if ended == Ended::Complete && selected.iter().any(failed) { Ended::Failed } else { ended })
 }
@@ -275,11 +277,14 @@ fn announce(progress: &Progress, here: &Environment, steps: usize, out: &Path) {
 }
 
 #[expect(clippy::print_stdout, reason = "this is what the command is asked for")]
-fn summarize(selected: &[Arc<dyn Topic>], results: &Results, ended: Ended) {
-    let topics: Vec<_> = selected.iter().map(|topic| (topic.name(), topic.bars())).collect();
-    let report = Report::new(&topics, results, Default::default());
-    lines(&report).iter().for_each(|line| println!("{line}"));
-    println!("{}", report.counts());
+fn summarize(selected: &[Arc<dyn Topic>], there: &[&Arc<dyn Topic>], results: &Results, ended: Ended) {
+    let report = |topics: &mut dyn Iterator<Item = &Arc<dyn Topic>>| {
+        let topics: Vec<_> = topics.map(|topic| (topic.name(), topic.bars())).collect();
+        Report::new(&topics, results, Default::default())
+    };
+    // The others were told when they were measured.
+    lines(&report(&mut there.iter().copied())).iter().for_each(|line| println!("{line}"));
+    println!("{}", report(&mut selected.iter()).counts());
     if ended == Ended::Interrupted {
         println!("Interrupted: the same command goes on from here.");
     }
@@ -300,6 +305,8 @@ pub fn list() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use async_trait::async_trait;
     use comparisons::environment::Environment;
     use comparisons::experiment::Trouble;
@@ -307,11 +314,24 @@ mod tests {
     use comparisons::record::{Outcome, Record};
     use comparisons::results::Results;
 
-    use super::{Kept, plan, select};
-    use crate::bars::{Bar, Bound};
-    use crate::contest::{Contest, Topic};
+    use comparisons::progress::Progress;
+    use comparisons::run::Ended;
 
+    use super::{Kept, plan, select, take_steps};
+    use crate::bars::{Bar, Bound};
+    use crate::contest::{Arm, Contest, Topic};
+
+    /// Its name says what it does.
     struct Named(&'static str);
+
+    struct Block(f64);
+
+    #[async_trait]
+    impl Arm for Block {
+        async fn play(&mut self) -> Result<Vec<(&'static str, f64)>, Trouble> {
+            Ok(vec![("each_us", self.0)])
+        }
+    }
 
     #[async_trait]
     impl Topic for Named {
@@ -325,7 +345,14 @@ mod tests {
         }
 
         async fn prepare(&self, _: &Lab) -> Result<Contest, Trouble> {
-            Ok(Contest::new())
+            match self.0 {
+                "lacking" => Err(Trouble::NotRun("there is no such server".to_owned())),
+                "broken" => panic!("this is a defect"),
+                _ => Ok(Contest::new()
+                    .with("ours", Block(1.2))
+                    .with("raw", Block(1.0))
+                    .with("raw again", Block(1.0))),
+            }
         }
     }
 
@@ -359,6 +386,39 @@ mod tests {
     fn kept(folder: &std::path::Path, commit: &str) -> Kept {
         let here = Environment { commit: commit.to_owned(), ..Environment::default() };
         Kept::read(folder.join(super::RECORDS), here).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_topic_that_cannot_run_ends_with_its_reason_and_the_others_are_measured() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut kept = kept(folder.path(), "abc");
+        let topics: Vec<Box<dyn Topic>> =
+            vec![Box::new(Named("lacking")), Box::new(Named("broken")), Box::new(Named("pick"))];
+        let lab = Arc::new(Lab::new(Scale::Full, 8, "".into(), "".into(), "".into()));
+        let plan = plan(&select(topics, &[]).unwrap(), &lab, &kept.results, false);
+        let mut progress = Progress::new(plan.iter().map(|_| 1.0));
+        assert_eq!(take_steps(plan, &lab, &mut kept, &mut progress).await.unwrap(), Ended::Complete);
+        let results = Results::read(&kept.file).unwrap();
+        let done = |name: &str| {
+            results
+                .done
+                .iter()
+                .filter(|done| done.experiment == name)
+                .map(|done| done.complete)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (done("lacking"), done("broken"), done("pick")),
+            (vec![false], vec![false], vec![true; 3])
+        );
+        let outcome =
+            |name: &str| results.of(name).all().map(|record| record.outcome.clone()).collect::<Vec<_>>();
+        assert_eq!(outcome("lacking"), [Outcome::NotRun { why: "there is no such server".to_owned() }]);
+        assert!(
+            matches!(&outcome("broken")[..], [Outcome::Failed { why }] if why.contains("this is a defect"))
+        );
+        // Three arms in ten rounds of each step; the round that warms up is in none.
+        assert_eq!(results.of("pick").all().count(), 90);
     }
 
     #[test]
