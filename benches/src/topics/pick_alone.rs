@@ -5,7 +5,6 @@ use std::hint::black_box;
 use async_trait::async_trait;
 use comparisons::experiment::Trouble;
 use comparisons::lab::Lab;
-use tokio::time::Instant;
 
 use crate::bars::{Bar, Bound};
 use crate::contest::{Contest, Topic};
@@ -47,14 +46,15 @@ impl Topic for PickAlone {
     }
 
     async fn prepare(&self, lab: &Lab) -> Result<Contest, Trouble> {
-        let (seed, now) = (lab.seed, Instant::now());
-        let (ours, as_of_now) = (Published::new(ENDPOINTS, seed), Published::new(ENDPOINTS, seed));
+        let seed = lab.seed;
+        let (ours, now) = Published::after_answers(ENDPOINTS, seed);
+        let (as_of_now, then) = Published::after_answers(ENDPOINTS, seed);
         let floor = || {
             let floor = Floor::new(ENDPOINTS, seed);
             Timed::new(TIMES, move || floor.loads_of_two())
         };
         let ours = move || ours.pick(black_box(now));
-        let as_of_now = move || as_of_now.loads_of_two(black_box(now));
+        let as_of_now = move || as_of_now.loads_of_two(black_box(then));
         Ok(Contest::new()
             .with("ours", Timed::new(TIMES, ours))
             .with("loads as of now", Timed::new(TIMES, as_of_now))

@@ -72,7 +72,8 @@ impl Folding {
         folded
     }
 
-    /// How long it takes to fold so many changes. They are made beforehand, as a backend does it.
+    /// How long it takes to fold so many changes, each with the end of the version that nobody has any more. They are made beforehand, as a backend
+    /// makes them.
     ///
     /// # Errors
     /// As [`entry`].

@@ -8,12 +8,12 @@ use std::time::Duration;
 use comparisons::experiment::Trouble;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use registry_core::layer::Meter;
-use registry_core::{Directory, Instance, RegisterOptions, Registry, Ttl};
+use registry_core::{Directory, Instance, RegisterOptions, Registry, ServiceName, Ttl};
 use registry_examples::user::users_client::UsersClient;
 use registry_examples::user::users_server::{Users, UsersServer};
 use registry_examples::user::{FindReply, FindRequest};
 use registry_memory::MemoryRegistry;
-use registry_tonic::{Channel, Connectivity};
+use registry_tonic::Channel;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -126,23 +126,30 @@ impl Servers {
 /// # Errors
 /// What keeps it from being connected.
 pub async fn ours(addresses: Vec<SocketAddr>) -> Result<Ours, Trouble> {
+    Ok(UsersClient::new(channel(addresses).await?))
+}
+
+/// Our channel, connected to all of `addresses`, with metrics.
+///
+/// # Errors
+/// What keeps it from being connected.
+pub async fn channel(addresses: Vec<SocketAddr>) -> Result<Channel, Trouble> {
     let registry = MemoryRegistry::new();
     let options = RegisterOptions::new().with_ttl(Ttl::MAX);
     for address in &addresses {
         let instance = Instance::builder("user.rpc").endpoint(*address).build()?;
         registry.register(&instance, &options).await?;
     }
-    let service = registry_core::ServiceName::new("user.rpc")?;
+    let service = ServiceName::new("user.rpc")?;
     let view = Directory::new(Arc::new(registry)).view(&service);
     let channel = Channel::builder(view).metered(&Meter::new()).build();
     let connected = channel.wait_until(Duration::from_secs(5), |endpoints| {
-        let ready = endpoints.iter().filter(|endpoint| endpoint.connectivity == Connectivity::Ready);
-        ready.count() == addresses.len()
+        endpoints.iter().filter(|endpoint| endpoint.is_ready()).count() == addresses.len()
     });
     if connected.await.is_err() {
         return Err(Trouble::failed("the channel is not connected to all servers"));
     }
-    Ok(UsersClient::new(channel))
+    Ok(channel)
 }
 
 fn endpoint(address: SocketAddr) -> Result<Endpoint, Trouble> {

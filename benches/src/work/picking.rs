@@ -25,6 +25,12 @@ const EXPECTED: Duration = Duration::from_millis(1);
 /// How fast the past is forgotten.
 const DECAY: Duration = Duration::from_secs(10);
 
+/// How long endpoints take to answer: from the time expected to twice of it, in no order, so that no processor foresees which of two is slower.
+fn latencies() -> impl Iterator<Item = Duration> {
+    let draw = Draw::with_seed(1);
+    std::iter::repeat_with(move || EXPECTED + Duration::from_nanos(draw.below(1_000_000) as u64))
+}
+
 /// What every endpoint does.
 fn answer(request: u64) -> u64 {
     black_box(request)
@@ -64,6 +70,18 @@ impl Published {
         let now = Instant::now();
         let endpoints = (0..size).map(|_| Arc::new(PeakEwma::new(EXPECTED, DECAY, now))).collect();
         Self { endpoints: ArcSwap::from_pointee(endpoints), draw: Draw::with_seed(seed) }
+    }
+
+    /// So many endpoints, each of which has answered once, some slower than others; and a moment after that, as of which to pick.
+    #[must_use]
+    pub fn after_answers(size: usize, seed: u64) -> (Self, Instant) {
+        let published = Self::new(size, seed);
+        let answered = Instant::now();
+        for (endpoint, took) in published.endpoints.load().iter().zip(latencies()) {
+            endpoint.started();
+            endpoint.finished(Some(took), answered);
+        }
+        (published, answered + Duration::from_millis(700))
     }
 
     /// A pick alone.
@@ -151,12 +169,14 @@ impl Gauge {
 }
 
 impl Floor {
-    /// So many endpoints, two at least.
+    /// So many endpoints, two at least, with the latencies of [`Published::after_answers`].
     #[must_use]
     pub fn new(size: usize, seed: u64) -> Self {
-        let latency = (EXPECTED.as_nanos() as f64).to_bits();
-        let gauge = || Gauge { latency: AtomicU64::new(latency), in_flight: AtomicU32::new(0) };
-        let endpoints = (0..size.max(2)).map(|_| Arc::new(gauge())).collect();
+        let gauge = |latency: Duration| Gauge {
+            latency: AtomicU64::new((latency.as_nanos() as f64).to_bits()),
+            in_flight: AtomicU32::new(0),
+        };
+        let endpoints = latencies().take(size.max(2)).map(|latency| Arc::new(gauge(latency))).collect();
         Self { endpoints: ArcSwap::from_pointee(endpoints), draw: Draw::with_seed(seed) }
     }
 
@@ -324,6 +344,24 @@ mod tests {
         let now = Instant::now();
         // Who answered faster than expected is expected to be faster.
         assert!(ours.endpoints.load().iter().all(|endpoint| endpoint.latency_ns(now) < fresh));
+    }
+
+    #[test]
+    fn the_less_loaded_is_picked_of_those_that_have_answered() {
+        let (ours, now) = Published::after_answers(2, 1);
+        let endpoints = ours.endpoints.load();
+        let faster = usize::from(endpoints[1].load(now) < endpoints[0].load(now));
+        assert!((0..100).all(|_| ours.pick(now) == Some(faster)));
+        assert!(endpoints[0].load(now) != endpoints[1].load(now));
+    }
+
+    #[test]
+    fn the_floor_reads_what_those_have_that_are_picked_from() {
+        let (ours, _) = Published::after_answers(100, 1);
+        let now = Instant::now();
+        let latest = ours.endpoints.load().iter().map(|endpoint| endpoint.latency_ns(now)).sum::<f64>();
+        let floor: f64 = Floor::new(100, 1).endpoints.load().iter().map(|gauge| gauge.load()).sum();
+        assert!((latest / floor - 1.0).abs() < 0.01, "{latest} and {floor}");
     }
 
     #[test]
