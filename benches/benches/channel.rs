@@ -16,12 +16,12 @@ fn calls(c: &mut Criterion) {
     for size in [1, 3] {
         let servers = Servers::start(size).unwrap();
         let addresses = || servers.addresses.clone();
-        bench(&mut group, &calling, "ours", size, runtime.block_on(ours(addresses())).unwrap());
+        bench(&mut group, &calling, "ours", size, &runtime.block_on(ours(addresses())).unwrap());
         let (client, _further) = runtime.block_on(balanced(addresses())).unwrap();
-        bench(&mut group, &calling, "tonic's balance_channel", size, client);
+        bench(&mut group, &calling, "tonic's balance_channel", size, &client);
         if size == 1 {
             let client = runtime.block_on(plain(servers.addresses[0])).unwrap();
-            bench(&mut group, &calling, "plain tonic", size, client);
+            bench(&mut group, &calling, "plain tonic", size, &client);
         }
     }
     group.finish();
@@ -33,7 +33,7 @@ fn bench(
     calling: &Background,
     name: &str,
     size: usize,
-    client: impl Caller + Sync,
+    client: &(impl Caller + Sync),
 ) {
     group.bench_function(BenchmarkId::new(name, size), |b| {
         b.iter_custom(|calls| {
