@@ -639,7 +639,7 @@ async fn a_process_starts_from_a_file_of_10_000_instances_within_100_ms() {
     // a time that grows with the square.
     let bound = Duration::from_millis(if cfg!(debug_assertions) { 1_000 } else { 100 });
     let took = async || {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let view = scratch.view(&registry);
         assert!(timeout(SOON, view.ready()).await.unwrap());
         assert_eq!(view.load().entries().len(), 10_000);
@@ -677,7 +677,7 @@ async fn a_file_in_a_folder_that_is_damaged_cut_short_or_litter_is_rejected_with
         let scratch = Scratch::new("damaged");
         let registry = scratch.saved(3).await;
         harm(&scratch.file());
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let view = scratch.view(&registry);
         until(|| view.stats().disk_rejected == 1).await;
         assert!(view.load().snapshot().is_none(), "{what}");

@@ -181,27 +181,27 @@ struct Told(Mutex<Option<mpsc::UnboundedReceiver<WatchEvent>>>);
 #[async_trait]
 impl Registry for Told {
     async fn register(&self, _: &Instance, _: &RegisterOptions) -> Result<Registration> {
-        unimplemented!()
+        panic!("only a watch is asked for")
     }
 
     async fn keepalive(&self, _: &Lease) -> Result<()> {
-        unimplemented!()
+        panic!("only a watch is asked for")
     }
 
     async fn update(&self, _: &Lease, _: &Instance) -> Result<Revision> {
-        unimplemented!()
+        panic!("only a watch is asked for")
     }
 
     async fn deregister(&self, _: &Lease) -> Result<()> {
-        unimplemented!()
+        panic!("only a watch is asked for")
     }
 
     async fn lookup(&self, _: &ServiceName) -> Result<Snapshot> {
-        unimplemented!()
+        panic!("only a watch is asked for")
     }
 
     async fn services(&self, _: &str) -> Result<Vec<ServiceName>> {
-        unimplemented!()
+        panic!("only a watch is asked for")
     }
 
     fn watch(&self, _: &ServiceName, _: Option<Cursor>) -> Watch {
