@@ -117,7 +117,7 @@ fn broken_as_expected(ours: &[&CellResult]) -> Option<String> {
     (many > 0).then(|| {
         let places = places.into_iter().collect::<Vec<_>>().join("; ");
         format!(
-            "{} of these VIOLATED {} as was written down beforehand: there Redis itself loses writes that it has acknowledged ({places}).",
+            "{} of these VIOLATED {} as was written down beforehand: there the store itself loses writes, or ends leases, that it has acknowledged ({places}).",
             count(many as f64),
             if many == 1 { "is" } else { "are" }
         )
