@@ -1,8 +1,8 @@
 //! The page: it needs no network and no script.
 
 use comparisons::report::format::{self, NOTHING};
-use comparisons::report::{STYLE as SHARED, prose};
-use maud::{DOCTYPE, Markup, PreEscaped, html as markup};
+use comparisons::report::{STYLE as SHARED, page, prose};
+use maud::{Markup, PreEscaped, html as markup};
 
 use super::pictures::{Drawn, growth, ratios};
 use super::tails::{PERCENTILES, Tail};
@@ -30,38 +30,24 @@ const METHOD: [&str; 4] = [
 /// The page.
 #[must_use]
 pub fn html(report: &Report) -> String {
-    let page = markup! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (TITLE) }
-                style { (PreEscaped(SHARED)) (PreEscaped(STYLE)) }
-            }
-            body {
-                main {
-                    header {
-                        h1 { (TITLE) }
-                        p.soft { (prose(INTRODUCTION)) }
-                        div.answer {
-                            @if report.is_empty() { p { "Nothing has been measured yet." } }
-                            p { (report.counts()) }
-                        }
-                    }
-                    (missing(report))
-                    (bars(report))
-                    (pictures("ratios", "The ratios", &ratios(report)))
-                    (method(report))
-                    (tails(report))
-                    (pictures("growth", "How it grows", &growth(report)))
-                    (figures(report))
-                }
+    let main = markup! {
+        header {
+            h1 { (TITLE) }
+            p.soft { (prose(INTRODUCTION)) }
+            div.answer {
+                @if report.is_empty() { p { "Nothing has been measured yet." } }
+                p { (report.counts()) }
             }
         }
+        (missing(report))
+        (bars(report))
+        (pictures("ratios", "The ratios", &ratios(report)))
+        (method(report))
+        (tails(report))
+        (pictures("growth", "How it grows", &growth(report)))
+        (figures(report))
     };
-    page.into_string()
+    page(TITLE, &[SHARED, STYLE], &main)
 }
 
 fn missing(report: &Report) -> Markup {

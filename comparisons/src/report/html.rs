@@ -20,6 +20,28 @@ const INTRODUCTION: &str = "A service registry is the list of the servers that a
 #[must_use]
 pub fn html(report: &Report) -> String {
     let claims = claims(report);
+    let styles = [STYLE, if report.chaos.is_some() { chaos::STYLE } else { "" }];
+    page(
+        QUESTION,
+        &styles,
+        &markup! {
+            header {
+                h1 { (QUESTION) }
+                p.soft { (prose(INTRODUCTION)) }
+                div.answer { @for sentence in answer(&claims) { p { (prose(&sentence)) } } }
+            }
+            (first_screen(report, &claims))
+            (words())
+            @for claim in &claims { (section_of(claim)) }
+            @if let Some(record) = &report.chaos { (chaos::summary(record)) }
+            (environment(report))
+        },
+    )
+}
+
+/// A page that needs no network and no script: all reports are made of it.
+#[must_use]
+pub fn page(title: &str, styles: &[&str], main: &Markup) -> String {
     let page = markup! {
         (DOCTYPE)
         html lang="en" {
@@ -27,23 +49,10 @@ pub fn html(report: &Report) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (QUESTION) }
-                style { (PreEscaped(STYLE)) @if report.chaos.is_some() { (PreEscaped(chaos::STYLE)) } }
+                title { (title) }
+                style { @for style in styles { (PreEscaped(style)) } }
             }
-            body {
-                main {
-                    header {
-                        h1 { (QUESTION) }
-                        p.soft { (prose(INTRODUCTION)) }
-                        div.answer { @for sentence in answer(&claims) { p { (prose(&sentence)) } } }
-                    }
-                    (first_screen(report, &claims))
-                    (words())
-                    @for claim in &claims { (section_of(claim)) }
-                    @if let Some(record) = &report.chaos { (chaos::summary(record)) }
-                    (environment(report))
-                }
-            }
+            body { main { (main) } }
         }
     };
     page.into_string()

@@ -3,7 +3,7 @@
 //! * [`html`]: one page that needs nothing else, the verdicts first.
 //! * [`readme_section`] and [`comparisons_section`]: the same in Markdown, short and in full, put into a document by [`replace_section`].
 //! * [`pictures`]: the pictures that both show.
-//! * [`svg`], [`STYLE`], [`prose`] and [`row`]: what pages and documents on other records are made with.
+//! * [`svg`], [`page`], [`STYLE`], [`prose`] and [`row`]: what pages and documents on other records are made with.
 //!
 //! The same records give the same bytes.
 
@@ -23,7 +23,7 @@ use crate::experiment::Experiment;
 use crate::record::{Record, Records};
 
 pub use draw::svg;
-pub use html::{STYLE, html, prose};
+pub use html::{STYLE, html, page, prose};
 pub use markdown::{comparisons_section, escaped, readme_section, replace_section, row};
 
 /// What a report is made of.

@@ -62,8 +62,8 @@ impl DirectoryOptions {
 /// while the watch missed changes looks, in the `Reset` that follows, like what was lost. On etcd, whoever leaves says so by a key of its own; an etcd that is
 /// full takes none, nor the mark of draining, and who leaves then may be held like who is lost.
 ///
-/// With [views on disk](DiskOptions), a process that starts has what was saved judged by the first list of the registry, however soon that comes; the list waits for the
-/// file to be read, within the [grace](DiskOptions::with_grace). Since those in a file may have left right after it was written, they are held no longer than
+/// With [views on disk](DiskOptions), a process that starts judges the first list of the registry by what was saved, however soon that list comes: it waits for the file to
+/// be read, within the [grace](DiskOptions::with_grace). Since those in a file may have left right after it was written, they are held no longer than
 /// three TTLs from then: a file older than that holds nobody. Only where it was served, and the registry comes back with nobody at all, are they held from then on.
 ///
 /// A hold runs out while the registry is away, too: its time is that of this process, and what is held then is gone although nobody has told that it is

@@ -14,6 +14,7 @@ use super::guarded::TTL;
 const SHARE: f64 = 0.5;
 /// Alarms go off up to a millisecond late.
 pub(super) const LATE: Duration = Duration::from_millis(2);
+
 /// Since when it is gone, and why.
 pub(super) type Gone = (Instant, HeldCause);
 

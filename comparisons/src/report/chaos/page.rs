@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use maud::{DOCTYPE, Markup, PreEscaped, html as markup};
+use maud::{Markup, html as markup};
 
 use super::super::draw;
-use super::super::html::{STYLE as SHARED, facts, prose};
+use super::super::html::{self, STYLE as SHARED, facts, prose};
 use super::details::{Drawn, Pictures, anchor, article, chip, pairs as pairs_of};
 use super::matrix::{Matrix, Square, matrix, pairs};
 use super::overview::{VERDICTS, answers, extent, findings, goes, invariants, missing, named};
@@ -43,41 +43,27 @@ pub fn page(record: &Record) -> Page {
     let record = &record.compact();
     let (drawn, pictures) = drawn(record);
     let (singles, pairs) = (matrix(record.results()), pairs(record.results()));
-    let page = markup! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (TITLE) }
-                style { (PreEscaped(SHARED)) (PreEscaped(STYLE)) }
-            }
-            body {
-                main {
-                    header {
-                        h1 { (TITLE) }
-                        p.soft { (prose(INTRODUCTION)) }
-                        div.answer { @for sentence in answers(record) { p { (prose(&sentence)) } } }
-                        p.soft { (extent(record)) }
-                    }
-                    (first_screen(record, &singles, &pairs))
-                    section aria-labelledby="faults" {
-                        h2 #faults { "The faults, one by one" }
-                        p.soft { "Times count from when the first fault was in place. Of each fault on each backend one run is shown, and every one that was not expected." }
-                        @for (fault, row) in &singles { (article(*fault, row, &drawn)) }
-                        @if !pairs.is_empty() { (pairs_of(&pairs, &drawn)) }
-                    }
-                    (promises())
-                    section aria-labelledby="environment" {
-                        h2 #environment { "By what this was played" }
-                        (goes_of(record))
-                    }
-                }
-            }
+    let main = markup! {
+        header {
+            h1 { (TITLE) }
+            p.soft { (prose(INTRODUCTION)) }
+            div.answer { @for sentence in answers(record) { p { (prose(&sentence)) } } }
+            p.soft { (extent(record)) }
+        }
+        (first_screen(record, &singles, &pairs))
+        section aria-labelledby="faults" {
+            h2 #faults { "The faults, one by one" }
+            p.soft { "Times count from when the first fault was in place. Of each fault on each backend one run is shown, and every one that was not expected." }
+            @for (fault, row) in &singles { (article(*fault, row, &drawn)) }
+            @if !pairs.is_empty() { (pairs_of(&pairs, &drawn)) }
+        }
+        (promises())
+        section aria-labelledby="environment" {
+            h2 #environment { "By what this was played" }
+            (goes_of(record))
         }
     };
-    Page { html: page.into_string(), pictures }
+    Page { html: html::page(TITLE, &[SHARED, STYLE], &main), pictures }
 }
 
 fn goes_of(record: &Record) -> Markup {

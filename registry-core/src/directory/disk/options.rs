@@ -14,8 +14,8 @@ type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 ///
 /// A view is saved whenever it has changed, and while it stays the same, at intervals, since a file's age is counted from when it was last proven
 /// current; while it is not current, or while instances are held, nothing is saved. What changed last before the last view of a service is dropped is
-/// saved in the background, for as long as the runtime lives. A save that takes more than 10 s has failed, and is tried again. It is served when the
-/// registry has not answered soon after the start, until it does: the view is then [`Stale`](crate::Freshness::Stale), and
+/// saved in the background, for as long as the runtime lives. A save that takes more than 10 s has failed, and is tried again. What was saved is served when
+/// the registry has not answered soon after the start, until it does: the view is then [`Stale`](crate::Freshness::Stale), and
 /// [`ViewState::disk_age`](crate::ViewState::disk_age) tells how old it is.
 ///
 /// A file that is damaged (a checksum), of another format, store or service, of the future or too old is reported in the log, counted in
