@@ -1,6 +1,6 @@
 //! All instances of a service at one revision, page by page, with the identity of the store that they are of.
 
-use etcd_client::{GetOptions, GetResponse, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{GetOptions, GetResponse, KeyValue, Txn, TxnOp, TxnOpResponse};
 use registry_core::{
     Cursor, Epoch, ErrorKind, Operation, ResetCause, Result, Revision, ServiceName, Snapshot,
 };
@@ -52,24 +52,12 @@ impl Loader<'_> {
 
     async fn try_load(&self, service: &ServiceName, operation: Operation) -> Result<Option<Snapshot>> {
         let (start, end) = self.codec.range(service);
-        let (mut start, end) = (start.into_bytes(), end.into_bytes());
-        let mut items = Vec::new();
-        let mut newest: Option<Anchor> = None;
+        let mut pages = Pages { loader: self, operation, end: end.into_bytes(), at: 0, size: self.page };
+        let mut read = Reading { loader: self, service, items: Vec::new(), newest: None };
         let seen = self.store.seen();
-        let (mut at, mut epoch) = (0, None);
-        let mut size = self.page;
+        let mut epoch = None;
+        let mut page = pages.from(start.into_bytes()).await?;
         loop {
-            let options = GetOptions::new()
-                .with_range(end.clone())
-                .with_limit(i64::try_from(size).unwrap_or(i64::MAX))
-                .with_revision(i64::try_from(at).unwrap_or(i64::MAX));
-            let page = match self.page(&start, options, operation).await {
-                Err(error) if is_too_large(&error) && size > 1 => {
-                    size = (size / 4).max(1);
-                    continue;
-                }
-                page => page?,
-            };
             match (page.epoch, epoch) {
                 (None, _) => {
                     self.store.identify(operation).await?;
@@ -80,33 +68,25 @@ impl Loader<'_> {
                     self.store.begin_epoch(of_page).await;
                     return Ok(None);
                 }
-                (Some(of_page), None) => (epoch, at) = (Some(of_page), page.revision),
+                (Some(of_page), None) => (epoch, pages.at) = (Some(of_page), page.revision),
                 (Some(of_page), Some(of_first)) if of_page == of_first => {}
                 (Some(_), Some(_)) => return Ok(None),
             }
-            for kv in page.range.kvs() {
-                let modified = u64::try_from(kv.mod_revision()).unwrap_or_default();
-                if newest.is_none_or(|newest| newest.revision < modified) {
-                    newest = Some(Anchor {
-                        revision: modified,
-                        hash: hash(modified, kv.key(), kv.value()),
-                        deletion: false,
-                    });
-                }
-                match self.malformed.read(self.codec, service, kv) {
-                    Item::Other => {}
-                    item => items.push(item),
-                }
-            }
-            match page.range.kvs().last().filter(|_| page.range.more()) {
-                // The first key after the last one.
-                Some(kv) => {
-                    start = kv.key().to_vec();
-                    start.push(0);
-                }
-                None => break,
-            }
+            let Some(last) = page.range.kvs().last().filter(|_| page.range.more()) else {
+                read.all(page.range.kvs());
+                break;
+            };
+            // The first key after the last one.
+            let next = [last.key(), &[0]].concat();
+            // The member looks for the next page while this one is decoded.
+            let decoding = async {
+                tokio::task::yield_now().await;
+                read.all(page.range.kvs());
+            };
+            let (following, ()) = tokio::join!(pages.from(next), decoding);
+            page = following?;
         }
+        let (at, newest, items) = (pages.at, read.newest, read.items);
         let proof = newest.map_or(0, |newest| newest.proof(at));
         let epoch = epoch.unwrap_or_default();
         self.store.saw(epoch, at);
@@ -137,5 +117,55 @@ impl Loader<'_> {
         };
         let epoch = store.kvs().first().and_then(|kv| identity(kv.value()));
         Ok(Page { epoch, revision: header_revision(answer.header()), range })
+    }
+}
+
+/// The pages of one range at one revision.
+struct Pages<'a> {
+    loader: &'a Loader<'a>,
+    operation: Operation,
+    end: Vec<u8>,
+    /// The revision; 0 until the first page tells it.
+    at: u64,
+    size: usize,
+}
+
+impl Pages<'_> {
+    /// The page that begins with the key `start`, smaller ones from then on if that was too large for an answer.
+    async fn from(&mut self, start: Vec<u8>) -> Result<Page> {
+        loop {
+            let options = GetOptions::new()
+                .with_range(self.end.clone())
+                .with_limit(i64::try_from(self.size).unwrap_or(i64::MAX))
+                .with_revision(i64::try_from(self.at).unwrap_or(i64::MAX));
+            match self.loader.page(&start, options, self.operation).await {
+                Err(error) if is_too_large(&error) && self.size > 1 => self.size = (self.size / 4).max(1),
+                page => return page,
+            }
+        }
+    }
+}
+
+/// What was read so far.
+struct Reading<'a> {
+    loader: &'a Loader<'a>,
+    service: &'a ServiceName,
+    items: Vec<Item>,
+    newest: Option<Anchor>,
+}
+
+impl Reading<'_> {
+    fn all(&mut self, kvs: &[KeyValue]) {
+        for kv in kvs {
+            let modified = u64::try_from(kv.mod_revision()).unwrap_or_default();
+            if self.newest.is_none_or(|newest| newest.revision < modified) {
+                let hash = hash(modified, kv.key(), kv.value());
+                self.newest = Some(Anchor { revision: modified, hash, deletion: false });
+            }
+            match self.loader.malformed.read(self.loader.codec, self.service, kv) {
+                Item::Other => {}
+                item => self.items.push(item),
+            }
+        }
     }
 }

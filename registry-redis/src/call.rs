@@ -85,7 +85,8 @@ impl Call<'_> {
         let answer = self.script.call(&keys, &self.args(link)).send(link, asking).await;
         let answer = match answer {
             Err(error) if matches!(error.kind(), Kind::Server(ServerErrorKind::NoScript)) => {
-                self.script.call_with_text(&keys, &self.args(link)).send(link, asking).await
+                let call = self.script.call_with_text(&keys, &self.args(link));
+                Box::pin(call.send(link, asking)).await
             }
             answer => answer,
         }?;
@@ -101,17 +102,8 @@ impl Request for Call<'_> {
         let Some(wait) = self.connection.options().wait.filter(|_| self.waits) else {
             return self.once(link, asking).await;
         };
-        // `WAIT` stops its connection, and counts what was written on it.
-        let member = self.connection.topology().node_at(&link.address);
-        let held = member.waited().await.map_err(|error| RedisError::from(std::io::Error::other(error)))?;
-        let Some(link) = held.as_ref() else {
-            return Err(RedisError::from(std::io::Error::other("no connection")));
-        };
-        // Given up in the middle, its answers would be taken for those of the next.
-        let mut unfinished = Unfinished(Some(link));
-        let outcome = self.once_and_wait(link, asking, wait).await;
-        unfinished.0 = None;
-        outcome
+        // Who does not wait need not make room for it.
+        Box::pin(self.send_and_wait(link, asking, wait)).await
     }
 
     fn stall(&self, stall_after: Duration) -> Duration {
@@ -133,6 +125,20 @@ impl Drop for Unfinished<'_> {
 }
 
 impl Call<'_> {
+    async fn send_and_wait(&self, link: &Link, asking: bool, wait: Wait) -> RedisResult<Value> {
+        // `WAIT` stops its connection, and counts what was written on it.
+        let member = self.connection.topology().node_at(&link.address);
+        let held = member.waited().await.map_err(|error| RedisError::from(std::io::Error::other(error)))?;
+        let Some(link) = held.as_ref() else {
+            return Err(RedisError::from(std::io::Error::other("no connection")));
+        };
+        // Given up in the middle, its answers would be taken for those of the next.
+        let mut unfinished = Unfinished(Some(link));
+        let outcome = self.once_and_wait(link, asking, wait).await;
+        unfinished.0 = None;
+        outcome
+    }
+
     async fn once_and_wait(&self, link: &Link, asking: bool, wait: Wait) -> RedisResult<Value> {
         let answer = self.once(link, asking).await?;
         let mut count = cmd("WAIT");

@@ -166,7 +166,7 @@ impl Connection {
                 }
                 "DOUBT" if !sure => {
                     // An answer that fails tells no more than none.
-                    let _ = timeout_at(deadline, link.count_refused()).await;
+                    let _ = timeout_at(deadline, Box::pin(link.count_refused())).await;
                     sure = true;
                 }
                 _ => {
@@ -392,7 +392,7 @@ impl Request for Cmd {
         }
         let mut both = Pipeline::with_capacity(2);
         both.add_command(cmd("ASKING")).add_command(self.clone());
-        link.pipeline(&both, 2).await
+        Box::pin(link.pipeline(&both, 2)).await
     }
 }
 

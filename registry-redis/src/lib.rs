@@ -67,8 +67,8 @@
 //!   heartbeat. [`wait`](RedisOptions::wait) makes it rarer, not impossible. The Sentinels are asked once a second, so a primary that was replaced and does
 //!   not know it is left within seconds.
 //! - **Cluster**: while the keys of a service are half moved to another node, nothing can be done with it (`TRYAGAIN`), and a service that does not exist yet cannot be
-//!   begun in a slot that is being moved. The index of services is in a slot of its own: a name is written there before the registration, and again by
-//!   heartbeats every 10 s.
+//!   begun in a slot that is being moved. The index of services is in a slot of its own: a name is written there with the registration, which is over
+//!   when both are done, and again by heartbeats every 10 s.
 //! - A `maxmemory-policy` other than `noeviction` may throw out registrations: it is warned of, and no durability is claimed. When the memory is full,
 //!   heartbeats, lookups, updates and leaving go on, and new instances are refused as `StoreFull`.
 //! - A failed snapshot (`MISCONF`) and missing replicas (`NOREPLICAS`) refuse every write. Lookups go on, nothing expires meanwhile.
@@ -126,6 +126,7 @@ mod registry;
 mod script;
 mod source;
 mod store;
+mod sum;
 mod topology;
 mod transport;
 mod write;

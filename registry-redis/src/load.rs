@@ -1,6 +1,6 @@
 //! The state of a service, and all its instances at one revision.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::time::Duration;
 
@@ -190,13 +190,8 @@ impl RedisRegistry {
         let page = self.options().page;
         let state = self.swept(service, page, operation).await?;
         let start = state.at.unwrap_or_else(|| Cursor::new(Epoch::default(), Revision::ZERO, 0));
-        let mut read = Reading {
-            registry: self,
-            service,
-            entries: BTreeMap::new(),
-            skipped: BTreeSet::new(),
-            odd: Vec::new(),
-        };
+        let mut read =
+            Reading { registry: self, service, read: Vec::new(), skipped: BTreeSet::new(), odd: Vec::new() };
         let mut at = start;
         if state.values <= page {
             read.all(&state.entries);
@@ -230,33 +225,41 @@ impl RedisRegistry {
         }
         self.store().saw(service, at);
         let skipped = read.skipped.len();
-        Ok(Ok(Snapshot::new(service.clone(), at, read.entries.into_values()).with_skipped(skipped)))
+        Ok(Ok(Snapshot::new(service.clone(), at, read.entries()).with_skipped(skipped)))
     }
 
     /// Reads page by page, all from one process: the cursors of another mean something else. False when it could not be read to its end there.
     async fn scan(&self, read: &mut Reading<'_>, operation: Operation) -> Result<bool> {
         let keys = self.connection().keys(read.service);
         let link = self.connection().pinned(operation, keys.slot).await?;
-        let mut cursor = b"0".to_vec();
+        let page = async |cursor: &[u8]| {
+            let scan = keys.scan(cursor, self.options().page);
+            self.connection().on(operation, &link, &scan).await
+        };
+        let mut answer = page(b"0").await;
         loop {
-            let scan = keys.scan(&cursor, self.options().page);
-            let answer = match self.connection().on(operation, &link, &scan).await {
+            let read_from = match answer {
                 Ok(answer) => answer,
                 // It has gone, or has given the service away.
                 Err(error) if error.kind() == ErrorKind::Unavailable => return Ok(false),
                 Err(error) => return Err(error),
             };
-            let parts = answer.as_sequence().unwrap_or_default();
-            let (Some(Value::BulkString(next)), Some(page)) =
+            let parts = read_from.as_sequence().unwrap_or_default();
+            let (Some(Value::BulkString(next)), Some(entries)) =
                 (parts.first(), parts.get(1).and_then(Value::as_sequence))
             else {
                 return Err(strange(operation, "no page of a hash"));
             };
-            read.all(page);
             if next == b"0" {
+                read.all(entries);
                 return Ok(true);
             }
-            cursor.clone_from(next);
+            // The server looks for the next page while this one is decoded.
+            let decoding = async {
+                tokio::task::yield_now().await;
+                read.all(entries);
+            };
+            (answer, ()) = tokio::join!(page(next), decoding);
         }
     }
 }
@@ -265,7 +268,8 @@ impl RedisRegistry {
 struct Reading<'a> {
     registry: &'a RedisRegistry,
     service: &'a ServiceName,
-    entries: BTreeMap<InstanceId, Arc<Entry>>,
+    /// In the order in which they were read: of an id the last counts, which may be that it has gone.
+    read: Vec<(InstanceId, Option<Arc<Entry>>)>,
     skipped: BTreeSet<String>,
     /// Ids whose values the log does not know.
     odd: Vec<String>,
@@ -284,7 +288,7 @@ impl Reading<'_> {
     fn one(&mut self, id: &[u8], value: &[u8]) {
         match json::read(self.service, id, value) {
             Item::Entry(entry) => {
-                self.entries.insert(entry.id().clone(), entry);
+                self.read.push((entry.id().clone(), Some(entry)));
             }
             Item::Unlogged(id, error) => {
                 self.registry.malformed().tell(self.service, id.as_str(), value, &error);
@@ -302,15 +306,28 @@ impl Reading<'_> {
         for change in batch.changes {
             self.skipped.remove(change.id().as_str());
             match change {
-                Change::Put(entry) => {
-                    self.entries.insert(entry.id().clone(), entry);
-                }
-                Change::Delete { id, .. } => {
-                    self.entries.remove(&id);
-                }
+                Change::Put(entry) => self.read.push((entry.id().clone(), Some(entry))),
+                Change::Delete { id, .. } => self.read.push((id, None)),
                 _ => {}
             }
         }
+    }
+
+    /// What is listed in the end, ordered by id.
+    fn entries(self) -> impl Iterator<Item = Arc<Entry>> {
+        let mut read = self.read;
+        // Keeps the order of what has the same id.
+        read.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let mut read = read.into_iter().peekable();
+        std::iter::from_fn(move || {
+            loop {
+                let (id, entry) = read.next()?;
+                let is_last = read.peek().is_none_or(|(next, _)| *next != id);
+                if let Some(entry) = entry.filter(|_| is_last) {
+                    return Some(entry);
+                }
+            }
+        })
     }
 }
 

@@ -78,13 +78,14 @@ impl Member {
     pub(crate) async fn link(&self) -> Result<Arc<Link>> {
         match self.present() {
             Some(link) => Ok(link),
-            None => self.make(None).await,
+            // Rare, so that who has a connection need not make room for that.
+            None => Box::pin(self.make(None)).await,
         }
     }
 
     /// Another connection than `stalled`, which does not answer. The old one stays when no other can be had.
     pub(crate) async fn another(&self, stalled: &Arc<Link>) -> Result<Arc<Link>> {
-        self.make(Some(stalled)).await
+        Box::pin(self.make(Some(stalled))).await
     }
 
     /// The connection, if there is one that works.
@@ -117,7 +118,7 @@ impl Member {
     pub(crate) async fn waited(&self) -> Result<tokio::sync::MutexGuard<'_, Option<Arc<Link>>>> {
         let mut waited = self.waited.lock().await;
         if waited.as_ref().is_none_or(|link| link.is_broken()) {
-            *waited = Some(Link::connect(&self.address, &self.options, Use::Requests).await?);
+            *waited = Some(Box::pin(Link::connect(&self.address, &self.options, Use::Requests)).await?);
         }
         Ok(waited)
     }

@@ -1,4 +1,4 @@
-//! Which services have instances: an index of names, written before each registration and repaired by heartbeats, and a look at each.
+//! Which services have instances: an index of names, written with each registration and repaired by heartbeats, and a look at each.
 //!
 //! The index lies in one slot and each service in its own, so no change of both is atomic. A name may be in it without instances, which the
 //! look shows; one that has instances is missing only after the index alone was lost, until the next touch.

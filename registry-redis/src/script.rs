@@ -44,7 +44,7 @@ impl Script {
     }
 
     fn new(text: String) -> Self {
-        let sha = sha1_smol::Sha1::from(&text).digest().to_string();
+        let sha = crate::sum::hex(text.as_bytes());
         let reads = text.lines().next().is_some_and(|line| line.contains("no-writes"));
         Self { text, sha, reads }
     }

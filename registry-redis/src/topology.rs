@@ -85,7 +85,7 @@ impl Topology {
             return Ok(self.node_at(&address));
         }
         let version = self.lock().version;
-        self.ask(version).await?;
+        Box::pin(self.ask(version)).await?;
         match self.owner(slot) {
             Some(address) => Ok(self.node_at(&address)),
             None => Err(unavailable(format!("no node of the cluster has slot {slot}"))),

@@ -20,7 +20,17 @@ impl RedisRegistry {
         instance: &Instance,
         options: &RegisterOptions,
     ) -> Result<Registration> {
-        self.enlist(instance.service(), Operation::Register).await?;
+        // Sent one after the other, and both on their way before either is answered; an error of either may leave the entry.
+        let (enlisted, registered) = tokio::join!(
+            self.enlist(instance.service(), Operation::Register),
+            self.write_entry(instance, options)
+        );
+        let registration = registered?;
+        enlisted?;
+        Ok(registration)
+    }
+
+    async fn write_entry(&self, instance: &Instance, options: &RegisterOptions) -> Result<Registration> {
         let conflict = match options.on_conflict {
             OnConflict::Refuse => "refuse",
             OnConflict::Reclaim => "reclaim",

@@ -7,6 +7,8 @@ use registry_core::{
     Change, DeleteCause, Entry, Error, Incarnation, InstanceId, Result, Revision, ServiceName,
 };
 
+use crate::sum;
+
 /// What was found where an instance would be.
 #[derive(Clone, Debug)]
 pub(crate) enum Item {
@@ -19,19 +21,18 @@ pub(crate) enum Item {
 }
 
 /// The line before an entry.
-struct Header<'a> {
+struct Header {
     modified: u64,
     created: u64,
     incarnation: u64,
-    sum: &'a str,
 }
 
 /// Reads one value of `service`.
 pub(crate) fn read(service: &ServiceName, id: &[u8], value: &[u8]) -> Item {
-    let name = String::from_utf8_lossy(id).into_owned();
-    let id = match InstanceId::new(name.as_str()) {
+    let name = String::from_utf8_lossy(id);
+    let id = match InstanceId::new(&name) {
         Ok(id) => id,
-        Err(error) => return Item::Malformed(name, error),
+        Err(error) => return Item::Malformed(name.into_owned(), error),
     };
     let Some((header, json)) = split(value) else {
         let error = Stored::decode(value).err();
@@ -40,7 +41,7 @@ pub(crate) fn read(service: &ServiceName, id: &[u8], value: &[u8]) -> Item {
     };
     match entry(service, &id, &header, json) {
         Ok(entry) => Item::Entry(Arc::new(entry)),
-        Err(error) => Item::Malformed(name, error),
+        Err(error) => Item::Malformed(name.into_owned(), error),
     }
 }
 
@@ -54,7 +55,7 @@ pub(crate) fn put(service: &ServiceName, id: InstanceId, value: &[u8]) -> (Chang
     }
 }
 
-fn entry(service: &ServiceName, id: &InstanceId, header: &Header<'_>, json: &[u8]) -> Result<Entry> {
+fn entry(service: &ServiceName, id: &InstanceId, header: &Header, json: &[u8]) -> Result<Entry> {
     let stored = Stored::decode(json)?;
     if stored.instance.service() != service || stored.instance.id() != id {
         return Err(Error::invalid("instance", "is of another service or id than its key"));
@@ -63,7 +64,7 @@ fn entry(service: &ServiceName, id: &InstanceId, header: &Header<'_>, json: &[u8
     Ok(Entry::new(stored.instance, Incarnation::new(header.incarnation), created, modified))
 }
 
-fn split(value: &[u8]) -> Option<(Header<'_>, &[u8])> {
+fn split(value: &[u8]) -> Option<(Header, &[u8])> {
     let end = value.iter().take(256).position(|byte| *byte == b'\n')?;
     let (line, json) = (std::str::from_utf8(&value[..end]).ok()?, &value[end + 1..]);
     let mut words = line.split(' ');
@@ -71,10 +72,9 @@ fn split(value: &[u8]) -> Option<(Header<'_>, &[u8])> {
     let (modified, created, incarnation) = (number()?, number()?, number()?);
     // Token, TTL, writer and sequence are for the scripts.
     let sum = words.nth(4)?;
-    let header = Header { modified, created, incarnation, sum };
-    let whole =
-        words.next().is_none() && sha1_smol::Sha1::from(json).digest().to_string().starts_with(header.sum);
-    (whole && header.sum.len() == 16).then_some((header, json))
+    let header = Header { modified, created, incarnation };
+    let whole = words.next().is_none() && sum.len() == 16 && sum::begins(json, sum);
+    whole.then_some((header, json))
 }
 
 #[cfg(test)]
@@ -87,7 +87,7 @@ mod tests {
         let instance = Instance::builder("user.rpc").endpoint("10.0.0.7:80").build().unwrap();
         let service = instance.service().clone();
         let json = Stored::new(instance, Incarnation::new(9), OwnerToken::from_u128(1)).encode();
-        let sum = &sha1_smol::Sha1::from(&json).digest().to_string()[..16];
+        let sum = &sum::hex(&json)[..16];
         (service, [format!("5 3 9 ab 10000 7f 1 {sum}\n").as_bytes(), &json].concat())
     }
 

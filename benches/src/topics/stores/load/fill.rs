@@ -5,7 +5,7 @@ use etcd_client::{Txn, TxnOp};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use redis::pipe;
 use registry_core::{Incarnation, OwnerToken};
-use sha1_smol::Sha1;
+use sha1::{Digest, Sha1};
 
 use super::super::Server;
 use crate::clients::{Client, Entry, Keys, Ours, RawEtcd, RawRedis, instance};
@@ -57,7 +57,7 @@ async fn set(raw: &RawRedis, service: &str, entries: Result<Vec<Entry>, Trouble>
     let (keys, mut both, mut bytes) = (Keys::of(service), pipe(), 0);
     for entry in entries? {
         let json = encoded(&entry)?;
-        let sum = Sha1::from(&json).digest().to_string();
+        let sum: String = Sha1::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect();
         // What the scripts write before an entry, of the revision of the first one.
         let line = format!("1 1 {} {} {TTL_MILLIS} 1 1 {}\n", entry.incarnation, entry.token, &sum[..SUM]);
         let value = [line.as_bytes(), &json].concat();
