@@ -12,14 +12,13 @@
 //! `metadata` are left out when empty. A `status` that a reader does not know means that the instance should get no new
 //! work.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::cursor::Revision;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::instance::{Instance, Status, Weight};
 use crate::lease::{Incarnation, OwnerToken};
+use crate::metadata::{Metadata, Text};
 use crate::name::{InstanceId, ServiceName, Version, Zone};
 
 /// The schema version written, and the greatest one read.
@@ -128,8 +127,8 @@ struct Written<'a> {
     zone: Option<&'a str>,
     weight: u32,
     status: &'static str,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Metadata::is_empty")]
+    metadata: &'a Metadata,
     #[serde(flatten)]
     extra: &'a serde_json::Map<String, serde_json::Value>,
 }
@@ -158,34 +157,40 @@ impl<'a> Written<'a> {
 }
 
 #[derive(Deserialize)]
-struct Read {
+struct Read<'a> {
     schema: u32,
-    service: String,
-    id: String,
+    #[serde(borrow)]
+    service: Text<'a>,
+    #[serde(borrow)]
+    id: Text<'a>,
     incarnation: u64,
-    token: String,
+    #[serde(borrow)]
+    token: Text<'a>,
     #[serde(default)]
     registered: Option<u64>,
-    endpoints: Vec<String>,
-    #[serde(default)]
-    version: Option<String>,
-    #[serde(default)]
-    zone: Option<String>,
+    #[serde(borrow)]
+    endpoints: Vec<Text<'a>>,
+    #[serde(borrow, default)]
+    version: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    zone: Option<Text<'a>>,
     #[serde(default)]
     weight: Option<u32>,
-    status: String,
+    #[serde(borrow)]
+    status: Text<'a>,
     #[serde(default)]
-    metadata: BTreeMap<String, String>,
+    metadata: Metadata,
     #[serde(flatten)]
     extra: serde_json::Map<String, serde_json::Value>,
 }
 
-impl Read {
+impl Read<'_> {
     fn into_stored(self) -> Result<Stored> {
         if self.schema == 0 || self.schema > SCHEMA {
             return Err(malformed(format!("has schema {}, this library reads 1 to {SCHEMA}", self.schema)));
         }
-        let token = u128::from_str_radix(&self.token, 16).ok().filter(|_| is_hex(&self.token));
+        let token =
+            u128::from_str_radix(self.token.as_ref(), 16).ok().filter(|_| is_hex(self.token.as_ref()));
         let Some(token) = token else {
             return Err(malformed("has a token that is not 32 hexadecimal digits".into()));
         };
@@ -193,12 +198,12 @@ impl Read {
             let instance = Instance {
                 service: ServiceName::new(self.service)?,
                 id: InstanceId::new(self.id)?,
-                endpoints: self.endpoints.into_iter().map(TryInto::try_into).collect::<Result<_>>()?,
+                endpoints: self.endpoints.iter().map(|text| text.as_ref().parse()).collect::<Result<_>>()?,
                 metadata: self.metadata,
                 version: self.version.map(Version::new).transpose()?,
                 weight: self.weight.map_or(Ok(Weight::default()), Weight::new)?,
                 zone: self.zone.map(Zone::new).transpose()?,
-                status: if self.status == "up" { Status::Up } else { Status::Draining },
+                status: if self.status.as_ref() == "up" { Status::Up } else { Status::Draining },
                 extra: self.extra,
             };
             instance.check()?;

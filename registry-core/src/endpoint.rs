@@ -3,7 +3,8 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
-use std::sync::Arc;
+
+use smol_str::{SmolStr, StrExt, format_smolstr};
 
 use crate::error::{Error, Result};
 
@@ -16,8 +17,8 @@ const FIELD: &str = "endpoint";
 /// can call them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
-    protocol: Option<Arc<str>>,
-    host: Arc<str>,
+    protocol: Option<SmolStr>,
+    host: SmolStr,
     port: u16,
 }
 
@@ -79,7 +80,7 @@ impl Endpoint {
     }
 }
 
-fn parse_host(host: &str) -> Result<Arc<str>> {
+fn parse_host(host: &str) -> Result<SmolStr> {
     let invalid = |reason: &str| Err(Error::invalid(FIELD, format!("host {host:?} {reason}")));
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     if bare.is_some() || host.contains(':') {
@@ -87,7 +88,7 @@ fn parse_host(host: &str) -> Result<Arc<str>> {
             Ok(ip) if ip.to_canonical().is_unspecified() => {
                 invalid("is the unspecified address; advertise one that others can call")
             }
-            Ok(ip) => Ok(format!("[{ip}]").into()),
+            Ok(ip) => Ok(format_smolstr!("[{ip}]")),
             Err(_) => invalid("is not an IPv6 address"),
         };
     }
@@ -97,7 +98,8 @@ fn parse_host(host: &str) -> Result<Arc<str>> {
             Ok(ip) if ip.is_unspecified() => {
                 invalid("is the unspecified address; advertise one that others can call")
             }
-            Ok(ip) => Ok(ip.to_string().into()),
+            // There is only one way to write it.
+            Ok(_) => Ok(host.into()),
             Err(_) => invalid("is not an IPv4 address"),
         };
     }
@@ -113,7 +115,7 @@ fn parse_host(host: &str) -> Result<Arc<str>> {
     if host.len() > 253 || !host.split('.').all(label_ok) || host.starts_with('_') {
         return invalid("is not a DNS name");
     }
-    Ok(host.to_ascii_lowercase().into())
+    Ok(host.to_ascii_lowercase_smolstr())
 }
 
 /// Decimal, or hexadecimal: what resolvers take for a part of an IPv4 address.

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use smol_str::SmolStr;
+
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
+use crate::metadata::Metadata;
 use crate::name::{InstanceId, ServiceName, Version, Zone};
 
 /// Whether an instance wants new work.
@@ -70,8 +73,8 @@ impl Default for Weight {
 pub struct Instance {
     pub(crate) service: ServiceName,
     pub(crate) id: InstanceId,
-    pub(crate) endpoints: Vec<Endpoint>,
-    pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) endpoints: Box<[Endpoint]>,
+    pub(crate) metadata: Metadata,
     pub(crate) version: Option<Version>,
     pub(crate) weight: Weight,
     pub(crate) zone: Option<Zone>,
@@ -117,8 +120,8 @@ impl Instance {
         InstanceBuilder {
             service: Ok(this.service),
             id: Some(Ok(this.id)),
-            endpoints: Ok(this.endpoints),
-            metadata: this.metadata,
+            endpoints: Ok(this.endpoints.into_vec()),
+            metadata: this.metadata.to_map(),
             version: Ok(this.version),
             weight: Ok(this.weight),
             zone: Ok(this.zone),
@@ -161,7 +164,7 @@ impl Instance {
 
     /// Free pairs of text.
     #[must_use]
-    pub fn metadata(&self) -> &BTreeMap<String, String> {
+    pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
@@ -218,7 +221,7 @@ impl Instance {
     }
 }
 
-fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<()> {
+fn check_metadata(metadata: &Metadata) -> Result<()> {
     let invalid = |reason: String| Err(Error::invalid("metadata", reason));
     if metadata.len() > Instance::MAX_METADATA_PAIRS {
         return invalid(format!(
@@ -276,7 +279,7 @@ pub struct InstanceBuilder {
     service: Result<ServiceName>,
     id: Option<Result<InstanceId>>,
     endpoints: Result<Vec<Endpoint>>,
-    metadata: BTreeMap<String, String>,
+    metadata: BTreeMap<SmolStr, SmolStr>,
     version: Result<Option<Version>>,
     weight: Result<Weight>,
     zone: Result<Option<Zone>>,
@@ -319,7 +322,7 @@ impl InstanceBuilder {
 
     /// Sets the metadata pair `key`.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.metadata.insert(key.into(), value.into());
+        self.metadata.insert(SmolStr::from(key.into()), SmolStr::from(value.into()));
         self
     }
 
@@ -378,8 +381,8 @@ impl InstanceBuilder {
         let instance = Instance {
             service,
             id,
-            endpoints,
-            metadata: self.metadata,
+            endpoints: endpoints.into_boxed_slice(),
+            metadata: self.metadata.into(),
             version: self.version?,
             weight: self.weight?,
             zone: self.zone?,

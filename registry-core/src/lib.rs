@@ -31,6 +31,7 @@ mod guarantees;
 mod instance;
 pub mod layer;
 mod lease;
+mod metadata;
 mod name;
 pub mod pick;
 mod published;
@@ -57,6 +58,7 @@ pub use crate::guarantees::{
 };
 pub use crate::instance::{Instance, InstanceBuilder, Status, Weight};
 pub use crate::lease::{Incarnation, Lease, OnConflict, OwnerToken, RegisterOptions, Registration, Ttl};
+pub use crate::metadata::{Iter as MetadataIter, Metadata};
 pub use crate::name::{InstanceId, ServiceName, Version, Zone};
 pub use crate::registrar::{Registrar, RegistrarOptions, RegistrarState, RegistrarStates, WhenFenced};
 pub use crate::registry::{Feed, FeedItem, Registry, Watch, WatchSource};

@@ -54,7 +54,7 @@ impl Entry {
             zone: instance.zone().map(ToString::to_string),
             weight: instance.weight().get(),
             status: if instance.status() == Status::Up { "up" } else { "draining" }.to_owned(),
-            metadata: instance.metadata().clone(),
+            metadata: instance.metadata().iter().map(|(key, value)| (key.into(), value.into())).collect(),
         }
     }
 

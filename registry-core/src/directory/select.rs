@@ -76,7 +76,7 @@ impl Filter {
         let within = |zone: Option<&Zone>| zone.is_some_and(|zone| self.zones.contains(zone));
         (self.versions.is_empty() || of(instance.version()))
             && (self.zones.is_empty() || within(instance.zone()))
-            && self.metadata.iter().all(|(key, value)| instance.metadata().get(key) == Some(value))
+            && self.metadata.iter().all(|(key, value)| instance.metadata().get(key) == Some(value.as_str()))
             && self.status.is_none_or(|status| instance.status() == status)
             && self.rules.iter().all(|rule| rule(instance))
     }

@@ -87,7 +87,7 @@ impl Broken {
                 instance = builder.build()?;
             }
             Defect::LimitsLowered
-                if instance.metadata().values().map(String::len).sum::<usize>() > 16_000 =>
+                if instance.metadata().iter().map(|(_, value)| value.len()).sum::<usize>() > 16_000 =>
             {
                 return Err(Error::invalid("instance", "is too large"));
             }
