@@ -81,7 +81,7 @@ impl<T> Reader<T> {
 
     /// Whether the writer is gone, so that the value is final.
     pub(crate) fn is_closed(&self) -> bool {
-        self.shared.version.load(Ordering::Acquire) == CLOSED
+        self.version() == CLOSED
     }
 
     /// A reader of the same value that has seen nothing yet.
@@ -91,20 +91,26 @@ impl<T> Reader<T> {
 
     /// Waits until there is a value that this reader has not seen; `false` once the writer is gone.
     pub(crate) async fn changed(&mut self) -> bool {
-        loop {
+        let mut version = self.version();
+        while version == self.seen {
+            // Hears what is published from here on, without the lock that being polled takes; so a second look misses nothing.
             let notified = self.shared.changed.notified();
-            let mut notified = std::pin::pin!(notified);
-            notified.as_mut().enable();
-            let version = self.shared.version.load(Ordering::Acquire);
-            if version == CLOSED {
-                return false;
-            }
+            version = self.version();
             if version != self.seen {
-                self.seen = version;
-                return true;
+                break;
             }
             notified.await;
+            version = self.version();
         }
+        if version == CLOSED {
+            return false;
+        }
+        self.seen = version;
+        true
+    }
+
+    fn version(&self) -> u64 {
+        self.shared.version.load(Ordering::Acquire)
     }
 
     /// Waits until the value is replaced silently the next time.
