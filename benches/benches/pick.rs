@@ -8,14 +8,13 @@ use std::time::Duration;
 use benches::work::picking::{Floor, MapInTurn, MapLeastLoaded, Published, PublishedByWeight, TowerP2c};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use registry_core::pick::{
-    Draw, LoadBound, PeakEwma, Ring, RoundRobin, Weighted, hash, p2c, random, rendezvous,
+    Draw, LoadBound, Moment, PeakEwma, Ring, RoundRobin, Weighted, hash, p2c, random, rendezvous,
 };
-use tokio::time::Instant;
 
 fn picks(c: &mut Criterion) {
     let mut group = c.benchmark_group("pick");
     for size in [1_u64, 10, 1_000, 10_000, 100_000] {
-        let now = Instant::now();
+        let now = Moment::now();
         let candidates: Vec<_> = (0..size)
             .map(|_| PeakEwma::new(Duration::from_millis(1), Duration::from_secs(10), now))
             .collect();

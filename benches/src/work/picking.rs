@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use registry_core::pick::{Draw, PeakEwma, Weighted, p2c};
+use registry_core::pick::{Draw, Moment, PeakEwma, Weighted, p2c};
 use tokio::time::Instant;
 use tower::balance::p2c::Balance;
 use tower::discover::ServiceList;
@@ -46,11 +46,11 @@ pub struct Published {
 /// A call under way. Dropped when it is over.
 struct InFlight {
     endpoint: Arc<PeakEwma>,
-    began: Instant,
+    began: Moment,
 }
 
 impl InFlight {
-    fn new(endpoint: Arc<PeakEwma>, began: Instant) -> Self {
+    fn new(endpoint: Arc<PeakEwma>, began: Moment) -> Self {
         endpoint.started();
         Self { endpoint, began }
     }
@@ -58,8 +58,8 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let now = Instant::now();
-        self.endpoint.finished(Some(now.saturating_duration_since(self.began)), now);
+        let now = Moment::now();
+        self.endpoint.finished(Some(Duration::from_nanos(now.nanos_since(self.began))), now);
     }
 }
 
@@ -67,30 +67,30 @@ impl Published {
     /// So many endpoints.
     #[must_use]
     pub fn new(size: usize, seed: u64) -> Self {
-        let now = Instant::now();
+        let now = Moment::now();
         let endpoints = (0..size).map(|_| Arc::new(PeakEwma::new(EXPECTED, DECAY, now))).collect();
         Self { endpoints: ArcSwap::from_pointee(endpoints), draw: Draw::with_seed(seed) }
     }
 
     /// So many endpoints, each of which has answered once, some slower than others; and a moment after that, as of which to pick.
     #[must_use]
-    pub fn after_answers(size: usize, seed: u64) -> (Self, Instant) {
+    pub fn after_answers(size: usize, seed: u64) -> (Self, Moment) {
         let published = Self::new(size, seed);
         let answered = Instant::now();
         for (endpoint, took) in published.endpoints.load().iter().zip(latencies()) {
             endpoint.started();
-            endpoint.finished(Some(took), answered);
+            endpoint.finished(Some(took), answered.into());
         }
-        (published, answered + Duration::from_millis(700))
+        (published, (answered + Duration::from_millis(700)).into())
     }
 
     /// A pick alone.
-    pub fn pick(&self, now: Instant) -> Option<usize> {
+    pub fn pick(&self, now: Moment) -> Option<usize> {
         p2c(&self.endpoints.load(), |endpoint| endpoint.load(now), &self.draw)
     }
 
     /// The floor of a pick, where the load of both is worked out as [`pick`](Self::pick) does it: nothing is compared, and there are two at least.
-    pub fn loads_of_two(&self, now: Instant) -> (f64, f64) {
+    pub fn loads_of_two(&self, now: Moment) -> (f64, f64) {
         let endpoints = self.endpoints.load();
         let (first, second) = two(endpoints.len(), &self.draw);
         (endpoints[first].load(now), endpoints[second].load(now))
@@ -98,7 +98,7 @@ impl Published {
 
     /// Picks, calls, and tells that the call is over.
     pub fn call(&self, request: u64) -> Option<u64> {
-        let now = Instant::now();
+        let now = Moment::now();
         let endpoint = {
             let endpoints = self.endpoints.load();
             let at = p2c(&endpoints, |endpoint| endpoint.load(now), &self.draw)?;
@@ -122,7 +122,7 @@ impl PublishedByWeight {
     /// So many endpoints; some bear twice as much as others.
     #[must_use]
     pub fn new(size: usize, seed: u64) -> Self {
-        let now = Instant::now();
+        let now = Moment::now();
         let endpoints = (0..size).map(|_| Arc::new(PeakEwma::new(EXPECTED, DECAY, now))).collect();
         let weights = Weighted::new((0..size).map(|at| if at % 4 == 0 { 200 } else { 100 }));
         Self { endpoints: ArcSwap::from_pointee((weights, endpoints)), draw: Draw::with_seed(seed) }
@@ -130,7 +130,7 @@ impl PublishedByWeight {
 
     /// Picks, calls, and tells that the call is over.
     pub fn call(&self, request: u64) -> Option<u64> {
-        let now = Instant::now();
+        let now = Moment::now();
         let endpoint = {
             let published = self.endpoints.load();
             let (weights, endpoints) = &**published;
@@ -339,9 +339,9 @@ mod tests {
     #[test]
     fn every_endpoint_gets_calls() {
         let ours = Published::new(10, 1);
-        let fresh = ours.endpoints.load()[0].latency_ns(Instant::now());
+        let fresh = ours.endpoints.load()[0].latency_ns(Moment::now());
         assert!((0..1_000).all(|request| ours.call(request).is_some()));
-        let now = Instant::now();
+        let now = Moment::now();
         // Who answered faster than expected is expected to be faster.
         assert!(ours.endpoints.load().iter().all(|endpoint| endpoint.latency_ns(now) < fresh));
     }
@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn the_floor_reads_what_those_have_that_are_picked_from() {
         let (ours, _) = Published::after_answers(100, 1);
-        let now = Instant::now();
+        let now = Moment::now();
         let latest = ours.endpoints.load().iter().map(|endpoint| endpoint.latency_ns(now)).sum::<f64>();
         let floor: f64 = Floor::new(100, 1).endpoints.load().iter().map(|gauge| gauge.load()).sum();
         assert!((latest / floor - 1.0).abs() < 0.01, "{latest} and {floor}");

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use super::moment::Moment;
 
 /// The load of one candidate: its latency as a peak-sensitive moving average, times what it has in flight.
 ///
@@ -12,11 +12,11 @@ use tokio::time::Instant;
 /// concurrent completions on one candidate, of which one is heard.
 #[derive(Debug)]
 pub struct PeakEwma {
-    start: Instant,
-    decay_ns: f64,
+    /// Decays per nanosecond.
+    rate: f64,
     /// Bits of an `f64`: nanoseconds.
     average: AtomicU64,
-    /// Nanoseconds from `start` to the last observation.
+    /// The [`Moment`] of the last observation.
     observed: AtomicU64,
     in_flight: AtomicU32,
 }
@@ -25,12 +25,11 @@ impl PeakEwma {
     /// A candidate of which nothing is known but that it is expected to answer in `initial`. An observation loses two thirds of its
     /// weight in `decay` (10 s is usual).
     #[must_use]
-    pub fn new(initial: Duration, decay: Duration, now: Instant) -> Self {
+    pub fn new(initial: Duration, decay: Duration, now: Moment) -> Self {
         Self {
-            start: now,
-            decay_ns: decay.as_nanos().max(1) as f64,
+            rate: 1.0 / decay.as_nanos().max(1) as f64,
             average: AtomicU64::new((initial.as_nanos() as f64).to_bits()),
-            observed: AtomicU64::new(0),
+            observed: AtomicU64::new(now.0),
             in_flight: AtomicU32::new(0),
         }
     }
@@ -41,7 +40,7 @@ impl PeakEwma {
     }
 
     /// A piece of work is done, after `took`; `None` when its duration says nothing, as after a cancellation.
-    pub fn finished(&self, took: Option<Duration>, now: Instant) {
+    pub fn finished(&self, took: Option<Duration>, now: Moment) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         if let Some(took) = took {
             self.observe(took, now);
@@ -57,42 +56,46 @@ impl PeakEwma {
     /// The latency expected at `now`, in nanoseconds. It fades while nothing new is learned, so that a candidate that was slow once
     /// is tried again.
     #[must_use]
-    pub fn latency_ns(&self, now: Instant) -> f64 {
-        let silent = self.since_start(now).saturating_sub(self.observed.load(Ordering::Relaxed));
-        self.average() * keep(silent as f64, self.decay_ns)
+    pub fn latency_ns(&self, now: Moment) -> f64 {
+        let silent = now.nanos_since(Moment(self.observed.load(Ordering::Relaxed)));
+        self.average() * keep(silent as f64 * self.rate)
     }
 
     /// The load at `now`: the latency expected, times what is in flight plus the one to come.
     #[must_use]
-    pub fn load(&self, now: Instant) -> f64 {
+    pub fn load(&self, now: Moment) -> f64 {
         self.latency_ns(now) * (f64::from(self.in_flight()) + 1.0)
     }
 
-    fn observe(&self, took: Duration, now: Instant) {
-        let now = self.since_start(now);
-        let before = self.observed.swap(now, Ordering::Relaxed);
-        let elapsed = now.saturating_sub(before) as f64;
-        let average = next_average(self.average(), took.as_nanos() as f64, elapsed, self.decay_ns);
+    fn observe(&self, took: Duration, now: Moment) {
+        let before = Moment(self.observed.swap(now.0, Ordering::Relaxed));
+        let decays = now.nanos_since(before) as f64 * self.rate;
+        let average = next_average(self.average(), took.as_nanos() as f64, decays);
         self.average.store(average.to_bits(), Ordering::Relaxed);
     }
 
     fn average(&self) -> f64 {
         f64::from_bits(self.average.load(Ordering::Relaxed))
     }
+}
 
-    fn since_start(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
+/// The share of an average that is left after so many decays.
+fn keep(decays: f64) -> f64 {
+    // Most are asked again long before one is over. There, the first terms of the series differ from the function by less than a
+    // millionth, and cost a fraction of it.
+    if decays < 0.25 {
+        let square = decays * decays;
+        let (first, second, third) =
+            (1.0 - decays, 1.0 / 2.0 - decays * (1.0 / 6.0), 1.0 / 24.0 - decays * (1.0 / 120.0));
+        first + square * (second + square * third)
+    } else {
+        (-decays).exp()
     }
 }
 
-/// The share of an average that is left after `elapsed`.
-fn keep(elapsed: f64, decay: f64) -> f64 {
-    (-elapsed / decay).exp()
-}
-
-/// The average after an observation `took`, `elapsed` after the last one.
-fn next_average(average: f64, took: f64, elapsed: f64, decay: f64) -> f64 {
-    let keep = keep(elapsed, decay);
+/// The average after an observation `took`, so many decays after the last one.
+fn next_average(average: f64, took: f64, decays: f64) -> f64 {
+    let keep = keep(decays);
     let faded = average * keep;
     if took > faded { took } else { faded + took * (1.0 - keep) }
 }
@@ -103,15 +106,27 @@ mod tests {
 
     #[test]
     fn a_slow_answer_is_believed_at_once_and_a_fast_one_slowly() {
-        assert!((next_average(10.0, 500.0, 1.0, 100.0) - 500.0).abs() < 1e-9);
-        let after_one_decay = next_average(500.0, 10.0, 100.0, 100.0);
+        assert!((next_average(10.0, 500.0, 0.01) - 500.0).abs() < 1e-9);
+        let after_one_decay = next_average(500.0, 10.0, 1.0);
         assert!((after_one_decay - (10.0 + 490.0 / std::f64::consts::E)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_is_kept_falls_evenly_and_is_the_exponential_to_a_millionth() {
+        let mut before = 1.0;
+        for thousandths in 1..5_000 {
+            let decays = f64::from(thousandths) / 1e3;
+            let kept = keep(decays);
+            assert!((kept - (-decays).exp()).abs() < 1e-6 && kept < before, "{decays}: {kept}");
+            before = kept;
+        }
+        assert_eq!(keep(0.0), 1.0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_candidate_that_was_slow_once_is_picked_again() {
         use crate::pick::{Draw, p2c};
-        let start = Instant::now();
+        let start = Moment::now();
         let new = || PeakEwma::new(Duration::from_millis(1), Duration::from_secs(10), start);
         let (candidates, draw) = ([new(), new()], Draw::with_seed(1));
         candidates[1].started();
@@ -119,7 +134,7 @@ mod tests {
         let mut picks = [0; 2];
         for _ in 0..3_000 {
             tokio::time::advance(Duration::from_millis(100)).await;
-            let now = Instant::now();
+            let now = Moment::now();
             let picked = p2c(&candidates, |candidate| candidate.load(now), &draw).unwrap();
             picks[picked] += 1;
             candidates[picked].started();
@@ -130,7 +145,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn work_in_flight_multiplies_the_load() {
-        let now = Instant::now();
+        let now = Moment::now();
         let load = PeakEwma::new(Duration::from_millis(1), Duration::from_secs(10), now);
         let idle = load.load(now);
         load.started();

@@ -18,6 +18,7 @@
 
 mod bounded;
 mod ewma;
+mod moment;
 mod p2c;
 mod random;
 mod rendezvous;
@@ -27,6 +28,7 @@ mod weighted;
 
 pub use self::bounded::LoadBound;
 pub use self::ewma::PeakEwma;
+pub use self::moment::Moment;
 pub use self::p2c::p2c;
 pub use self::random::{Draw, random};
 pub use self::rendezvous::{hash, rendezvous, rendezvous_bounded};

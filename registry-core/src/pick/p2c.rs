@@ -15,7 +15,9 @@ pub fn p2c<T, L: PartialOrd>(candidates: &[T], load: impl Fn(&T) -> L, draw: &Dr
             let first = draw.below(candidates.len());
             let second = draw.below(candidates.len() - 1);
             let second = second + usize::from(second >= first);
-            Some(if load(&candidates[second]) < load(&candidates[first]) { second } else { first })
+            // No processor foresees which of two that differ little is the less loaded.
+            let is_less = load(&candidates[second]) < load(&candidates[first]);
+            Some(std::hint::select_unpredictable(is_less, second, first))
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use registry_core::pick::rendezvous;
+use registry_core::pick::{Moment, rendezvous};
 use registry_core::{Status, Zone};
 use tokio::time::Instant;
 
@@ -136,7 +136,8 @@ impl Lineup {
         };
         match far {
             Some(far)
-                if self.near.cost(near, now).whole() > SPILL * self.far.cost(far, now).whole() + SPILL_NS =>
+                if self.near.cost(near, now, now.into()).whole()
+                    > SPILL * self.far.cost(far, now, now.into()).whole() + SPILL_NS =>
             {
                 Some(far)
             }
@@ -179,7 +180,8 @@ impl Fleet {
             }
             (Policy::RoundRobin, _) => self.shares.in_turn(picker),
             (Policy::PeakEwma | Policy::ConsistentHash(_), _) => {
-                let cost = |at: usize| self.cost(&self.candidates[at], now);
+                let moment = Moment::from(now);
+                let cost = |at: usize| self.cost(&self.candidates[at], now, moment);
                 let some_are_new = self.new_until.is_some_and(|until| now < until);
                 let part = |at: usize| {
                     if !some_are_new {
@@ -194,9 +196,9 @@ impl Fleet {
     }
 
     /// What one more call would cost: the latency expected, times the calls in flight for its weight and the one to come.
-    fn cost(&self, candidate: &Candidate, now: Instant) -> Cost {
+    fn cost(&self, candidate: &Candidate, now: Instant, moment: Moment) -> Cost {
         let waited = candidate.connection.silence().lasting(now).unwrap_or_default();
-        candidate.peer.load.cost(self.shares.relative(candidate.weight), waited, now)
+        candidate.peer.load.cost(self.shares.relative(candidate.weight), waited, moment)
     }
 }
 

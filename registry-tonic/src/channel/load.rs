@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use registry_core::pick::PeakEwma;
+use registry_core::pick::{Moment, PeakEwma};
 use tokio::time::Instant;
 
 /// Expected of an endpoint where nothing is known, not even of its like. Optimistic, so that it is tried at once.
@@ -23,7 +23,7 @@ pub(crate) struct Load {
 impl Load {
     /// Of an endpoint whose answers are expected to take so long.
     pub(crate) fn new(expected: Duration, now: Instant) -> Self {
-        Self { average: PeakEwma::new(expected, DECAY, now) }
+        Self { average: PeakEwma::new(expected, DECAY, now.into()) }
     }
 
     pub(crate) fn started(&self) {
@@ -32,13 +32,13 @@ impl Load {
 
     /// A call is over, after `took` to its first answer; `None` when that says nothing.
     pub(crate) fn finished(&self, took: Option<Duration>, now: Instant) {
-        self.average.finished(took, now);
+        self.average.finished(took, now.into());
     }
 
     /// A call is over that was given up `after` this long without an answer. That says something only if it is longer than
     /// what was expected.
     pub(crate) fn given_up(&self, after: Duration, now: Instant) {
-        let slow = after.as_nanos() as f64 > self.average.latency_ns(now);
+        let slow = after.as_nanos() as f64 > self.average.latency_ns(now.into());
         self.finished(slow.then_some(after), now);
     }
 
@@ -47,13 +47,13 @@ impl Load {
     }
 
     /// The latency expected now.
-    pub(crate) fn latency(&self, now: Instant) -> Duration {
-        Duration::from_nanos(self.average.latency_ns(now) as u64).max(FLOOR)
+    pub(crate) fn latency(&self, now: impl Into<Moment>) -> Duration {
+        Duration::from_nanos(self.average.latency_ns(now.into()) as u64).max(FLOOR)
     }
 
     /// What one more call costs an endpoint that carries `strength` times as many calls as the average one. Its answers are due for `waited`: it takes
     /// at least that long, whatever it took before.
-    pub(crate) fn cost(&self, strength: f64, waited: Duration, now: Instant) -> Cost {
+    pub(crate) fn cost(&self, strength: f64, waited: Duration, now: impl Into<Moment>) -> Cost {
         let latency = self.latency(now).max(waited).as_nanos() as f64;
         Cost { latency, queue: f64::from(self.in_flight()) / strength, strength }
     }
