@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use registry_core::{Directory, Endpoint};
 use registry_memory::MemoryRegistry;
-use registry_tonic::{Channel, Connect, Stream};
+use registry_tonic::{Channel, ChannelBuilder, Connect, Stream};
 use support::listed::{instance_at, list};
 use support::{Named, call, service, settled, shared};
 use tokio::io::{DuplexStream, duplex};
@@ -33,8 +33,8 @@ impl Connect for InMemory {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn who_answers_slowly_is_trusted_longer_and_not_for_ever() {
+/// A channel to a server in memory, and how often it has connected.
+async fn channel(change: impl FnOnce(ChannelBuilder) -> ChannelBuilder) -> (Channel, Arc<AtomicUsize>) {
     let registry = MemoryRegistry::new();
     let (accepts, accepted) = mpsc::channel(16);
     let connections = Arc::<AtomicUsize>::default();
@@ -43,8 +43,14 @@ async fn who_answers_slowly_is_trusted_longer_and_not_for_ever() {
     list(&registry, instance_at("127.0.0.1:1".parse().unwrap())).await;
     let view = Directory::new(shared(&registry)).view(&service());
     let connect = InMemory { accepts, connections: Arc::clone(&connections) };
-    let channel = Channel::builder(view).connector(connect).build();
+    let channel = change(Channel::builder(view).connector(connect)).build();
     settled(&channel, 1).await;
+    (channel, connections)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_answers_slowly_is_trusted_longer_and_not_for_ever() {
+    let (channel, connections) = channel(|builder| builder).await;
     let connections = || connections.load(Ordering::SeqCst);
     // Looked after when it was silent for 0.5 s, 1 s and 2 s.
     for expected in [2, 3, 4, 4, 4] {
@@ -54,4 +60,13 @@ async fn who_answers_slowly_is_trusted_longer_and_not_for_ever() {
     tokio::time::sleep(Duration::from_secs(300)).await;
     call(&channel, 900).await.unwrap();
     assert_eq!(connections(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_trusted_for_no_time_at_all_is_not_connected_to_without_end() {
+    let (channel, connections) = channel(|builder| builder.silent_after(Duration::ZERO)).await;
+    call(&channel, 3000).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let connections = connections.load(Ordering::SeqCst);
+    assert!(connections < 20, "{connections} connections");
 }

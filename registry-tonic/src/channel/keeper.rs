@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::connect::Connect;
 use super::connection::{Connection, Held};
 use super::eject::{Ejected, Ejection, Quota};
-use super::health::Health;
+use super::health::{Health, NOT_YET};
 use super::peer::{Link, Peer, PeerKey, Up};
 use crate::text::chain;
 
@@ -230,7 +230,8 @@ impl Keeper {
         if self.left.is_none_or(|left| left.elapsed() >= GOOD) {
             self.since = Instant::now();
         }
-        let mut up = Up { connection, since: self.since, serves: health.is_none(), silent: false };
+        let unwell = health.as_ref().map(|_| NOT_YET.into());
+        let mut up = Up { connection, since: self.since, unwell, silent: false };
         self.show(Link::Up(up.clone()));
         let backoff = self.shared.keeping.backoff;
         loop {
@@ -243,14 +244,15 @@ impl Keeper {
                 reason = self.peer.fails() => if let Some(ejected) = self.shared.quota.take() {
                     return Ended::Ejected(reason, ejected);
                 },
-                serves = word(&mut health, &backoff, &mut self.rng) => {
-                    if up.serves == serves {
+                word = word(&mut health, &backoff, &mut self.rng) => {
+                    let unwell = word.err();
+                    if up.unwell == unwell {
                         continue;
                     }
-                    if serves {
+                    if unwell.is_none() {
                         up.since = Instant::now();
                     }
-                    up.serves = serves;
+                    up.unwell = unwell;
                     self.show(Link::Up(up.clone()));
                 }
                 () = sleep_until(self.forgets), if self.false_alarms > 0 => {
@@ -309,7 +311,11 @@ impl Keeper {
 }
 
 /// The next word about its health, where it is asked.
-async fn word(health: &mut Option<Health>, backoff: &Backoff, rng: &mut fastrand::Rng) -> bool {
+async fn word(
+    health: &mut Option<Health>,
+    backoff: &Backoff,
+    rng: &mut fastrand::Rng,
+) -> Result<(), Arc<str>> {
     match health {
         Some(health) => health.next(backoff, rng).await,
         None => std::future::pending().await,
