@@ -123,6 +123,8 @@ impl Drop for PeerHandle {
 enum Ended {
     /// It could not be made, or broke.
     Broken(String),
+    /// Calls were answered on it, and the other side has ended it or is gone.
+    HungUp(String),
     /// It is there, and of no use.
     Ejected(String, Ejected),
 }
@@ -149,15 +151,16 @@ impl Keeper {
             let began = Instant::now();
             let ended = self.connect_and_hold().await;
             let held = began.elapsed();
-            self.left = matches!(ended, Ended::Broken(_)).then(Instant::now);
-            if held >= GOOD.saturating_add(self.shared.keeping.timeout) {
+            self.left = (!matches!(ended, Ended::Ejected(..))).then(Instant::now);
+            // Servers and what is in front of them close connections after so many calls, or so long: those come back as soon as they are gone.
+            if held >= GOOD.saturating_add(self.shared.keeping.timeout) || matches!(ended, Ended::HungUp(_)) {
                 attempt = 0;
             }
             if held >= FORGIVEN {
                 ejections = 0;
             }
             let delay = match ended {
-                Ended::Broken(error) => {
+                Ended::Broken(error) | Ended::HungUp(error) => {
                     let (id, endpoint) = (self.peer.id(), self.peer.endpoint());
                     tracing::debug!(%id, %endpoint, error, attempt, "not connected");
                     self.show(Link::Connecting { error: Some(error.into()) });
@@ -237,10 +240,13 @@ impl Keeper {
         loop {
             let (silence, patience) = (Arc::clone(up.connection.silence()), self.patience());
             tokio::select! {
-                ended = &mut held => return Ended::Broken(match ended {
-                    Ok(Err(error)) => chain(&error),
-                    _ => "the connection was closed by the other side".into(),
-                }),
+                ended = &mut held => {
+                    let error = match ended {
+                        Ok(Err(error)) => chain(&error),
+                        _ => "the connection was closed by the other side".into(),
+                    };
+                    return if silence.has_answered() { Ended::HungUp(error) } else { Ended::Broken(error) };
+                }
                 reason = self.peer.fails() => if let Some(ejected) = self.shared.quota.take() {
                     return Ended::Ejected(reason, ejected);
                 },
