@@ -53,7 +53,7 @@ async fn tls_is_spoken_with_who_proves_its_name_and_asks_for_ours() {
 
     let plain = builder(&registry).build();
     let why = call(&plain, 0).await.unwrap_err();
-    assert!(why.message().contains("1 instance without a gRPC endpoint"), "{why:?}");
+    assert!(why.message().contains("1 instance with gRPC over TLS alone"), "{why:?}");
 }
 
 #[tokio::test]

@@ -312,7 +312,7 @@ async fn who_says_that_it_does_not_serve_is_not_called() {
     list(&registry, instance_at(at)).await;
     let channel = builder(&registry).wait_for_ready(Duration::from_millis(200)).watch_health("").build();
     let not_serving = |all: &[EndpointStatus]| {
-        all.len() == 1 && all.iter().all(|one| one.connectivity == Connectivity::NotServing)
+        all.len() == 1 && matches!(all[0].connectivity, Connectivity::NotServing { .. })
     };
     channel.wait_until(PATIENCE, not_serving).await.unwrap();
     let status = call(&channel, 0).await.unwrap_err();

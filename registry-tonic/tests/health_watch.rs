@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,8 +16,12 @@ use registry_memory::MemoryRegistry;
 use registry_tonic::{Channel, ChannelBuilder, Connectivity, Ejection, EndpointStatus};
 use support::echo::echo_server::EchoServer;
 use support::listed::{Moody, instance_at, list, serve};
+use support::server::{Running, quick};
 use support::{PATIENCE, call, eventually, service, settled, shared, within};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
@@ -64,12 +69,28 @@ async fn brittle(moody: &Moody) -> (MemoryRegistry, watch::Sender<bool>, Arc<Ato
     (registry, broken, asked)
 }
 
+/// A server that greets its clients, and never answers them.
+async fn mute() -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // Settings, of which there are none.
+            stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+            held.push(stream);
+        }
+    });
+    (at, task)
+}
+
 fn builder(registry: &MemoryRegistry) -> ChannelBuilder {
     Channel::builder(Directory::new(shared(registry)).view(&service())).watch_health("")
 }
 
 fn does_not_serve(all: &[EndpointStatus]) -> bool {
-    matches!(all, [one] if one.connectivity == Connectivity::NotServing)
+    matches!(all, [one] if matches!(one.connectivity, Connectivity::NotServing { .. }))
 }
 
 #[tokio::test]
@@ -84,6 +105,35 @@ async fn who_cannot_say_any_longer_that_it_serves_gets_no_calls_until_it_can() {
     broken.send_replace(false);
     settled(&channel, 1).await;
     assert_eq!(call(&channel, 0).await.unwrap(), "a");
+}
+
+/// Fails a call, as soon as what is said of its endpoint is this.
+async fn said(channel: &Channel, words: &str) {
+    let said = |all: &[EndpointStatus]| matches!(all, [one] if matches!(&one.connectivity, Connectivity::NotServing { reason } if **reason == *words));
+    let found = channel.wait_until(PATIENCE, said).await;
+    found.unwrap_or_else(|last| panic!("{words:?} is never said: {last:?}"));
+    let status = call(channel, 0).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert!(status.message().contains(words), "{status:?}");
+}
+
+#[tokio::test]
+async fn what_a_server_says_of_its_health_is_what_callers_are_told() {
+    let impatient = |registry| builder(registry).wait_for_ready(Duration::from_millis(50));
+    let (registry, broken, _) = brittle(&Moody::new("a")).await;
+    broken.send_replace(true);
+    said(&impatient(&registry).build(), "cannot be asked about its health: Internal, as I was told").await;
+
+    let registry = MemoryRegistry::new();
+    let running = Running::start(quick(shared(&registry))).await;
+    running.registered().await;
+    let channel = impatient(&registry).watch_health("user.Users").build();
+    said(&channel, r#"says that it knows nothing of the health of "user.Users""#).await;
+
+    let (at, _task) = mute().await;
+    let registry = MemoryRegistry::new();
+    list(&registry, instance_at(at)).await;
+    said(&impatient(&registry).silent_after(PATIENCE).build(), "has not said yet that it serves").await;
 }
 
 #[tokio::test]

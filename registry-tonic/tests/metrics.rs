@@ -90,6 +90,22 @@ fn the_last_calls_of_a_channel_are_counted_too_and_then_nothing_is_left() {
 }
 
 #[test]
+fn a_channel_tells_the_state_of_its_view_for_as_long_as_it_is_there() {
+    recorded(async |recorded| {
+        let registry = MemoryRegistry::new();
+        list(&registry, instance_at("127.0.0.1:1".parse().unwrap())).await;
+        let channel = builder(&registry).metered(&Meter::new()).build();
+        let gauge = |name: &str| recorded.gauge(&format!("registry_view_{name}{{service=echo.rpc}}"));
+        eventually("its instances are told", || gauge("instances") == 1.0).await;
+        registry.controls().outage();
+        eventually("its age is told", || gauge("age_seconds") > 1.0).await;
+        assert!(recorded.all_are_described());
+        drop(channel);
+        eventually("it is gone", || gauge("instances") == 0.0 && gauge("age_seconds") == 0.0).await;
+    });
+}
+
+#[test]
 fn what_outlives_its_channel_is_in_flight_until_it_ends_and_nothing_else_is_held() {
     recorded(async |recorded| {
         let registry = MemoryRegistry::new();

@@ -402,6 +402,32 @@ async fn who_goes_on_sending_until_it_has_read_the_goodbye_gets_to_read_it() {
     running.ended().await.unwrap();
 }
 
+/// The server has greeted it by then, and it counts as connected: what it asks along with its own greeting is answered, or known not to be taken.
+#[tokio::test]
+async fn who_is_greeted_as_the_server_stops_is_told_that_it_goes_away() {
+    let registry = MemoryRegistry::new();
+    let running = Running::start(quick(shared(&registry)).drain_grace(Duration::ZERO)).await;
+    running.registered().await;
+    let mut client = tokio::net::TcpStream::connect(running.handle.local_addr()).await.unwrap();
+    let (kind, _) = within("it is greeted", frame(&mut client)).await.unwrap();
+    assert_eq!(kind, SETTINGS);
+    running.handle.shutdown();
+    let is_over = |state: &ServerState| matches!(state, ServerState::Finishing | ServerState::Ended);
+    within("it takes no more", running.handle.wait_until_state(is_over)).await;
+    client.write_all(HELLO).await.unwrap();
+    let told = within("an end", async {
+        let mut kinds = Vec::new();
+        while let Ok((kind, _)) = frame(&mut client).await {
+            kinds.push(kind);
+        }
+        kinds
+    });
+    let kinds = told.await;
+    assert!(kinds.contains(&GOAWAY), "{kinds:?}");
+    drop(client);
+    running.ended().await.unwrap();
+}
+
 /// The kind and the payload of the next frame.
 async fn frame(stream: &mut tokio::net::TcpStream) -> std::io::Result<(u8, Vec<u8>)> {
     let mut head = [0; 9];

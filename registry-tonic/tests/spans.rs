@@ -23,12 +23,18 @@ use tracing::{Event, Level, Metadata};
 
 type Fields = BTreeMap<String, String>;
 
-/// Keeps the fields of spans that are named `grpc.call`, and of warnings.
+/// An event, and the span in which it is.
+type Told = (Option<u64>, Fields);
+
+/// Keeps the fields of spans that are named `grpc.call`, of warnings, and of what is told of calls.
 #[derive(Clone, Default)]
 struct Spans {
     next: Arc<AtomicU64>,
     calls: Arc<Mutex<BTreeMap<u64, Fields>>>,
     warnings: Arc<Mutex<Vec<Fields>>>,
+    told: Arc<Mutex<Vec<Told>>>,
+    /// Of the one thread.
+    within: Arc<Mutex<Vec<u64>>>,
 }
 
 struct Into<'a>(&'a mut Fields);
@@ -41,7 +47,8 @@ impl Visit for Into<'_> {
 
 impl Subscriber for Spans {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_span() || *metadata.level() == Level::WARN
+        // What is told of calls is no less important than their spans.
+        metadata.is_span() || *metadata.level() <= Level::INFO
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
@@ -63,12 +70,23 @@ impl Subscriber for Spans {
     fn event(&self, event: &Event<'_>) {
         let mut fields = Fields::new();
         event.record(&mut Into(&mut fields));
-        self.warnings.lock().unwrap().push(fields);
+        if *event.metadata().level() == Level::WARN {
+            self.warnings.lock().unwrap().push(fields);
+        } else {
+            let within = self.within.lock().unwrap().last().copied();
+            self.told.lock().unwrap().push((within, fields));
+        }
     }
 
     fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
+
+    fn enter(&self, span: &Id) {
+        self.within.lock().unwrap().push(span.into_u64());
+    }
+
+    fn exit(&self, _: &Id) {
+        self.within.lock().unwrap().pop();
+    }
 }
 
 /// What is told of what `play` does, on a runtime of one thread.
@@ -126,6 +144,44 @@ fn an_attempt_that_failed_and_a_call_that_found_nobody_show_in_their_spans() {
     let text = |text: &str| Some(text.to_owned());
     let shown: Vec<_> = shown.into_iter().map(|(attempt, code)| (attempt.cloned(), code.cloned())).collect();
     assert_eq!(shown, [(None, text("14")), (text("2"), text("14"))], "{spans:?}");
+}
+
+#[test]
+fn each_attempt_that_is_not_the_last_is_told_in_the_span_of_its_call_with_its_peer_and_code() {
+    let mut peers = Vec::new();
+    let told = told_of(async || {
+        let registry = MemoryRegistry::new();
+        let moody = [Moody::new("a"), Moody::new("b"), Moody::new("c")];
+        let mut tasks = Vec::new();
+        for moody in &moody {
+            moody.answer(Code::Unavailable);
+            let (at, task) = moody.serve();
+            list(&registry, instance_at(at)).await;
+            peers.push(at.to_string());
+            tasks.push(task);
+        }
+        let channel = channel(&registry, Some(Retry::default().with_attempts(3)));
+        settled(&channel, 3).await;
+        call(&channel, 0).await.unwrap_err();
+    });
+    let (calls, told) = (told.calls.lock().unwrap(), told.told.lock().unwrap());
+    let (span, last) = calls.iter().next().expect("a call");
+    let field = |of: &Fields, name: &str| of.get(name).cloned().unwrap_or_default();
+    let again: Vec<_> = told.iter().filter(|(_, of)| field(of, "message") == "sent again").collect();
+    assert_eq!(again.len(), 2, "{told:?}");
+    for ((within, of), attempt) in again.iter().zip(["1", "2"]) {
+        assert_eq!(*within, Some(*span), "{of:?}");
+        assert_eq!(
+            (field(of, "attempt"), field(of, "code")),
+            (attempt.to_owned(), "14".to_owned()),
+            "{of:?}"
+        );
+    }
+    let mut tried: Vec<_> = again.iter().map(|(_, of)| field(of, "peer")).collect();
+    tried.push(field(last, "peer"));
+    tried.sort_unstable();
+    peers.sort_unstable();
+    assert_eq!(tried, peers, "each was tried once");
 }
 
 #[test]

@@ -114,9 +114,10 @@ impl ChannelBuilder {
 
     /// How long nothing may be heard of an endpoint while answers are due. Then it gets no calls, as long as there are others, until it could be
     /// connected to anew within the [connect timeout](Self::connect_timeout); calls in flight go on. Each time that it could, it is
-    /// trusted twice as long, and half as long again for each minute without such an alarm. It is looked for at most twice this time after a call was sent. Default: 500 ms.
+    /// trusted twice as long, and half as long again for each minute without such an alarm. It is looked for at most twice this time after a call was sent. At least 1 ms. Default: 500 ms.
     pub fn silent_after(mut self, silent: Duration) -> Self {
-        self.keeping.silent_after = silent;
+        // Less than that would be found in who has just been connected to.
+        self.keeping.silent_after = silent.max(Duration::from_millis(1));
         self
     }
 
@@ -140,8 +141,8 @@ impl ChannelBuilder {
     }
 
     /// Tells metrics of all endpoints together, once a second: calls, errors, ejections, calls in flight, the latency of the one in the middle, and
-    /// how many endpoints can be called. Two channels to one service with the same meter add up what they count; of the rest the last one is seen.
-    /// Default: it does not.
+    /// how many endpoints can be called; and the state of the [view](Channel::view), by [`Meter::observe_view`](registry_core::layer::Meter::observe_view).
+    /// Two channels to one service with the same meter add up what they count; of the rest the last one is seen. Default: it does not.
     #[cfg(feature = "metrics")]
     pub fn metered(mut self, meter: &registry_core::layer::Meter) -> Self {
         self.metering = Some(Metering { meter: meter.clone(), by_endpoint: false });
@@ -170,7 +171,18 @@ impl ChannelBuilder {
         let pool = Pool::new(view.clone(), Arc::clone(&board), shared, rules, seeds);
         let pool = tokio::spawn(pool.run()).abort_handle();
         let picker = Picker::new(policy, draw);
-        let inner = Arc::new(Inner { view, board, picker, wait_for_ready, retry, pool });
+        #[cfg(feature = "metrics")]
+        let observed = metering.as_ref().map(|metering| metering.meter.observe_view(&view));
+        let inner = Arc::new(Inner {
+            view,
+            board,
+            picker,
+            wait_for_ready,
+            retry,
+            pool,
+            #[cfg(feature = "metrics")]
+            _observed: observed,
+        });
         #[cfg(feature = "metrics")]
         if let Some(metering) = metering {
             tokio::spawn(follow(metering, inner.view.service().clone(), Arc::downgrade(&inner.board)));

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use registry_core::time::later;
@@ -17,6 +17,7 @@ use tonic::body::Body;
 use tracing::{Span, field};
 
 use super::connection::Unanswered;
+use super::deadline::Deadline;
 use super::error::{CallError, why_nobody};
 use super::lineup::{Candidate, Wanted};
 use super::outcome::{Outcome, early_status, status};
@@ -79,23 +80,6 @@ impl fmt::Debug for ResponseFuture {
     }
 }
 
-/// Until when, and how long that was from the beginning of the call.
-#[derive(Clone, Copy)]
-struct Deadline {
-    at: Instant,
-    allowed: Duration,
-}
-
-impl Deadline {
-    /// Tells a server what is left at `now`: the header says how long the call may take from its arrival there.
-    fn tell(self, headers: &mut HeaderMap, now: Instant) {
-        let left = self.at.saturating_duration_since(now);
-        if let Ok(value) = HeaderValue::try_from(grpc_timeout_of(left)) {
-            headers.insert(&GRPC_TIMEOUT, value);
-        }
-    }
-}
-
 /// What became of one attempt.
 enum Attempt {
     Answered(Response<Incoming>, InFlight),
@@ -118,8 +102,7 @@ async fn call(
     now: Instant,
     span: &Span,
 ) -> Answer {
-    let deadline =
-        grpc_timeout(request.headers()).map(|allowed| Deadline { at: later(now, allowed), allowed });
+    let deadline = Deadline::of(request.headers(), now);
     let wait = request.extensions().get::<WaitForReady>().map_or(inner.wait_for_ready, |wait| wait.0);
     let mut patience = Patience { left: wait, wait, deadline };
     inner.retry.iter().for_each(Retry::begun);
@@ -155,6 +138,7 @@ async fn call(
                     return Err(error);
                 };
                 in_flight.never_sent();
+                tell_again(&candidate, attempt, error.code(), error.message());
                 never_taken += 1;
                 tried.push(Arc::clone(&candidate.peer));
                 request = replay.again(attempt - 1);
@@ -164,9 +148,14 @@ async fn call(
             Attempt::Answered(response, mut in_flight) => {
                 let code = early_status(&response);
                 let headers = Some(response.headers());
-                match code.and_then(|code| repeat(inner, replay.as_ref(), attempt, code, headers, deadline)) {
-                    Some(again) => {
-                        in_flight.ended(Outcome::Answered(code.unwrap_or(tonic::Code::Unknown)));
+                let again = code.and_then(|code| {
+                    let again = repeat(inner, replay.as_ref(), attempt, code, headers, deadline)?;
+                    Some((code, again))
+                });
+                match again {
+                    Some((code, again)) => {
+                        in_flight.ended(Outcome::Answered(code));
+                        tell_again(&candidate, attempt, code, code.description());
                         again
                     }
                     None => {
@@ -176,7 +165,10 @@ async fn call(
             }
             Attempt::Failed(error) => {
                 match repeat(inner, replay.as_ref(), attempt, error.code(), None, deadline) {
-                    Some(again) => again,
+                    Some(again) => {
+                        tell_again(&candidate, attempt, error.code(), error.message());
+                        again
+                    }
                     None => return Err(error),
                 }
             }
@@ -187,6 +179,12 @@ async fn call(
         attempt += 1;
         now = Instant::now();
     }
+}
+
+/// Tells of an attempt that is not the last one: the span of the call has the last one only.
+fn tell_again(candidate: &Candidate, attempt: u32, code: tonic::Code, error: &str) {
+    let (peer, code) = (candidate.peer.endpoint(), code as i32);
+    tracing::info!(%peer, attempt, code, error, "sent again");
 }
 
 /// A call that is sent again.
@@ -424,82 +422,5 @@ impl http_body::Body for ResponseBody {
 impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseBody").finish_non_exhaustive()
-    }
-}
-
-static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-
-/// How long the caller is willing to wait, from the header that gRPC has for it: at most eight digits and a unit.
-fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(&GRPC_TIMEOUT)?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let number: u64 = digits.parse().ok()?;
-    Some(match unit {
-        "H" => Duration::from_secs(number * 3600),
-        "M" => Duration::from_secs(number * 60),
-        "S" => Duration::from_secs(number),
-        "m" => Duration::from_millis(number),
-        "u" => Duration::from_micros(number),
-        "n" => Duration::from_nanos(number),
-        _ => return None,
-    })
-}
-
-/// The same the other way round, as exactly as eight digits are; at least a nanosecond.
-fn grpc_timeout_of(timeout: Duration) -> String {
-    const UNITS: [(u128, &str); 6] = [
-        (1, "n"),
-        (1_000, "u"),
-        (1_000_000, "m"),
-        (1_000_000_000, "S"),
-        (60_000_000_000, "M"),
-        (3_600_000_000_000, "H"),
-    ];
-    const MOST: u128 = 99_999_999;
-    let nanos = timeout.as_nanos().max(1);
-    let fits = UNITS.iter().find(|(length, _)| nanos / length <= MOST);
-    let (length, unit) = fits.unwrap_or(&UNITS[5]);
-    format!("{}{unit}", (nanos / length).min(MOST))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_timeout_is_written_as_exactly_as_can_be() {
-        for (timeout, expected) in [
-            (Duration::ZERO, "1n"),
-            (Duration::from_nanos(99_999_999), "99999999n"),
-            (Duration::from_millis(100), "100000u"),
-            (Duration::from_micros(7_500_001), "7500001u"),
-            (Duration::from_secs(100), "100000m"),
-            (Duration::from_secs(100_000), "100000S"),
-            (Duration::from_secs(6_000_000_000), "1666666H"),
-            (Duration::MAX, "99999999H"),
-        ] {
-            assert_eq!(grpc_timeout_of(timeout), expected);
-        }
-    }
-
-    #[test]
-    fn a_timeout_is_read_as_grpc_defines_it() {
-        let read = |text: &'static str| {
-            let header = ("grpc-timeout", text);
-            let request = Request::builder().header(header.0, header.1).body(()).unwrap();
-            grpc_timeout(request.headers())
-        };
-        for (text, expected) in
-            [("1H", 3_600_000), ("2M", 120_000), ("3S", 3000), ("4m", 4), ("99999999m", 99_999_999)]
-        {
-            assert_eq!(read(text), Some(Duration::from_millis(expected)));
-        }
-        assert_eq!(read("5u"), Some(Duration::from_micros(5)));
-        for bad in ["", "S", "1", "1s", "+1S", "123456789S", "1.5S"] {
-            assert_eq!(read(bad), None, "{bad}");
-        }
     }
 }

@@ -118,8 +118,9 @@ impl Connection {
         self.address(&mut request);
         let _due = self.silence.due(now);
         let body = request.body().read();
-        let answer = self.sender.clone().try_send_request(request);
-        answer.await.map_err(|mut error| match error.take_message() {
+        let answer = self.sender.clone().try_send_request(request).await;
+        let answer = answer.inspect(|_| self.silence.answered());
+        answer.map_err(|mut error| match error.take_message() {
             Some(request) => Unanswered::NeverSent(Box::new(request)),
             None => {
                 let error = error.into_error();

@@ -8,7 +8,7 @@ use registry_core::{Freshness, ViewState};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use super::lineup::{Lineup, Member};
+use super::lineup::{LeftOut, Lineup, Member};
 use super::peer::Link;
 use crate::text::chain;
 
@@ -174,11 +174,15 @@ fn what_is_wrong(lineup: &Lineup) -> String {
         let failed = lineup.members.iter().find_map(of).unwrap_or_else(|| "still connecting".into());
         reasons.push(format!("none of {} can be called, {failed}", instances(members)));
     }
-    if lineup.weightless > 0 {
-        reasons.push(format!("{} with weight 0", instances(lineup.weightless)));
-    }
-    if lineup.speechless > 0 {
-        reasons.push(format!("{} without a gRPC endpoint", instances(lineup.speechless)));
+    let LeftOut { weightless, speechless, over_tls } = lineup.left_out;
+    for (count, why) in [
+        (weightless, "with weight 0"),
+        (speechless, "without a gRPC endpoint"),
+        (over_tls, "with gRPC over TLS alone, which this channel does not speak"),
+    ] {
+        if count > 0 {
+            reasons.push(format!("{} {why}", instances(count)));
+        }
     }
     if reasons.is_empty() { "no instances are registered".into() } else { reasons.join("; ") }
 }
@@ -188,7 +192,7 @@ fn what_is_wrong_with(member: &Member) -> Option<String> {
     match member.peer.link() {
         Link::Connecting { error: Some(error) } => Some(error.to_string()),
         Link::Ejected { reason } => Some(format!("ejected, {reason}")),
-        Link::Up(up) if !up.serves => Some("says that it does not serve".into()),
+        Link::Up(up) => up.unwell.as_deref().map(str::to_owned),
         _ => None,
     }
 }

@@ -23,6 +23,9 @@ use tower_service::Service;
 use super::connection::{Connection, Unanswered};
 use super::replay::Kept;
 
+/// What is said of a server that has not been heard yet.
+pub(super) const NOT_YET: &str = "has not said yet that it serves";
+
 /// Follows what the server at the other end of a connection says of a service.
 #[derive(Debug)]
 pub(super) struct Health {
@@ -41,8 +44,8 @@ impl Health {
         Self { connection, service, told: None, attempt: 0, again: Instant::now(), unknown: false }
     }
 
-    /// The next word of the server: whether it serves. It does not while it cannot be asked. Can be dropped and called again.
-    pub(super) async fn next(&mut self, backoff: &Backoff, rng: &mut fastrand::Rng) -> bool {
+    /// The next word of the server: that it serves, or what it says instead. It does not while it cannot be asked. Can be dropped and called again.
+    pub(super) async fn next(&mut self, backoff: &Backoff, rng: &mut fastrand::Rng) -> Result<(), Arc<str>> {
         if self.unknown {
             return std::future::pending().await;
         }
@@ -52,18 +55,26 @@ impl Health {
         match self.told().await {
             Ok(response) => {
                 self.attempt = 0;
-                response.status() == ServingStatus::Serving
+                match response.status() {
+                    ServingStatus::Serving => Ok(()),
+                    ServingStatus::ServiceUnknown => {
+                        Err(format!("says that it knows nothing of the health of {:?}", &*self.service)
+                            .into())
+                    }
+                    _ => Err("says that it does not serve".into()),
+                }
             }
             Err(status) if status.code() == Code::Unimplemented => {
                 self.unknown = true;
-                true
+                Ok(())
             }
             Err(status) => {
                 self.told = None;
                 tracing::debug!(%status, service = &*self.service, "no word about its health");
                 self.again = later(Instant::now(), backoff.delay(self.attempt, rng.f64()));
                 self.attempt = self.attempt.saturating_add(1);
-                false
+                Err(format!("cannot be asked about its health: {:?}, {}", status.code(), status.message())
+                    .into())
             }
         }
     }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::connect::Connect;
 use super::connection::{Connection, Held};
 use super::eject::{Ejected, Ejection, Quota};
-use super::health::Health;
+use super::health::{Health, NOT_YET};
 use super::peer::{Link, Peer, PeerKey, Up};
 use crate::text::chain;
 
@@ -123,6 +123,8 @@ impl Drop for PeerHandle {
 enum Ended {
     /// It could not be made, or broke.
     Broken(String),
+    /// Calls were answered on it, and the other side has ended it or is gone.
+    HungUp(String),
     /// It is there, and of no use.
     Ejected(String, Ejected),
 }
@@ -149,15 +151,16 @@ impl Keeper {
             let began = Instant::now();
             let ended = self.connect_and_hold().await;
             let held = began.elapsed();
-            self.left = matches!(ended, Ended::Broken(_)).then(Instant::now);
-            if held >= GOOD.saturating_add(self.shared.keeping.timeout) {
+            self.left = (!matches!(ended, Ended::Ejected(..))).then(Instant::now);
+            // Servers and what is in front of them close connections after so many calls, or so long: those come back as soon as they are gone.
+            if held >= GOOD.saturating_add(self.shared.keeping.timeout) || matches!(ended, Ended::HungUp(_)) {
                 attempt = 0;
             }
             if held >= FORGIVEN {
                 ejections = 0;
             }
             let delay = match ended {
-                Ended::Broken(error) => {
+                Ended::Broken(error) | Ended::HungUp(error) => {
                     let (id, endpoint) = (self.peer.id(), self.peer.endpoint());
                     tracing::debug!(%id, %endpoint, error, attempt, "not connected");
                     self.show(Link::Connecting { error: Some(error.into()) });
@@ -230,27 +233,32 @@ impl Keeper {
         if self.left.is_none_or(|left| left.elapsed() >= GOOD) {
             self.since = Instant::now();
         }
-        let mut up = Up { connection, since: self.since, serves: health.is_none(), silent: false };
+        let unwell = health.as_ref().map(|_| NOT_YET.into());
+        let mut up = Up { connection, since: self.since, unwell, silent: false };
         self.show(Link::Up(up.clone()));
         let backoff = self.shared.keeping.backoff;
         loop {
             let (silence, patience) = (Arc::clone(up.connection.silence()), self.patience());
             tokio::select! {
-                ended = &mut held => return Ended::Broken(match ended {
-                    Ok(Err(error)) => chain(&error),
-                    _ => "the connection was closed by the other side".into(),
-                }),
+                ended = &mut held => {
+                    let error = match ended {
+                        Ok(Err(error)) => chain(&error),
+                        _ => "the connection was closed by the other side".into(),
+                    };
+                    return if silence.has_answered() { Ended::HungUp(error) } else { Ended::Broken(error) };
+                }
                 reason = self.peer.fails() => if let Some(ejected) = self.shared.quota.take() {
                     return Ended::Ejected(reason, ejected);
                 },
-                serves = word(&mut health, &backoff, &mut self.rng) => {
-                    if up.serves == serves {
+                word = word(&mut health, &backoff, &mut self.rng) => {
+                    let unwell = word.err();
+                    if up.unwell == unwell {
                         continue;
                     }
-                    if serves {
+                    if unwell.is_none() {
                         up.since = Instant::now();
                     }
-                    up.serves = serves;
+                    up.unwell = unwell;
                     self.show(Link::Up(up.clone()));
                 }
                 () = sleep_until(self.forgets), if self.false_alarms > 0 => {
@@ -309,7 +317,11 @@ impl Keeper {
 }
 
 /// The next word about its health, where it is asked.
-async fn word(health: &mut Option<Health>, backoff: &Backoff, rng: &mut fastrand::Rng) -> bool {
+async fn word(
+    health: &mut Option<Health>,
+    backoff: &Backoff,
+    rng: &mut fastrand::Rng,
+) -> Result<(), Arc<str>> {
     match health {
         Some(health) => health.next(backoff, rng).await,
         None => std::future::pending().await,

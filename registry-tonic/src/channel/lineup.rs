@@ -38,10 +38,19 @@ pub(crate) struct Lineup {
     pub(crate) members: Arc<[Member]>,
     /// How many of them are ejected.
     pub(crate) ejected: usize,
-    /// How many instances want no calls, because of their weight.
+    /// How many instances are no members.
+    pub(crate) left_out: LeftOut,
+}
+
+/// How many instances cannot be called, whatever their state, and why.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LeftOut {
+    /// They want no calls, because of their weight.
     pub(crate) weightless: usize,
-    /// How many instances have no endpoint that speaks gRPC.
+    /// They have no endpoint that speaks gRPC.
     pub(crate) speechless: usize,
+    /// They speak gRPC over TLS alone, and we do not.
+    pub(crate) over_tls: usize,
 }
 
 /// A peer as listed.
@@ -84,7 +93,7 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl Lineup {
-    pub(crate) fn new(members: Vec<Member>, rules: &Rules, weightless: usize, speechless: usize) -> Self {
+    pub(crate) fn new(members: Vec<Member>, rules: &Rules, left_out: LeftOut) -> Self {
         // Each is looked at once, so that it is counted once.
         let links: Vec<(&Member, Link)> = members.iter().map(|member| (member, member.peer.link())).collect();
         let ejected = links.iter().filter(|(_, link)| matches!(link, Link::Ejected { .. })).count();
@@ -92,7 +101,7 @@ impl Lineup {
         let (near, far): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|candidate| candidate.near);
         let (near, far) = if near.is_empty() { (far, near) } else { (near, far) };
         let fleet = |candidates: Vec<Arc<Candidate>>| Fleet::new(candidates, rules.slow_start);
-        Self { near: fleet(near), far: fleet(far), members: members.into(), ejected, weightless, speechless }
+        Self { near: fleet(near), far: fleet(far), members: members.into(), ejected, left_out }
     }
 
     /// How many can be called.
@@ -149,7 +158,7 @@ impl Lineup {
 /// The best of those who can be called: who wants calls; if there is none, who is about to leave; if there is none, who is silent.
 fn candidates(links: Vec<(&Member, Link)>) -> Vec<Arc<Candidate>> {
     let up = |(member, link)| match link {
-        Link::Up(up) if up.serves && !up.connection.is_closed() => Some((member, up)),
+        Link::Up(up) if up.unwell.is_none() && !up.connection.is_closed() => Some((member, up)),
         _ => None,
     };
     let all: Vec<(&Member, Up)> = links.into_iter().filter_map(up).collect();

@@ -198,7 +198,7 @@ fn word(connectivity: &Connectivity) -> &'static str {
         Connectivity::Ready => "ready",
         Connectivity::Connecting { .. } => "connecting",
         Connectivity::Silent => "silent",
-        Connectivity::NotServing => "not_serving",
+        Connectivity::NotServing { .. } => "not_serving",
         Connectivity::Ejected { .. } => "ejected",
     }
 }

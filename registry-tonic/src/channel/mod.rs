@@ -4,6 +4,7 @@ mod builder;
 mod call;
 mod connect;
 mod connection;
+mod deadline;
 mod eject;
 mod error;
 mod health;
@@ -77,6 +78,9 @@ struct Inner {
     wait_for_ready: Duration,
     retry: Option<Retry>,
     pool: AbortHandle,
+    /// Where it is metered: its view is for as long as it is there.
+    #[cfg(feature = "metrics")]
+    _observed: Option<registry_core::layer::meter::Observed>,
 }
 
 /// How long one call waits for an endpoint, instead of what [`ChannelBuilder::wait_for_ready`] says: put it into the extensions of the request

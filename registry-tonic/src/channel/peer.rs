@@ -62,8 +62,8 @@ pub(crate) struct Up {
     pub(crate) connection: Connection,
     /// Since when the peer can be called, for slow start.
     pub(crate) since: Instant,
-    /// Whether it says that it serves.
-    pub(crate) serves: bool,
+    /// What it says of its health, where that is not that it serves.
+    pub(crate) unwell: Option<Arc<str>>,
     /// Whether nothing is heard of it although answers are due.
     pub(crate) silent: bool,
 }

@@ -12,7 +12,7 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::keeper::{PeerHandle, Shared};
-use super::lineup::{Lineup, Member, Rules};
+use super::lineup::{LeftOut, Lineup, Member, Rules};
 use super::load::UNKNOWN;
 use super::peer::PeerKey;
 
@@ -53,8 +53,7 @@ pub(crate) struct Pool {
     rules: Rules,
     seeds: Draw,
     peers: BTreeMap<PeerKey, Seat>,
-    weightless: usize,
-    speechless: usize,
+    left_out: LeftOut,
 }
 
 #[derive(Debug)]
@@ -68,8 +67,8 @@ struct Seat {
 
 impl Pool {
     pub(crate) fn new(view: View, board: Arc<Board>, shared: Shared, rules: Rules, seeds: Draw) -> Self {
-        let (peers, weightless, speechless) = (BTreeMap::new(), 0, 0);
-        Self { view, board, shared, rules, seeds, peers, weightless, speechless }
+        let (peers, left_out) = (BTreeMap::new(), LeftOut::default());
+        Self { view, board, shared, rules, seeds, peers, left_out }
     }
 
     /// Runs until it is aborted.
@@ -102,16 +101,17 @@ impl Pool {
         let expected = self.board.load().usual_latency(Instant::now()).unwrap_or(UNKNOWN);
         let secure = self.shared.keeping.connect.is_secure();
         let mut before = std::mem::take(&mut self.peers);
-        (self.weightless, self.speechless) = (0, 0);
+        self.left_out = LeftOut::default();
         for entry in state.entries() {
             let instance = entry.instance();
             let weight = instance.weight().get();
             let Some(endpoint) = grpc_endpoint(instance, secure) else {
-                self.speechless += 1;
+                let over_tls = instance.endpoints().iter().any(|one| one.protocol() == Some(OVER_TLS));
+                *(if over_tls { &mut self.left_out.over_tls } else { &mut self.left_out.speechless }) += 1;
                 continue;
             };
             if weight == 0 {
-                self.weightless += 1;
+                self.left_out.weightless += 1;
                 continue;
             }
             let key = (entry.id().clone(), endpoint.clone());
@@ -137,17 +137,20 @@ impl Pool {
             near: self.rules.zone.as_ref().is_none_or(|zone| seat.zone.as_ref() == Some(zone)),
         };
         let members = self.peers.values().map(member).collect();
-        let lineup = Lineup::new(members, &self.rules, self.weightless, self.speechless);
+        let lineup = Lineup::new(members, &self.rules, self.left_out);
         self.shared.quota.set(lineup.members.len(), lineup.callable() + lineup.ejected);
         self.board.publish(lineup);
     }
 }
 
+/// The protocol of endpoints that speak gRPC over TLS.
+const OVER_TLS: &str = "grpcs";
+
 /// The endpoint to call: the first that is said to speak gRPC, otherwise the first that says nothing; where connections are secure, the first
 /// that is said to speak gRPC over TLS goes before.
 fn grpc_endpoint(instance: &Instance, secure: bool) -> Option<&Endpoint> {
     let speaks = |protocol| instance.endpoints().iter().find(|endpoint| endpoint.protocol() == protocol);
-    let over_tls = if secure { speaks(Some("grpcs")) } else { None };
+    let over_tls = if secure { speaks(Some(OVER_TLS)) } else { None };
     over_tls.or_else(|| speaks(Some("grpc"))).or_else(|| speaks(None))
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Silence {
     /// For how many nanoseconds nothing had been heard when the last of them was given up: callers that give up sooner than silence is told
     /// must not hide it.
     carried: AtomicU64,
+    /// Whether any request was ever answered.
+    answered: AtomicBool,
     /// Whether someone looks.
     watched: AtomicBool,
     begun: Notify,
@@ -34,6 +36,7 @@ impl Silence {
             due: AtomicU32::new(0),
             due_since: AtomicU64::new(0),
             carried: AtomicU64::new(0),
+            answered: AtomicBool::new(false),
             watched: AtomicBool::new(false),
             begun: Notify::new(),
         })
@@ -57,6 +60,19 @@ impl Silence {
             self.begun.notify_one();
         }
         Due(Arc::clone(self))
+    }
+
+    /// A request was answered.
+    pub(crate) fn answered(&self) {
+        // Almost always it is not the first one, and a read is cheaper than a write that other cores must learn of.
+        if !self.answered.load(Ordering::Relaxed) {
+            self.answered.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether any request was ever answered.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// How long nothing has been heard although an answer was due all the time; none if none is due.

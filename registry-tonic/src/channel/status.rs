@@ -24,7 +24,10 @@ pub enum Connectivity {
     /// Connected, and nothing is heard although answers are due: it is being looked after, and called only if there is no other.
     Silent,
     /// Connected, and it has not said that it serves ([`ChannelBuilder::watch_health`](crate::ChannelBuilder::watch_health)).
-    NotServing,
+    NotServing {
+        /// What it says instead, or why it cannot be asked.
+        reason: Arc<str>,
+    },
     /// Its calls failed; it is tried again after a while.
     Ejected {
         /// Why.
@@ -65,7 +68,7 @@ impl EndpointStatus {
             Link::Connecting { error } => Connectivity::Connecting { error },
             Link::Ejected { reason } => Connectivity::Ejected { reason },
             Link::Up(up) if up.connection.is_closed() => Connectivity::Connecting { error: None },
-            Link::Up(Up { serves: false, .. }) => Connectivity::NotServing,
+            Link::Up(Up { unwell: Some(reason), .. }) => Connectivity::NotServing { reason },
             Link::Up(Up { silent: true, .. }) => Connectivity::Silent,
             Link::Up(_) => Connectivity::Ready,
             Link::Removed => Connectivity::Connecting { error: None },

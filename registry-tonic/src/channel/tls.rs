@@ -8,7 +8,7 @@ use registry_core::{Endpoint, Material, Tls};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
@@ -26,11 +26,13 @@ const FRESH: Duration = Duration::from_secs(1);
 pub(super) struct OverTls {
     tls: Tls,
     read: Mutex<Option<(Instant, Arc<ClientConfig>)>>,
+    /// Who reads it.
+    turns: Arc<Semaphore>,
 }
 
 impl OverTls {
     pub(super) fn new(tls: Tls) -> Self {
-        Self { tls, read: Mutex::new(None) }
+        Self { tls, read: Mutex::new(None), turns: Arc::new(Semaphore::new(1)) }
     }
 
     /// From certificates and keys as they are now, or were a moment ago.
@@ -42,7 +44,7 @@ impl OverTls {
             return Ok(Arc::clone(config));
         }
         let (now, tls) = (Instant::now(), self.tls.clone());
-        let new = Arc::new(blocking(move || config(&tls)).await?);
+        let new = Arc::new(blocking(&self.turns, move || config(&tls)).await?);
         *read = Some((now, Arc::clone(&new)));
         Ok(new)
     }

@@ -1,5 +1,6 @@
 //! The configuration of a client: go-zero's `RpcClientConf`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use registry_core::time::later;
@@ -69,6 +70,7 @@ struct Middlewares {
     duration: Option<bool>,
     prometheus: Option<bool>,
     breaker: Option<bool>,
+    others: Vec<String>,
 }
 
 any_case! { Middlewares {
@@ -77,6 +79,7 @@ any_case! { Middlewares {
     "Duration" => duration,
     "Prometheus" => prometheus,
     "Breaker" => breaker,
+    .. => others
 } }
 
 /// How long go-zero waits for a server, which none of its settings changes.
@@ -163,31 +166,39 @@ impl ClientConfig {
         if let Some(name) = given(self.balancer_name.as_ref())
             && name != "p2c_ewma"
         {
-            return Err(Error::invalid("BalancerName", format!("is {name:?}; there is p2c_ewma")));
+            let reason = format!(
+                "is {name:?}; there is p2c_ewma; a program can have Policy::ConsistentHash, which wants to know by what"
+            );
+            return Err(Error::invalid("BalancerName", reason));
         }
         self.target().map(drop)
     }
 
-    /// The fields that are given, known, and have no effect.
+    /// The fields that are given, known, and have no effect; of `Etcd` and `Middlewares` also those that are not known.
     #[must_use]
-    pub fn without_effect(&self) -> Vec<&'static str> {
+    pub fn without_effect(&self) -> Vec<Cow<'static, str>> {
         let target = self.target_text().is_some();
         let (direct, app, token) = (!self.endpoints.is_empty(), self.app(), self.token());
         let middlewares = self.middlewares.as_ref().is_some_and(|middlewares| {
-            let Middlewares { timeout: _, trace, duration, prometheus, breaker } = middlewares;
+            let Middlewares { timeout: _, trace, duration, prometheus, breaker, others: _ } = middlewares;
             [trace, duration, prometheus, breaker].iter().any(|one| one.is_some())
         });
         let fields = [
             ("Target", target && direct),
             ("Etcd", self.etcd().is_some() && (target || direct)),
-            ("Etcd.ID", self.etcd().and_then(EtcdConfig::id).is_some() && !target && !direct),
             ("Service", self.service.is_some() && self.registry.is_none()),
             ("App", app.is_some() && token.is_none()),
             ("Token", token.is_some() && app.is_none()),
             ("KeepaliveTime", self.keepalive_time.is_some()),
             ("Middlewares", middlewares),
         ];
-        fields.into_iter().filter_map(|(name, given)| given.then_some(name)).collect()
+        let etcd = self.etcd().filter(|_| !target && !direct);
+        let of_middlewares = self.middlewares.iter().flat_map(|middlewares| &middlewares.others);
+        etcd.into_iter()
+            .flat_map(EtcdConfig::without_effect)
+            .chain(fields.into_iter().filter_map(|(name, given)| given.then(|| name.into())))
+            .chain(of_middlewares.map(|other| format!("Middlewares.{other}").into()))
+            .collect()
     }
 
     /// A channel to the instances in `view`, which is of the service of the [`target`](Self::target). Logs what has no effect.

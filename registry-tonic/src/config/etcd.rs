@@ -1,5 +1,7 @@
 //! Where an etcd is and who we are to it, as go-zero says it: its `discov.EtcdConf`.
 
+use std::borrow::Cow;
+
 use registry_core::{Error, Result};
 
 use super::keys::any_case;
@@ -21,7 +23,7 @@ use crate::target::{RegistryUrl, Target};
 /// | `ID` | no effect: in go-zero a server's own number in its key, instead of the lease's; here it is derived from lease and address, and clients of neither kind read it |
 /// | `InsecureSkipVerify` | whether to trust every server: refused when true |
 ///
-/// A password is never printed.
+/// Another field, such as one that is misspelt, has no effect, and is told with those. A password is never printed.
 #[derive(Clone, Debug, Default)]
 pub struct EtcdConfig {
     hosts: Vec<String>,
@@ -33,6 +35,7 @@ pub struct EtcdConfig {
     cert_key_file: Option<String>,
     ca_cert_file: Option<String>,
     insecure_skip_verify: Option<bool>,
+    others: Vec<String>,
 }
 
 any_case! { EtcdConfig {
@@ -45,6 +48,7 @@ any_case! { EtcdConfig {
     "CertKeyFile" => cert_key_file,
     "CACertFile" => ca_cert_file,
     "InsecureSkipVerify" => insecure_skip_verify,
+    .. => others
 } }
 
 impl EtcdConfig {
@@ -94,8 +98,14 @@ impl EtcdConfig {
     }
 
     /// The number of one's own, where one is given.
-    pub(super) fn id(&self) -> Option<i64> {
+    fn id(&self) -> Option<i64> {
         self.id.filter(|id| *id > 0)
+    }
+
+    /// What is given and has no effect, as seen from outside.
+    pub(super) fn without_effect(&self) -> impl Iterator<Item = Cow<'static, str>> {
+        let id = self.id().map(|_| "Etcd.ID".into());
+        id.into_iter().chain(self.others.iter().map(|other| format!("Etcd.{other}").into()))
     }
 
     /// The hosts as a URL has them, and whether they want TLS.

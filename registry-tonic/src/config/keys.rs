@@ -2,10 +2,10 @@
 
 use serde::de::{Deserialize, Error, MapAccess};
 
-/// Implements `Deserialize` for a type with `Default`: each key that is named is read into its field, the others are passed over. A
-/// value that is null is as one that is not there.
+/// Implements `Deserialize` for a type with `Default`: each key that is named is read into its field, the others are passed over, and noted where there
+/// is a field for that. A value that is null is as one that is not there.
 macro_rules! any_case {
-    ($type:ident { $($name:literal => $field:ident),+ $(,)? }) => {
+    ($type:ident { $($name:literal => $field:ident,)+ $(.. => $others:ident)? }) => {
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 struct Fields;
@@ -27,6 +27,7 @@ macro_rules! any_case {
                                 }
                                 continue;
                             })+
+                            $(config.$others.push(key);)?
                             map.next_value::<serde::de::IgnoredAny>()?;
                         }
                         Ok(config)

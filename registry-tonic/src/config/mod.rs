@@ -45,6 +45,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -94,7 +95,7 @@ fn timeout(milliseconds: Option<i64>) -> Result<Option<Duration>> {
 }
 
 /// Says which fields do nothing, where there are some.
-fn log_without_effect(of: &str, fields: &[&'static str]) {
+fn log_without_effect(of: &str, fields: &[Cow<'static, str>]) {
     if !fields.is_empty() {
         tracing::info!(fields = %fields.join(", "), "fields of the configuration of a {of} have no effect");
     }

@@ -1,5 +1,6 @@
 //! The configuration of a server: go-zero's `RpcServerConf`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::{Mode, Server, ServerBuilder};
 /// | `MethodTimeouts` | the same for single methods, `{FullMethod: /user.Users/Find, Timeout: 5s}`; `0s` for as long as it likes | none |
 /// | `Health` | whether the standard health service is served | `true` |
 /// | `Auth`, `StrictControl` | refused when true: there are no apps and tokens in a Redis here | `false` |
+/// | `Redis` | no effect: go-zero looks there for the apps and tokens of `Auth` | |
 /// | `CpuThreshold`, `Middlewares`, `Shutdown` | no effect | |
 /// | `Log`, `MetricsUrl`, `Prometheus`, `Telemetry`, `DevServer`, `Profiling` | no effect: a program sets up its `tracing` subscriber and its recorder of metrics itself | |
 ///
@@ -42,6 +44,7 @@ pub struct ServerConfig {
     health: Option<bool>,
     auth: bool,
     strict_control: bool,
+    redis: Option<IgnoredAny>,
     cpu_threshold: Option<IgnoredAny>,
     middlewares: Option<IgnoredAny>,
     shutdown: Option<IgnoredAny>,
@@ -64,6 +67,7 @@ any_case! { ServerConfig {
     "Health" => health,
     "Auth" => auth,
     "StrictControl" => strict_control,
+    "Redis" => redis,
     "CpuThreshold" => cpu_threshold,
     "Middlewares" => middlewares,
     "Shutdown" => shutdown,
@@ -79,7 +83,7 @@ any_case! { ServerConfig {
 #[derive(Clone, Debug, Default)]
 struct MethodTimeout {
     full_method: String,
-    timeout: GoDuration,
+    timeout: Option<GoDuration>,
 }
 
 any_case! { MethodTimeout {
@@ -162,11 +166,15 @@ impl ServerConfig {
     /// [`InvalidInput`](registry_core::ErrorKind::InvalidInput), with the field and the reason.
     pub fn call_timeouts(&self) -> Result<CallTimeouts> {
         let mut methods = Vec::with_capacity(self.method_timeouts.len());
-        for MethodTimeout { full_method, timeout: GoDuration(limit) } in &self.method_timeouts {
+        for MethodTimeout { full_method, timeout } in &self.method_timeouts {
             if !full_method.starts_with('/') {
                 let reason = format!("{full_method:?} is not written as /user.Users/Find");
                 return Err(Error::invalid("MethodTimeouts.FullMethod", reason));
             }
+            let Some(GoDuration(limit)) = timeout else {
+                let reason = format!("is missing for {full_method}; 0s is for as long as it likes");
+                return Err(Error::invalid("MethodTimeouts.Timeout", reason));
+            };
             methods.push((full_method.clone(), (*limit > Duration::ZERO).then_some(*limit)));
         }
         Ok(CallTimeouts::new(timeout(self.timeout)?, methods))
@@ -200,11 +208,11 @@ impl ServerConfig {
         self.target().map(drop)
     }
 
-    /// The fields that are given, known, and have no effect.
+    /// The fields that are given, known, and have no effect; of `Etcd` also those that are not known.
     #[must_use]
-    pub fn without_effect(&self) -> Vec<&'static str> {
+    pub fn without_effect(&self) -> Vec<Cow<'static, str>> {
         let fields = [
-            ("Etcd.ID", self.etcd().and_then(EtcdConfig::id).is_some()),
+            ("Redis", self.redis.is_some()),
             ("CpuThreshold", self.cpu_threshold.is_some()),
             ("Middlewares", self.middlewares.is_some()),
             ("Shutdown", self.shutdown.is_some()),
@@ -215,7 +223,8 @@ impl ServerConfig {
             ("DevServer", self.dev_server.is_some()),
             ("Profiling", self.profiling.is_some()),
         ];
-        fields.into_iter().filter_map(|(name, given)| given.then_some(name)).collect()
+        let of_etcd = self.etcd().into_iter().flat_map(EtcdConfig::without_effect);
+        of_etcd.chain(fields.into_iter().filter_map(|(name, given)| given.then(|| name.into()))).collect()
     }
 
     /// A server that listens where this says, and registers with `registry`, which is at the [`target`](Self::target), as a copy of the

@@ -81,7 +81,7 @@ fn a_servers_yaml_of_go_zero_is_read_as_it_is() {
     let timeouts = config.call_timeouts().unwrap();
     assert_eq!(timeouts.of("/user.Users/Find"), Some(Duration::from_secs(5)));
     assert_eq!(timeouts.of("/user.Users/Export"), Some(Duration::from_secs(90)));
-    assert_eq!(config.without_effect(), ["Log", "Prometheus", "Telemetry"]);
+    assert_eq!(config.without_effect(), ["Redis", "Log", "Prometheus", "Telemetry"]);
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_clients_yaml_of_go_zero_is_read_as_it_is() {
         Timeout: 500
         KeepaliveTime: 20s
         BalancerName: p2c_ewma
-        Middlewares: {Trace: true, Breaker: false}
+        Middlewares: {Trace: true, Breaker: false, Tracing: true}
         ",
     );
     config.check().unwrap();
@@ -105,7 +105,7 @@ fn a_clients_yaml_of_go_zero_is_read_as_it_is() {
     assert_eq!(target.to_string(), "etcd://10.0.0.1:2379/team?layout=go-zero&service=user.rpc");
     assert_eq!(config.timeout().unwrap(), Some(Duration::from_millis(500)));
     assert_eq!(config.wait_for_server(), None);
-    assert_eq!(config.without_effect(), ["Etcd.ID", "KeepaliveTime", "Middlewares"]);
+    assert_eq!(config.without_effect(), ["Etcd.ID", "KeepaliveTime", "Middlewares", "Middlewares.Tracing"]);
     let called = config.with_defaults(()).unwrap();
     assert!(!format!("{config:?} {called:?}").contains("s3cret"), "{config:?} {called:?}");
 }
@@ -114,7 +114,8 @@ fn a_clients_yaml_of_go_zero_is_read_as_it_is() {
 fn what_only_go_zero_does_is_told_and_keeps_no_server_from_starting() {
     let config = server_with(
         "
-Etcd: {Hosts: [h], Key: user.rpc, ID: 7}
+Etcd: {Hosts: [h], Key: user.rpc, ID: 7, CaFile: /ca.pem}
+Redis: {Host: h}
 CpuThreshold: 900
 Middlewares: {Trace: true}
 Shutdown: {WaitTime: 5s}
@@ -128,8 +129,7 @@ Profiling: {CpuThreshold: 700}
     );
     config.check().unwrap();
     assert_eq!(config.target().unwrap().to_string(), "etcd://h?layout=go-zero&service=user.rpc");
-    let expected =
-        "Etcd.ID CpuThreshold Middlewares Shutdown Log MetricsUrl Prometheus Telemetry DevServer Profiling";
+    let expected = "Etcd.ID Etcd.CaFile Redis CpuThreshold Middlewares Shutdown Log MetricsUrl Prometheus Telemetry DevServer Profiling";
     assert_eq!(config.without_effect().join(" "), expected);
 }
 
@@ -149,7 +149,7 @@ fn what_is_left_out_or_null_is_as_in_go_zero() {
         let config = client(yaml);
         assert_eq!(config.timeout().unwrap(), Some(Duration::from_secs(2)));
         assert_eq!(config.wait_for_server(), None);
-        assert_eq!(config.without_effect(), [""; 0]);
+        assert!(config.without_effect().is_empty());
     }
     let config = server_with("Etcd: {Hosts: [], Key: ''}");
     config.check().unwrap();
@@ -253,6 +253,11 @@ fn what_a_server_cannot_mean_is_an_error_that_names_the_field() {
             "/user.Users/Find",
         ),
         (
+            "{Name: a, ListenOn: ':1', MethodTimeouts: [{FullMethod: /a.A/B, Time: 5s}]}",
+            "MethodTimeouts.Timeout",
+            "missing for /a.A/B",
+        ),
+        (
             "{Name: a, ListenOn: ':1', Registry: 'redis://h', Etcd: {Hosts: [h], Key: a}}",
             "Registry",
             "Etcd as well",
@@ -287,7 +292,11 @@ fn what_a_client_cannot_mean_is_an_error_that_names_the_field() {
         ("{Registry: 'redis://h', Service: a b}", "Service", "not allowed"),
         ("{Registry: 'redis://h', Service: a, Target: 'discov://h/a'}", "Registry", "one of them"),
         ("{Registry: 'redis://h', Service: a, Endpoints: ['h:1']}", "Registry", "one of them"),
-        ("{Endpoints: ['h:1'], BalancerName: consistent_hash}", "BalancerName", "there is p2c_ewma"),
+        (
+            "{Endpoints: ['h:1'], BalancerName: consistent_hash}",
+            "BalancerName",
+            "there is p2c_ewma; a program can have Policy::ConsistentHash",
+        ),
         ("{Endpoints: ['h:1'], Timeout: -5}", "Timeout", "negative"),
         ("{Endpoints: ['h:1'], App: a, Token: \"s3cret\\n\"}", "Token", "visible ASCII"),
     ] {

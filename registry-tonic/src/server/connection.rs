@@ -2,13 +2,14 @@
 
 use std::future::Future;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use super::calls::Calls;
@@ -23,10 +24,15 @@ const TOO_LATE: usize = 4096;
 /// How long a client has to answer the goodbye, if it has no calls under way; after that it is taken to be gone.
 const GOODBYE: Duration = Duration::from_secs(1);
 
+/// How long a client has to say something once it is accepted: what it says first may be on its way, and it may have been greeted and send a call
+/// along with it.
+const GREETING: Duration = Duration::from_secs(1);
+
 /// A connection that is counted for as long as it is open.
 pub(super) struct Connection {
     stream: TcpStream,
     calls: Calls,
+    accepted: Instant,
     hearing: Hearing,
     /// Whether anything was ever heard on it.
     heard: bool,
@@ -41,14 +47,15 @@ pub(super) struct Connection {
 enum Hearing {
     /// Until this completes.
     Until(Pin<Box<dyn Future<Output = ()> + Send>>),
-    /// Until this, at least, and for as long as calls are under way.
+    /// Until this, at least, and for as long as calls are under way. Where nothing was ever heard, until this at the latest.
     Goodbye(Pin<Box<Sleep>>),
     /// No more, as if the other side had closed it.
     Over,
 }
 
 impl Connection {
-    /// Once `hung_up` completes, it ends if nothing was ever heard on it, and otherwise after a while in which nothing is heard and no call is under way.
+    /// Once `hung_up` completes, it ends after a while in which nothing is heard and no call is under way; if nothing was ever heard on it, once it has
+    /// been there for a while.
     pub(super) fn new(
         stream: TcpStream,
         hung_up: impl Future<Output = ()> + Send + 'static,
@@ -57,6 +64,7 @@ impl Connection {
         Self {
             stream,
             calls: Calls::new(),
+            accepted: Instant::now(),
             hearing: Hearing::Until(Box::pin(hung_up)),
             heard: false,
             listener: None,
@@ -69,15 +77,15 @@ impl Connection {
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Hearing::Until(hung_up) = &mut self.hearing {
             ready!(hung_up.as_mut().poll(cx));
-            self.hearing = Hearing::Goodbye(Box::pin(sleep(GOODBYE)));
+            let now = Instant::now();
+            let until = if self.heard { now + GOODBYE } else { self.accepted + GREETING };
+            self.hearing = Hearing::Goodbye(Box::pin(sleep_until(until)));
         }
         if let Hearing::Goodbye(goodbye) = &mut self.hearing {
-            if self.heard {
-                self.listener = Some(cx.waker().clone());
-                ready!(goodbye.as_mut().poll(cx));
-                if !self.calls.are_none() {
-                    return Poll::Pending;
-                }
+            self.listener = Some(cx.waker().clone());
+            ready!(goodbye.as_mut().poll(cx));
+            if self.heard && !self.calls.are_none() {
+                return Poll::Pending;
             }
             self.hearing = Hearing::Over;
         }
@@ -124,7 +132,9 @@ impl AsyncRead for Connection {
         if read.is_pending() {
             return this.poll_over(cx).map(Ok);
         }
-        this.heard = true;
+        if !mem::replace(&mut this.heard, true) && matches!(this.hearing, Hearing::Goodbye(_)) {
+            this.hearing = Hearing::Goodbye(Box::pin(sleep(GOODBYE)));
+        }
         this.calls.read(buf.filled().split_at(before).1);
         read
     }
@@ -184,7 +194,7 @@ mod tests {
     use std::future::{pending, ready};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
-    use tokio::time::{Instant, timeout};
+    use tokio::time::timeout;
 
     async fn pair(hung_up: impl Future<Output = ()> + Send + 'static) -> (TcpStream, Connection) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -213,6 +223,21 @@ mod tests {
         assert_eq!(connection.read(&mut [0; 8]).await.unwrap(), 3);
         assert_eq!(connection.read(&mut [0; 8]).await.unwrap(), 0);
         assert!(began.elapsed() >= GOODBYE);
+    }
+
+    #[tokio::test]
+    async fn who_has_just_been_accepted_has_a_while_to_say_something() {
+        let (mut client, mut connection) = pair(ready(())).await;
+        let (said, began) = (async { client.write_all(b"PRI").await.unwrap() }, Instant::now());
+        let heard = async {
+            // As where it is on its way.
+            timeout(GREETING / 4, connection.read(&mut [0; 8])).await.unwrap_err();
+            said.await;
+            assert_eq!(connection.read(&mut [0; 8]).await.unwrap(), 3);
+            assert_eq!(connection.read(&mut [0; 8]).await.unwrap(), 0);
+        };
+        heard.await;
+        assert!(began.elapsed() >= GREETING / 4 + GOODBYE, "then it has as long as anybody else to answer");
     }
 
     #[tokio::test]

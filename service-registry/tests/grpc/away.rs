@@ -11,6 +11,8 @@ use tonic::Code;
 
 use super::calls::{Calls, answers, failures};
 use super::stage::{MACHINE, Stage, over_each};
+use super::support::echo::Request;
+use super::support::echo::echo_client::EchoClient;
 use super::support::{PATIENCE, call, eventually, service, settled, within};
 
 over_each! {
@@ -19,8 +21,9 @@ over_each! {
     a_registry_that_was_never_there_fails_in_time_and_says_why => never_there;
 }
 
+/// Side by side with all others, also with those that want the machine for themselves: it hardly does anything, for a minute, and nothing that it
+/// promises depends on how fast it goes.
 async fn away_for_a_minute(stage: Stage) {
-    let _loading = MACHINE.read().await;
     let port = Port::free().unwrap();
     let at = |builder: ServerBuilder| builder.listen(port.address().to_string());
     let leaving = stage.server_with("leaving", at).await;
@@ -69,12 +72,30 @@ async fn fails_in_time(channel: &Channel) -> String {
     status.message().to_owned()
 }
 
+/// The same with a deadline of its own, which ends before the channel's patience.
+async fn fails_by_its_deadline(channel: &Channel) {
+    const DEADLINE: Duration = Duration::from_millis(200);
+    let mut request = tonic::Request::new(Request::default());
+    request.set_timeout(DEADLINE);
+    let began = Instant::now();
+    let failed = within("a failure", EchoClient::new(channel.clone()).call(request)).await;
+    let (status, took) = (failed.unwrap_err(), began.elapsed());
+    assert!((DEADLINE..DEADLINE + Duration::from_millis(250)).contains(&took), "{took:?}");
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    let why = status.message();
+    assert!(
+        why.starts_with("echo.rpc: no endpoint to call after 0.2 s: no instances are registered"),
+        "{why}"
+    );
+}
+
 async fn empty(stage: Stage) {
     let _measuring = MACHINE.read().await;
     let channel = impatient(&stage).await;
     within("the first answer of the registry", channel.view().ready()).await;
     let why = fails_in_time(&channel).await;
     assert!(why.contains("no instances are registered (proven current"), "{why}");
+    fails_by_its_deadline(&channel).await;
 
     stage.away().await;
     let is_stale = || matches!(channel.view().load().freshness(), Freshness::Stale { .. });
@@ -85,6 +106,7 @@ async fn empty(stage: Stage) {
         what.ends_with(": ") && since.contains(" s ago, the registry cannot be reached since: "),
         "{why}"
     );
+    fails_by_its_deadline(&channel).await;
 
     stage.back().await;
     let _server = stage.server("a").await;

@@ -51,7 +51,7 @@ async fn killed(stage: Stage) {
     let spared = spared(&stage, &others).await;
     let calls = Calls::start(&channel, PER_SECOND, WORK_MS);
     let control = Calls::start(&spared, PER_SECOND, WORK_MS);
-    calls.reach(3 * PER_SECOND).await;
+    calls.reach(PER_SECOND).await;
 
     let at = victim.address().to_string();
     let of_the_victim = |status: &Status| {
