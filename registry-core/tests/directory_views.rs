@@ -134,7 +134,7 @@ async fn a_subset_follows_the_instances_and_loses_only_those_that_leave() {
         leases.push(register(&registry, &instance(&format!("i{n:03}"), |builder| builder)).await);
     }
     let directory = Directory::new(Arc::new(registry.clone()));
-    let subset = Subset::new(20.try_into().unwrap(), 3);
+    let subset = Subset::new(20.try_into().unwrap(), 3).with_clients(100.try_into().unwrap());
     let view = directory.view_with(&service(), ViewOptions::new().with_subset(subset));
     view.ready().await;
     let mut before = ids(&view);

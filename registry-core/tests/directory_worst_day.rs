@@ -81,9 +81,13 @@ impl Folder {
 
     /// The view of a process that starts now.
     fn start(&self, registry: &MemoryRegistry) -> View {
+        self.start_with(registry, |disk| disk)
+    }
+
+    fn start_with(&self, registry: &MemoryRegistry, change: impl FnOnce(DiskOptions) -> DiskOptions) -> View {
         let began = self.began;
         let clock = move || 1_700_000_000_000 + u64::try_from(began.elapsed().as_millis()).unwrap();
-        let disk = DiskOptions::on(Arc::new(self.clone()), "test").with_clock(clock);
+        let disk = change(DiskOptions::on(Arc::new(self.clone()), "test").with_clock(clock));
         let options = DirectoryOptions::new().with_guard(GuardOptions::new()).with_disk(disk);
         Directory::with_options(Arc::new(registry.clone()), options).view(&service())
     }
@@ -141,6 +145,35 @@ async fn what_was_served_through_a_long_outage_is_held_when_the_registry_comes_b
     assert_eq!(listed(&view), (100, 50));
     sleep(TTL).await;
     until(&view, |view| listed(view) == (50, 0)).await;
+}
+
+/// The registry is slow, and given time. The file was read long before it answers.
+#[tokio::test(start_paused = true)]
+async fn the_age_of_a_file_grows_while_the_registry_is_waited_for() {
+    const SLOW: Duration = Duration::from_millis(2_500);
+    let patient = |disk: DiskOptions| disk.with_grace(Duration::from_secs(10));
+    let (registry, folder) = (MemoryRegistry::new(), Folder::new());
+    folder.after(&registry).await;
+    let ended = Instant::now();
+    registry.controls().wipe();
+    register(&registry, 0..3).await;
+    sleep(Duration::from_secs(5)).await;
+    registry.controls().set_latency(SLOW);
+    let (started, view) = (Instant::now(), folder.start_with(&registry, patient));
+    until(&view, |view| matches!(view.load().freshness(), Freshness::Live { .. })).await;
+    assert!(started.elapsed() >= SLOW && view.load().disk_age(Instant::now()).is_none());
+    assert_eq!(listed(&view), (100, 97));
+    let held = view.load().held_of(instance(50).id()).copied().unwrap();
+    assert!(held.since() <= ended && held.until() <= ended + 3 * TTL, "{held:?}, {ended:?}");
+    drop(view);
+
+    registry.controls().black_hole();
+    let view = folder.start_with(&registry, |disk| disk.with_grace(SLOW));
+    until(&view, |view| listed(view) == (100, 0)).await;
+    let age = view.load().disk_age(Instant::now()).unwrap();
+    let (least, most) = (ended.elapsed(), ended.elapsed() + Duration::from_secs(3));
+    assert!(age >= least && age <= most, "{age:?} is not from {least:?} to {most:?}");
+    assert_eq!(view.load().stale_for(Instant::now()), age);
 }
 
 #[tokio::test(start_paused = true)]

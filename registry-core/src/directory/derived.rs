@@ -107,8 +107,8 @@ fn same_word(one: &ViewState, other: &ViewState) -> bool {
         && std::mem::discriminant(&one.freshness) == std::mem::discriminant(&other.freshness)
 }
 
-/// What is chosen of all instances. A change costs a logarithm of their number and, with a subset, the size of that; so does the first zone's
-/// giving way to all, and back, what both have.
+/// What is chosen of all instances. A change costs a logarithm of their number and, with a subset, the size of that and as many steps as an instance has
+/// clients; so does the first zone's giving way to all, and back, what both have.
 struct Choice {
     selector: Selector,
     ring: Option<Ring>,

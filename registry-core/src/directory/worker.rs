@@ -176,9 +176,9 @@ impl Follower {
             }
         }
         if let (Some(options), None, WatchEvent::Reset { .. }) = (&self.work.guard, &self.guard, event)
-            && let Some(Saved { snapshot, age }) = self.cold.saved()
+            && let Some(Saved { snapshot, age, read }) = self.cold.saved()
         {
-            let file = File { age, read: now, served: false };
+            let file = File { age, read, served: false };
             self.guard = Some(Guard::of_file(options.clone(), snapshot, file));
         }
         match &self.live {
@@ -296,8 +296,9 @@ impl Follower {
 
     /// Serves what was saved, until the registry answers.
     fn serve(&mut self, saved: Saved) {
-        let now = Instant::now();
-        let (service, age, instances) = (&self.work.service, saved.age, saved.snapshot.len());
+        let (now, read) = (Instant::now(), saved.read);
+        let age = saved.age.saturating_add(now.saturating_duration_since(read));
+        let (service, instances) = (&self.work.service, saved.snapshot.len());
         let mut state = self.state();
         let error = if let Freshness::Stale { error, .. } = &state.freshness {
             tracing::warn!(%service, ?age, instances, %error, "the registry is away: what was saved is served");
@@ -308,12 +309,12 @@ impl Follower {
             Error::new(ErrorKind::Unavailable, Operation::Watch, "the registry has not answered yet")
         };
         // Before the machine was started there is no moment to name.
-        let since = now.checked_sub(saved.age).unwrap_or(now);
+        let since = now.checked_sub(age).unwrap_or(now);
         state.freshness = Freshness::Stale { since, error };
-        state.from_disk = Some(FromDisk { age: saved.age, read: now });
+        state.from_disk = Some(FromDisk { age: saved.age, read });
         state.cursor = Some(saved.snapshot.cursor());
         if let Some(options) = &self.work.guard {
-            let file = File { age: saved.age, read: now, served: true };
+            let file = File { age: saved.age, read, served: true };
             self.guard = Some(Guard::of_file(options.clone(), saved.snapshot.clone(), file));
         }
         state.listing = Some(Listing::new(saved.snapshot));

@@ -9,8 +9,8 @@ use tokio::time::{Duration, Instant};
 use super::Violation;
 use super::check::violation;
 use super::guard_model::{LATE, Model};
-use super::guarded::{PROCESSES, TTL};
-use super::history::Record;
+use super::guarded::TTL;
+use super::history::{File, Record};
 use super::truth::Truth;
 
 /// How far a view may lag behind the store: an outage, and what it takes to notice its end.
@@ -38,31 +38,45 @@ pub(super) fn guarded(records: &[Record], truth: &Truth, found: &mut Vec<Violati
     let mut models: BTreeMap<usize, Model> = BTreeMap::new();
     for record in records {
         match record {
-            Record::Told { view, at, event } => {
-                model_of(&mut models, *view).on(event, *at);
-            }
+            Record::Read { view, at, file } => models.entry(*view).or_default().read(file.as_ref(), *at),
+            Record::Told { view, at, event } => models.entry(*view).or_default().on(event, *at),
             Record::Released { view, .. } => {
                 models.get_mut(view).into_iter().for_each(Model::release);
                 // What it had may be gone now.
                 before.remove(view);
             }
-            Record::Guarded { view, service, at, listed: Some(listed), held, disk_age } => {
-                let look = Look { service, at: *at, listed, held, age: *disk_age };
-                let model = model_of(&mut models, *view);
-                let what = judge(&look, before.get(view), truth).or_else(|| otherwise(&look, model));
+            Record::Guarded { view, service, at, listed, held, disk_age } => {
+                let model = models.entry(*view).or_default();
+                let mut what = unlike_its_file(listed.as_ref(), *disk_age, model.must_serve(*at));
+                if let Some(listed) = listed {
+                    let look = Look { service, at: *at, listed, held, age: *disk_age };
+                    what = what
+                        .or_else(|| judge(&look, before.get(view), truth))
+                        .or_else(|| otherwise(&look, model));
+                    before.insert(*view, look);
+                }
                 found.extend(what.map(|what| {
                     violation("I13 static stability", format!("guarded view {view} of {service}: {what}"))
                 }));
-                before.insert(*view, look);
             }
             _ => {}
         }
     }
 }
 
-/// The first lives find no file.
-fn model_of(models: &mut BTreeMap<usize, Model>, view: usize) -> &mut Model {
-    models.entry(view).or_insert_with(|| Model::new(view >= PROCESSES))
+/// How a view serves something else than its file, where it must serve that.
+fn unlike_its_file(
+    listed: Option<&Snapshot>,
+    age: Option<Duration>,
+    file: Option<(&File, Duration)>,
+) -> Option<String> {
+    let (File { entries, .. }, true_age) = file?;
+    match (listed, age) {
+        (Some(listed), Some(age)) if listed.iter().eq(entries) && age == true_age => None,
+        _ => {
+            Some(format!("it has {listed:?}, {age:?} old, and its file, {true_age:?} old, lists {entries:?}"))
+        }
+    }
 }
 
 /// What is held otherwise than by the rule.

@@ -9,32 +9,47 @@ use registry_core::{
 use tokio::time::{Duration, Instant};
 
 use super::guarded::TTL;
+use super::history::File;
 
 /// How large a part may vanish: the default.
 const SHARE: f64 = 0.5;
 /// Alarms go off up to a millisecond late.
 pub(super) const LATE: Duration = Duration::from_millis(2);
 
+/// How long the registry has before what was saved is served: the default.
+const GRACE: Duration = Duration::from_millis(60);
+
 /// Since when it is gone, and why.
 pub(super) type Gone = (Instant, HeldCause);
 
 #[derive(Default)]
 pub(super) struct Model {
-    /// Whether there may have been a file when it started.
-    has_file: bool,
+    /// What was saved when it started, and when it was read.
+    file: Option<(File, Instant)>,
+    /// Whether the registry has said that it is away, before anything else.
+    was_away: bool,
     live: Option<Snapshot>,
     suspects: BTreeMap<InstanceId, Gone>,
     held: BTreeMap<InstanceId, Gone>,
     /// When something vanished last.
     last: Option<Instant>,
-    /// Until when, at least, something else may be held: because of a file, of which nothing was told, or of what came in the moment in which a hold
-    /// ended.
+    /// Until when, at least, something else may be held, because of what came in the moment in which a hold ended, or in which a file was served.
     unsure: Option<Instant>,
 }
 
 impl Model {
-    pub(super) fn new(has_file: bool) -> Self {
-        Self { has_file, ..Self::default() }
+    /// Its file was read: the first time, when it starts.
+    pub(super) fn read(&mut self, file: Option<&File>, now: Instant) {
+        if self.live.is_none() && self.file.is_none() {
+            self.file = file.cloned().map(|file| (file, now));
+        }
+    }
+
+    /// What was saved, and how old that is `now`, once it must be served; `None` where there is nothing, or the registry has answered.
+    pub(super) fn must_serve(&self, now: Instant) -> Option<(&File, Duration)> {
+        let (file, read) = self.file.as_ref().filter(|_| self.live.is_none())?;
+        let is_due = self.was_away || now > *read + GRACE + LATE;
+        is_due.then(|| (file, file.age + (now - *read)))
     }
 
     /// What must be held `now`.
@@ -63,11 +78,18 @@ impl Model {
             return;
         }
         match (before, event) {
-            // What a file may have listed is not told.
-            (None, _) if self.has_file => self.unsure = Some(now + 3 * TTL),
+            (None, WatchEvent::Stale { .. }) => self.was_away = true,
+            (None, WatchEvent::Reset { cause, snapshot }) => {
+                let Some((file, read)) = self.file.take() else { return };
+                let Some(since) = self.lost_since(file.age, read, snapshot, now) else { return };
+                for entry in file.entries.iter().filter(|entry| snapshot.get(entry.id()).is_none()) {
+                    self.lost(entry, HeldCause::Reset(*cause), since, now);
+                }
+                self.judge(now);
+            }
             (Some(before), WatchEvent::Reset { cause, snapshot }) => {
                 for entry in before.iter().filter(|entry| snapshot.get(entry.id()).is_none()) {
-                    self.lost(entry, HeldCause::Reset(*cause), now);
+                    self.lost(entry, HeldCause::Reset(*cause), now, now);
                 }
                 self.held.retain(|id, _| snapshot.get(id).is_none());
                 self.suspects.retain(|id, _| snapshot.get(id).is_none());
@@ -94,13 +116,33 @@ impl Model {
             }
         };
         if let Some(entry) = before.get(change.id()) {
-            self.lost(entry, cause, now);
+            self.lost(entry, cause, now, now);
         }
     }
 
-    fn lost(&mut self, entry: &Arc<Entry>, cause: HeldCause, now: Instant) {
+    /// Since when those count as gone that were saved, and are not in the first list: since they were saved, or, where that is too long ago, they were served,
+    /// and nobody is in that list, since now.
+    fn lost_since(
+        &mut self,
+        age: Duration,
+        read: Instant,
+        first: &Snapshot,
+        now: Instant,
+    ) -> Option<Instant> {
+        let proven = read.checked_sub(age).filter(|proven| *proven + 3 * TTL > now);
+        if proven.is_some() || !first.is_empty() {
+            return proven;
+        }
+        let waited = now - read;
+        if !self.was_away && waited >= GRACE && waited <= GRACE + LATE {
+            self.unsure = self.unsure.max(Some(now + 3 * TTL + LATE));
+        }
+        (self.was_away || waited >= GRACE).then_some(now)
+    }
+
+    fn lost(&mut self, entry: &Arc<Entry>, cause: HeldCause, since: Instant, now: Instant) {
         if entry.instance().status() != Status::Draining {
-            self.suspects.insert(entry.id().clone(), (now, cause));
+            self.suspects.insert(entry.id().clone(), (since, cause));
             self.last = Some(now);
         }
     }

@@ -2,48 +2,26 @@
 //!
 //! They draw from dice of their own, and have clients of their own, so that a seed plays all else as if they were not there.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use registry_core::{
-    Directory, DirectoryOptions, DiskOptions, Freshness, GuardOptions, ServiceName, Shelf, Snapshot, Ttl,
-    View,
+    Directory, DirectoryOptions, DiskOptions, Freshness, GuardOptions, ServiceName, Snapshot, Ttl, View,
 };
 use registry_memory::MemoryRegistry;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::client::Client;
+use super::files::{Board, Drawer};
 use super::history::{History, Record};
 use super::mutant::{Memory, Mutant};
-use super::process::lock;
 use super::tap::{Tap, undisguised};
 
 /// The greatest TTL with which anything registers in a simulation.
 pub(super) const TTL: Duration = Duration::from_secs(5);
 
 /// How many processes with guarded views there are.
-pub(super) const PROCESSES: usize = 2;
-
-/// Files in memory.
-#[derive(Debug, Default)]
-struct Board {
-    files: Mutex<BTreeMap<String, Vec<u8>>>,
-}
-
-#[async_trait]
-impl Shelf for Board {
-    async fn load(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        Ok(lock(&self.files).get(name).cloned())
-    }
-
-    async fn save(&self, name: &str, bytes: Vec<u8>) -> io::Result<()> {
-        lock(&self.files).insert(name.to_owned(), bytes);
-        Ok(())
-    }
-}
+const PROCESSES: usize = 2;
 
 /// A life of a process: its view of one service.
 struct Life {
@@ -82,9 +60,11 @@ impl Guarded {
         let clients = (0..PROCESSES)
             .map(|n| Client::new(100 + n, store, mutant, Arc::new(Memory::default()), history, rng.u64(..)))
             .collect();
-        let (board, began) = (Arc::<Board>::default(), Instant::now());
-        let clock = move || u64::try_from(began.elapsed().as_millis()).unwrap_or_default();
-        let disk = DiskOptions::on(board.clone(), "simulated").with_clock(clock);
+        let board = Arc::new(Board::new());
+        let clock = Arc::clone(&board);
+        // Each life reads and writes by a drawer of its own.
+        let nobody = Drawer { board: Arc::clone(&board), view: usize::MAX, history: history.clone(), mutant };
+        let disk = DiskOptions::on(Arc::new(nobody), "simulated").with_clock(move || clock.time());
         let options = Mutant::guard(mutant, DirectoryOptions::new().with_disk(disk), |factor| {
             let ttl = Ttl::new(TTL * factor).expect("a good TTL");
             // As on a backend that cannot tell; there is more to be held then.
@@ -106,7 +86,12 @@ impl Guarded {
             mutant: self.mutant,
             disguised: Arc::default(),
         };
-        let view = Directory::with_options(Arc::new(tap.clone()), self.options.clone()).view(&self.service);
+        let (board, history) = (Arc::clone(&self.board), self.history.clone());
+        let mut options = self.options.clone();
+        if let Some(disk) = &mut options.disk {
+            disk.shelf = Arc::new(Drawer { board, view: number, history, mutant: self.mutant });
+        }
+        let view = Directory::with_options(Arc::new(tap.clone()), options).view(&self.service);
         self.history.note(format!("guarded view {number} starts on client {}", 100 + client));
         let life = Life { number, view, tap };
         match self.lives.get_mut(client) {
@@ -148,19 +133,7 @@ impl Guarded {
     }
 
     fn damage(&mut self) {
-        let mut files = lock(&self.board.files);
-        for file in files.values_mut().filter(|file| !file.is_empty()) {
-            if self.mutant == Some(Mutant::DamageTrusted) {
-                forge(file);
-                continue;
-            }
-            let at = self.rng.usize(0..file.len());
-            if self.rng.bool() {
-                file.truncate(at);
-            } else {
-                file[at] ^= 1 << self.rng.u32(0..8);
-            }
-        }
+        self.board.damage(&mut self.rng, self.mutant);
         self.history.note("the files of guarded views are damaged");
     }
 
@@ -201,13 +174,4 @@ impl Guarded {
     pub(super) fn service(&self) -> &ServiceName {
         &self.service
     }
-}
-
-/// Damages a file so that nobody can tell: another id, and the checksum that goes with it.
-fn forge(file: &mut Vec<u8>) {
-    let text = String::from_utf8_lossy(file).into_owned();
-    let Some((_, body)) = text.split_once('\n') else { return };
-    let body = body.replace("\"id\":\"p", "\"id\":\"x").replace("\"id\":\"w", "\"id\":\"x");
-    let checksum = registry_core::pick::hash(body.as_bytes());
-    *file = format!("registry-view 1 {checksum:016x} {}\n{body}", body.len()).into_bytes();
 }

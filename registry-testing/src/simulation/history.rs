@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use registry_core::{
-    Batch, Cursor, ErrorKind, Held, Incarnation, Instance, InstanceId, Lease, Operation, OwnerToken,
+    Batch, Cursor, Entry, ErrorKind, Held, Incarnation, Instance, InstanceId, Lease, Operation, OwnerToken,
     ResetCause, Revision, ServiceName, Snapshot, WatchEvent,
 };
 use tokio::time::{Duration, Instant};
@@ -75,6 +75,15 @@ impl From<WatchEvent> for Seen {
     }
 }
 
+/// What a guarded view was saved as.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// How long before it was read it had been proven current.
+    pub age: Duration,
+    /// What it lists.
+    pub entries: Vec<Arc<Entry>>,
+}
+
 /// One line of a history.
 #[derive(Clone, Debug)]
 pub enum Record {
@@ -116,6 +125,15 @@ pub enum Record {
         at: Instant,
         /// What.
         event: WatchEvent,
+    },
+    /// The file of a guarded view was read.
+    Read {
+        /// Which view.
+        view: usize,
+        /// When.
+        at: Instant,
+        /// What it says; `None` where there is no file that can be trusted.
+        file: Option<File>,
     },
     /// A guarded view was told to give up what it holds.
     Released {
@@ -247,6 +265,13 @@ fn render(record: &Record, start: Instant) -> String {
         }
         Record::Told { view, at, event } => {
             format!("{:>7} guarded view {view} is told: {}", ms(at), item(&Seen::from(event.clone())))
+        }
+        Record::Read { view, at, file } => {
+            let what = file.as_ref().map_or("nothing".into(), |File { age, entries }| {
+                let ids: Vec<_> = entries.iter().map(|entry| entry.id().as_str()).collect();
+                format!("[{}], {} ms old", ids.join(" "), age.as_millis())
+            });
+            format!("{:>7} guarded view {view} reads from disk: {what}", ms(at))
         }
         Record::Released { view, at } => format!("{:>7} guarded view {view} is released", ms(at)),
         Record::Left { service, id, incarnation, at } => {

@@ -16,6 +16,7 @@
 pub mod check;
 mod client;
 mod driver;
+mod files;
 mod guard_check;
 mod guard_model;
 mod guarded;

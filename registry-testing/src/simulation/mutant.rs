@@ -65,11 +65,15 @@ pub enum Mutant {
     ShareIgnored,
     /// A file that was damaged is served.
     DamageTrusted,
+    /// A view starts as if there were no file.
+    FileForgotten,
+    /// A file counts as if it had been proven current when it is read.
+    FileAgeForgotten,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::EventDropped,
         Self::EventDoubled,
         Self::BatchSplit,
@@ -93,6 +97,8 @@ impl Mutant {
         Self::HoldsWhoDrained,
         Self::ShareIgnored,
         Self::DamageTrusted,
+        Self::FileForgotten,
+        Self::FileAgeForgotten,
     ];
 
     /// How late the store is.

@@ -39,12 +39,12 @@ struct Header {
     entries: usize,
 }
 
-/// A view as it was read.
+/// What a file says.
 #[derive(Debug)]
-pub(in super::super) struct Saved {
-    pub(in super::super) snapshot: Snapshot,
+pub(super) struct Decoded {
+    pub(super) snapshot: Snapshot,
     /// How long ago it was proven current.
-    pub(in super::super) age: Duration,
+    pub(super) age: Duration,
 }
 
 /// Why a file is not trusted.
@@ -120,7 +120,7 @@ pub(super) fn length(beginning: &[u8]) -> Option<u64> {
 }
 
 /// Reads what [`encode`] wrote, if it is what is wanted.
-pub(super) fn decode(file: &[u8], wanted: &Wanted<'_>) -> Result<Saved, Rejected> {
+pub(super) fn decode(file: &[u8], wanted: &Wanted<'_>) -> Result<Decoded, Rejected> {
     let (header, age, entries) = header(file, wanted)?;
     let cursor = header.cursor.parse().map_err(|_| damaged("has no cursor"))?;
     let (entries, skipped) = self::entries(entries, wanted.service)?;
@@ -132,7 +132,7 @@ pub(super) fn decode(file: &[u8], wanted: &Wanted<'_>) -> Result<Saved, Rejected
     if skipped > 0 && snapshot.is_empty() {
         return Err(Rejected::Unreadable);
     }
-    Ok(Saved { snapshot, age })
+    Ok(Decoded { snapshot, age })
 }
 
 /// Whether a file is whole, and what is wanted; its entries are not looked at.
@@ -253,7 +253,7 @@ mod tests {
         Snapshot::new(service(), cursor, (1..5).map(entry))
     }
 
-    fn read(file: &[u8], store: &str, service: &str, now: u64) -> Result<Saved, Rejected> {
+    fn read(file: &[u8], store: &str, service: &str, now: u64) -> Result<Decoded, Rejected> {
         let service = ServiceName::new(service).unwrap();
         decode(file, &Wanted { store, service: &service, now, max_age: DAY })
     }
@@ -316,7 +316,7 @@ mod tests {
     }
 
     /// Reads a file with this body and the checksum of it.
-    fn sealed(body: &str) -> Result<Saved, Rejected> {
+    fn sealed(body: &str) -> Result<Decoded, Rejected> {
         let first = format!("registry-view 1 {:016x} {}\n", pick::hash(body.as_bytes()), body.len());
         read((first + body).as_bytes(), "", "user.rpc", NOW)
     }

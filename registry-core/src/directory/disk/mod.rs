@@ -20,8 +20,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
 use self::failures::Failures;
-pub(super) use self::format::Saved;
-use self::format::{Rejected, Wanted, check, decode, encode};
+use self::format::{Decoded, Rejected, Wanted, check, decode, encode};
 use self::keeper::Keeper;
 pub use self::options::DiskOptions;
 pub use self::shelf::{Folder, Shelf};
@@ -31,11 +30,20 @@ use super::view::{Listing, ViewState};
 use crate::name::ServiceName;
 use crate::pick;
 use crate::published::Reader;
+use crate::snapshot::Snapshot;
 
 /// From as many entries on, they are written and read where it may block.
 const MANY: usize = 256;
 /// How long a shelf may take to save; and to load, before the log is told that it is slow.
 const IN_TIME: Duration = Duration::from_secs(10);
+
+/// A view as it was read.
+pub(super) struct Saved {
+    pub(super) snapshot: Snapshot,
+    /// How long it had been proven current when it was read.
+    pub(super) age: Duration,
+    pub(super) read: Instant,
+}
 
 /// The files of a directory.
 #[derive(Debug)]
@@ -98,12 +106,14 @@ impl Disk {
                 return None;
             }
         };
-        let saved = self.read(file, decode).await.map_err(|why| self.reject(&why)).ok()?;
-        let skipped = saved.snapshot.skipped();
+        let read = Instant::now();
+        let Decoded { snapshot, age } =
+            self.read(file, decode).await.map_err(|why| self.reject(&why)).ok()?;
+        let skipped = snapshot.skipped();
         if skipped > 0 {
             tracing::warn!(service = %self.service, file = %self.name, skipped, "entries of a saved view cannot be read, and are left out");
         }
-        Some(saved)
+        Some(Saved { snapshot, age, read })
     }
 
     /// Whether what was just saved would be used: where the file system gives it to another user, say, it would not, and that is better known before the
@@ -202,7 +212,7 @@ fn file_name(store: &str, service: &ServiceName) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cursor, Epoch, Instance, Revision, Snapshot};
+    use crate::{Cursor, Epoch, Instance, Revision};
     use crate::{Entry, Incarnation};
 
     /// A shelf for one file.

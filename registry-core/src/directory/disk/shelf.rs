@@ -92,6 +92,21 @@ impl Folder {
         self.trusted = Trusted::Group;
         self
     }
+
+    /// Does `work` on the file of this name when all that was to be done before is done.
+    async fn in_turn(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        let turn = self.saves.of(name).lock_owned().await;
+        let work = move || {
+            // Until it is written, also when nobody waits for it any more: what is saved next must not be replaced by it.
+            let _turn = turn;
+            work()
+        };
+        apart(&self.writing, work).await
+    }
 }
 
 #[async_trait]
@@ -109,14 +124,8 @@ impl Shelf for Folder {
     }
 
     async fn save(&self, name: &str, bytes: Vec<u8>) -> io::Result<()> {
-        let turn = self.saves.of(name).lock_owned().await;
-        let (folder, name, trusted) = (self.path.clone(), name.to_owned(), self.trusted);
-        let write = move || {
-            // Until it is written, also when nobody waits for it any more: what is saved next must not be replaced by it.
-            let _turn = turn;
-            write(&folder, &name, &bytes, trusted)
-        };
-        apart(&self.writing, write).await
+        let (folder, file, trusted) = (self.path.clone(), name.to_owned(), self.trusted);
+        self.in_turn(name, move || write(&folder, &file, &bytes, trusted)).await
     }
 }
 
@@ -209,6 +218,8 @@ fn is_unfinished(name: &str) -> bool {
 mod tests {
     use std::sync::atomic::AtomicUsize;
 
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[test]
@@ -248,6 +259,41 @@ mod tests {
         drop(hanging);
         apart(&at_once, || Ok(())).await.unwrap();
         assert_eq!(began.load(Ordering::Relaxed), 2);
+    }
+
+    /// As when a save has taken too long: the one who waited has given up, and the next is on its way.
+    #[tokio::test]
+    async fn a_write_that_nobody_waits_for_any_more_keeps_its_turn_until_it_is_done() {
+        const LONG: Duration = Duration::from_secs(60);
+        let path = std::env::temp_dir().join(format!("registry-core-turn-{}", std::process::id()));
+        let folder = Folder::new(&path);
+        let (begun, begins) = oneshot::channel();
+        let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+        let late = {
+            let path = path.clone();
+            move || {
+                let _ = begun.send(());
+                goes_on.recv_timeout(LONG).map_err(io::Error::other)?;
+                write(&path, "a.view", b"older", Trusted::Nobody)
+            }
+        };
+        let given_up = {
+            let folder = folder.clone();
+            tokio::spawn(async move { folder.in_turn("a.view", late).await })
+        };
+        begins.await.unwrap();
+        given_up.abort();
+        assert!(given_up.await.unwrap_err().is_cancelled());
+        assert!(folder.saves.of("a.view").try_lock().is_err(), "it is still being written");
+
+        let mut next = folder.save("a.view", b"newer".to_vec());
+        assert!((&mut next).now_or_never().is_none());
+        // Another file waits for nobody.
+        folder.save("b.view", Vec::new()).await.unwrap();
+        go_on.send(()).unwrap();
+        next.await.unwrap();
+        assert_eq!(fs::read(path.join("a.view")).unwrap(), b"newer");
+        fs::remove_dir_all(path).unwrap();
     }
 
     #[test]
