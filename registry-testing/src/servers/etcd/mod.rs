@@ -3,6 +3,7 @@
 //! [`Etcd`] is one server; [`EtcdCluster`] is several, and each member is an [`Etcd`] again. Control goes past every proxy, over a plain port of
 //! its own that nobody else knows, so it works while clients are cut off and when clients must use TLS.
 
+mod caller;
 mod cluster;
 mod control;
 mod installation;

@@ -1,17 +1,17 @@
 //! Proxies between the members of a cluster, one for each ordered pair.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::super::ServerError;
 use super::super::ports::Port;
 use super::super::proxy::{Faults, Flow, Proxy};
+use super::caller::caller_of;
 
 /// All members must be told the same URL of a member, so each member has one entrance for all others. There the caller is told by the socket
-/// it connects from (`/proc`), and its connection goes on through the proxy of that pair. A connection whose caller is not found is reset, and
+/// it connects from, and its connection goes on through the proxy of that pair. A connection whose caller is not found is reset, and
 /// the member tries again: let through, it would leak out of a partition.
 #[derive(Debug)]
 pub(super) struct PeerNetwork {
@@ -22,12 +22,6 @@ pub(super) struct PeerNetwork {
     /// Where nobody listens.
     _nowhere: Port,
 }
-
-/// How often the caller of a connection is looked for.
-const LOOKS: usize = 20;
-
-/// As `/proc/net/tcp` writes it.
-const ESTABLISHED: &str = "01";
 
 type Pids = Vec<Arc<AtomicU32>>;
 
@@ -46,9 +40,9 @@ impl PeerNetwork {
             let pids = Arc::clone(&pids);
             let ways =
                 pairs.iter().map(|row| row[to].as_ref().map_or(*member, Proxy::address)).collect::<Vec<_>>();
-            Proxy::start_routed(move |caller| {
+            Proxy::start_routed(move |caller, entrance| {
                 let pids = pids.get().map(Vec::as_slice).unwrap_or_default();
-                caller_of(caller, pids).map_or(nowhere, |from| ways[from])
+                caller_of(caller, entrance, pids).map_or(nowhere, |from| ways[from])
             })
         };
         let entrances = members.iter().enumerate().map(entrance).collect::<Result<_, _>>()?;
@@ -91,31 +85,4 @@ impl PeerNetwork {
     fn all(&self) -> impl Iterator<Item = &Proxy> {
         self.pairs.iter().flatten().flatten()
     }
-}
-
-/// Which of `pids` connects from `address`. The system's table of sockets is not read at one instant, so on a busy machine a line can be missed.
-fn caller_of(address: SocketAddr, pids: &[Arc<AtomicU32>]) -> Option<usize> {
-    (0..LOOKS).find_map(|_| look_for_caller(address, pids))
-}
-
-fn look_for_caller(address: SocketAddr, pids: &[Arc<AtomicU32>]) -> Option<usize> {
-    let SocketAddr::V4(address) = address else { return None };
-    let ip = u32::from_ne_bytes(address.ip().octets());
-    let wanted = format!("{ip:08X}:{:04X}", address.port());
-    let sockets = fs::read_to_string("/proc/net/tcp").ok()?;
-    // Columns: number, local address, remote address, state, queues, timers, retransmits, uid, timeout, inode.
-    // A port may be in use for several callees, and linger for those that it is not connected to any more.
-    let columns = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let connected = columns
-        .filter(|columns| columns.get(1) == Some(&wanted.as_str()) && columns.get(3) == Some(&ESTABLISHED));
-    let inodes: Vec<String> =
-        connected.filter_map(|columns| Some(format!("socket:[{}]", columns.get(9)?))).collect();
-    pids.iter().position(|pid| {
-        let open = fs::read_dir(format!("/proc/{}/fd", pid.load(Ordering::SeqCst)));
-        let mut open = open.into_iter().flatten().flatten();
-        open.any(|file| {
-            fs::read_link(file.path())
-                .is_ok_and(|target| inodes.iter().any(|inode| target.as_os_str() == inode.as_str()))
-        })
-    })
 }

@@ -14,7 +14,7 @@ use super::Shared;
 use super::connection;
 use super::counters::add;
 
-pub(super) type Route = dyn Fn(SocketAddr) -> SocketAddr + Send + Sync;
+pub(super) type Route = dyn Fn(SocketAddr, SocketAddr) -> SocketAddr + Send + Sync;
 
 /// Where the system refuses to accept or to listen, another try comes so much later.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -87,7 +87,7 @@ fn begin(client: TcpStream, address: SocketAddr, shared: &Arc<Shared>, route: &A
         open.insert(number);
     });
     add(&shared.tally.accepted, 1);
-    let server = route(address);
+    let server = route(address, shared.port.address());
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
         connection::carry(client, server, &shared, endings).await;

@@ -85,15 +85,15 @@ impl Proxy {
     /// # Errors
     /// [`ServerError::Io`] if no port or thread is to be had.
     pub fn start(server: SocketAddr) -> Result<Self, ServerError> {
-        Self::start_routed(move |_| server)
+        Self::start_routed(move |_, _| server)
     }
 
-    /// A proxy that chooses the server by the client's address.
+    /// A proxy that chooses the server by the client's address, and by its own, to which the client has connected. What it carries waits for the choice.
     ///
     /// # Errors
     /// [`ServerError::Io`] if no port or thread is to be had.
     pub fn start_routed(
-        route: impl Fn(SocketAddr) -> SocketAddr + Send + Sync + 'static,
+        route: impl Fn(SocketAddr, SocketAddr) -> SocketAddr + Send + Sync + 'static,
     ) -> Result<Self, ServerError> {
         let port = Port::free()?;
         let start = || {

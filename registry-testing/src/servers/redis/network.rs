@@ -49,7 +49,7 @@ impl Network {
             let way = |pair: Option<&Proxy>| pair.map_or(*server, Proxy::address);
             let ways = pairs.iter().map(|row| way(row[to].as_ref())).collect::<Vec<_>>();
             let of_clients = way(clients.get(to));
-            Proxy::start_routed(move |caller| {
+            Proxy::start_routed(move |caller, _| {
                 let member = (0..ways.len()).find(|member| caller.ip() == IpAddr::V4(source(*member)));
                 member.map_or(of_clients, |member| ways[member])
             })

@@ -40,7 +40,7 @@ impl Servers {
         }
         let target = Arc::new(Mutex::new(group.addresses()[0]));
         let now = Arc::clone(&target);
-        let moved = Proxy::start_routed(move |_| *now.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let moved = Proxy::start_routed(move |_, _| *now.lock().unwrap_or_else(PoisonError::into_inner))?;
         Ok(Self { group, moved, target, primary: 0 })
     }
 
