@@ -26,14 +26,14 @@ const ATTEMPTS: usize = 16;
 #[derive(Clone, Debug)]
 struct Found {
     /// The entry; `None` when it cannot be read.
-    stored: Option<Stored>,
+    stored: Option<Box<Stored>>,
     modified: i64,
     lease: i64,
 }
 
 impl Found {
     fn new(kv: &KeyValue) -> Self {
-        Self { stored: Stored::decode(kv.value()).ok(), modified: kv.mod_revision(), lease: kv.lease() }
+        Self { stored: Stored::decode(kv.value()).ok().map(Box::new), modified: kv.mod_revision(), lease: kv.lease() }
     }
 
     /// The incarnation; the lowest for what a foreign writer put there.
@@ -43,7 +43,7 @@ impl Found {
 
     /// When it is ours. Somebody else may have put it without our lease.
     fn owned_by(&self, token: OwnerToken) -> Option<&Stored> {
-        self.stored.as_ref().filter(|stored| stored.token == token)
+        self.stored.as_deref().filter(|stored| stored.token == token)
     }
 }
 
@@ -271,7 +271,7 @@ impl EtcdRegistry {
                 Outcome::Done(modified) => modified,
                 Outcome::Otherwise(Some(found)) if found.lease == id => match &found.stored {
                     // Our own write, whose first answer was slower than the second's.
-                    Some(present) if *present == stored => found.modified,
+                    Some(present) if **present == stored => found.modified,
                     // An earlier update whose answer was lost; whoever holds the lease may go on from there.
                     Some(present) if present.token == base.token && found.modified != before.modified => {
                         continue;
@@ -291,7 +291,7 @@ impl EtcdRegistry {
     fn as_written(&self, found: &Found, lease: &Lease) -> Option<Written> {
         let id = lease_id(lease);
         let ours = |stored: &&Stored| found.lease == id && stored.incarnation == lease.incarnation();
-        let stored = found.stored.as_ref().filter(ours)?;
+        let stored = found.stored.as_deref().filter(ours)?;
         Some(self.written(stored, id, found.modified, Ttl::MAX))
     }
 
