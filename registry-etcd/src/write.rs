@@ -33,7 +33,11 @@ struct Found {
 
 impl Found {
     fn new(kv: &KeyValue) -> Self {
-        Self { stored: Stored::decode(kv.value()).ok().map(Box::new), modified: kv.mod_revision(), lease: kv.lease() }
+        Self {
+            stored: Stored::decode(kv.value()).ok().map(Box::new),
+            modified: kv.mod_revision(),
+            lease: kv.lease(),
+        }
     }
 
     /// The incarnation; the lowest for what a foreign writer put there.
