@@ -196,7 +196,7 @@ impl ClientConfig {
         let of_middlewares = self.middlewares.iter().flat_map(|middlewares| &middlewares.others);
         etcd.into_iter()
             .flat_map(EtcdConfig::without_effect)
-            .chain(fields.into_iter().filter_map(|(name, given)| given.then(|| name.into())))
+            .chain(fields.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.into()))
             .chain(of_middlewares.map(|other| format!("Middlewares.{other}").into()))
             .collect()
     }

@@ -224,7 +224,7 @@ impl ServerConfig {
             ("Profiling", self.profiling.is_some()),
         ];
         let of_etcd = self.etcd().into_iter().flat_map(EtcdConfig::without_effect);
-        of_etcd.chain(fields.into_iter().filter_map(|(name, given)| given.then(|| name.into()))).collect()
+        of_etcd.chain(fields.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.into())).collect()
     }
 
     /// A server that listens where this says, and registers with `registry`, which is at the [`target`](Self::target), as a copy of the
