@@ -73,7 +73,7 @@ async fn play() -> Result<Kept> {
     // A client.
     let directory = Directory::new(registry.clone());
     let view = directory.view(&service);
-    let observed = meter.observe_view(&view);
+    // Which tells how its view is, too; without a channel, `meter.observe_view(&view)` does.
     let channel = Channel::builder(view.clone()).metered(&meter).build();
     let found = registry.wait_until(&service, Duration::from_secs(5), |users| users.len() == 2).await?;
     let mut users = UsersClient::new(channel.clone());
@@ -98,7 +98,7 @@ async fn play() -> Result<Kept> {
     }
     // What is told once a second.
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    Ok(Box::new((observed, channel)))
+    Ok(Box::new(channel))
 }
 
 struct Directors;

@@ -141,7 +141,8 @@ impl ChannelBuilder {
 
     /// Tells metrics of all endpoints together, once a second: calls, errors, ejections, calls in flight, the latency of the one in the middle, and
     /// how many endpoints can be called. Two channels to one service with the same meter add up what they count; of the rest the last one is seen.
-    /// Default: it does not.
+    /// The [view](Channel::view) is [observed](registry_core::layer::Meter::observe_view) too, as long as the channel is there: how old it is, its resets, and
+    /// what its guard holds. Default: it does not.
     #[cfg(feature = "metrics")]
     pub fn metered(mut self, meter: &registry_core::layer::Meter) -> Self {
         self.metering = Some(Metering { meter: meter.clone(), by_endpoint: false });
@@ -170,7 +171,16 @@ impl ChannelBuilder {
         let pool = Pool::new(view.clone(), Arc::clone(&board), shared, rules, seeds);
         let pool = tokio::spawn(pool.run()).abort_handle();
         let picker = Picker::new(policy, draw);
-        let inner = Arc::new(Inner { view, board, picker, wait_for_ready, retry, pool });
+        let inner = Arc::new(Inner {
+            #[cfg(feature = "metrics")]
+            _observed: metering.as_ref().map(|metering| metering.meter.observe_view(&view)),
+            view,
+            board,
+            picker,
+            wait_for_ready,
+            retry,
+            pool,
+        });
         #[cfg(feature = "metrics")]
         if let Some(metering) = metering {
             tokio::spawn(follow(metering, inner.view.service().clone(), Arc::downgrade(&inner.board)));

@@ -77,6 +77,9 @@ struct Inner {
     wait_for_ready: Duration,
     retry: Option<Retry>,
     pool: AbortHandle,
+    /// The view's metrics, for as long as the channel is there.
+    #[cfg(feature = "metrics")]
+    _observed: Option<registry_core::layer::meter::Observed>,
 }
 
 /// How long one call waits for an endpoint, instead of what [`ChannelBuilder::wait_for_ready`] says: put it into the extensions of the request
