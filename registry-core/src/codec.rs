@@ -12,13 +12,16 @@
 //! `metadata` are left out when empty. A `status` that a reader does not know means that the instance should get no new
 //! work.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::cursor::Revision;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::instance::{Instance, Status, Weight};
 use crate::lease::{Incarnation, OwnerToken};
-use crate::metadata::{Metadata, Text};
+use crate::metadata::Metadata;
 use crate::name::{InstanceId, ServiceName, Version, Zone};
 
 /// The schema version written, and the greatest one read.
@@ -153,6 +156,23 @@ impl<'a> Written<'a> {
             metadata: &instance.metadata,
             extra: &instance.extra,
         }
+    }
+}
+
+/// A text that is not copied where what it is read from holds it as it is.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl AsRef<str> for Text<'_> {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<Text<'_>> for SmolStr {
+    fn from(text: Text<'_>) -> Self {
+        Self::from(text.0)
     }
 }
 

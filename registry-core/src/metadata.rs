@@ -7,6 +7,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smol_str::SmolStr;
 
+use crate::codec::Text;
+
 /// Free pairs of text, ordered by key, each key once.
 ///
 /// They are changed by way of [`Instance::to_builder`](crate::Instance::to_builder). One allocation holds all short ones: most instances have few, and a client
@@ -124,23 +126,6 @@ impl<'de> Visitor<'de> for Pairs {
             pairs.push((key.into(), value.into()));
         }
         Ok(Metadata::of_any_order(pairs))
-    }
-}
-
-/// A text that is not copied where what it is read from holds it as it is.
-#[derive(Debug, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) std::borrow::Cow<'a, str>);
-
-impl AsRef<str> for Text<'_> {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<Text<'_>> for SmolStr {
-    fn from(text: Text<'_>) -> Self {
-        Self::from(text.0)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which services have instances: an index of names, written with each registration and repaired by heartbeats, and a look at each.
 //!
 //! The index lies in one slot and each service in its own, so no change of both is atomic. A name may be in it without instances, which the
-//! look shows; one that has instances is missing only after the index alone was lost, until the next touch.
+//! look shows; one that has instances is missing only while its first registration is under way or was cut off, and after the index alone was lost, until the next touch.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

@@ -20,7 +20,7 @@ impl RedisRegistry {
         instance: &Instance,
         options: &RegisterOptions,
     ) -> Result<Registration> {
-        // Sent one after the other, and both on their way before either is answered; an error of either may leave the entry.
+        // Both are on their way before either is answered, the name first where one server has both. An error of either may leave the entry.
         let (enlisted, registered) = tokio::join!(
             self.enlist(instance.service(), Operation::Register),
             self.write_entry(instance, options)
