@@ -53,8 +53,9 @@ impl Topic for Calls {
             .with("raw again", WithoutABreak { client: clients.again, on }))
     }
 
+    // What the bar leaves is 3 %; of 48 pairs the interval was 9 % wide.
     fn rounds(&self, lab: &Lab) -> u32 {
-        lab.by_scale(4, 16)
+        lab.by_scale(4, 112)
     }
 }
 
