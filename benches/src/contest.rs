@@ -1,5 +1,7 @@
 //! Arms that do the same work, and take turns.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use comparisons::experiment::Trouble;
 use comparisons::lab::Lab;
@@ -26,6 +28,11 @@ pub trait Topic: Send + Sync {
     /// How many rounds are played with what was prepared. In a round each arm has one block.
     fn rounds(&self, lab: &Lab) -> u32 {
         lab.by_scale(4, 10)
+    }
+
+    /// About how long a round takes, for who waits.
+    fn round(&self) -> Duration {
+        Duration::from_secs(1)
     }
 
     /// How many times it is prepared anew.

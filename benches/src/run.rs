@@ -84,9 +84,9 @@ fn plan(selected: &[Arc<dyn Topic>], lab: &Lab, done: &Results, again: bool) -> 
     steps.filter(|(topic, step)| again || !done.has(topic.name(), &step.to_string())).collect()
 }
 
-/// About how many seconds a step takes: servers are started, then three arms have blocks of some 300 ms.
+/// About how many seconds a step takes: servers are started, then its rounds are played.
 fn expected(topic: &dyn Topic, lab: &Lab) -> f64 {
-    3.0 + f64::from(topic.rounds(lab) + 1)
+    3.0 + f64::from(topic.rounds(lab) + 1) * topic.round().as_secs_f64()
 }
 
 /// One after the other; what a step saw is on disk before the next begins. The first step of a topic that cannot be done ends that topic.

@@ -18,8 +18,9 @@ const INTRODUCTION: &str = "`service-registry` puts one trait before etcd, Redis
                             same work in the same run, and the bound within which it is to stay.";
 
 const METHOD: [&str; 4] = [
-    "Absolute figures of a shared machine mean little, so arms that do the same work take turns: in each round every arm has a block of some hundred milliseconds, in \
-     an order that is reversed from round to round, after one round that does not count. Some rounds later servers and clients are started anew.",
+    "Absolute figures of a shared machine mean little, so arms that do the same work take turns: in each round every arm has a block of some ten to some \
+     hundred milliseconds, in an order that is reversed from round to round, after one round that does not count. Some rounds later servers and clients are started \
+     anew. A store and who calls it have cores of their own.",
     "A round gives one ratio. Shown is the median of all rounds with its 95 % interval: a bootstrap in two stages, of starts and of the rounds within each, since what \
      differs from one start to the next does not from round to round.",
     "The control is the same ratio of two arms that are alike, with connections of their own. Where its interval does not hold 1, it mattered whose turn it was, and \

@@ -117,7 +117,7 @@ impl Topic for Loads {
     }
 
     fn rounds(&self, lab: &Lab) -> u32 {
-        lab.by_scale(4, 8)
+        lab.by_scale(4, 16)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is done over real stores: through the registry, and by raw clients that send the same requests.
 
+mod apart;
 pub mod first;
 pub mod heartbeats;
 pub mod load;
@@ -19,6 +20,7 @@ use registry_redis::{RedisOptions, RedisRegistry};
 use registry_testing::servers::etcd::{Etcd, etcd_3_5};
 use registry_testing::servers::redis::{Redis, redis_8};
 
+use self::apart::Apart;
 use crate::contest::{Arm, Contest};
 
 /// A store.
@@ -30,12 +32,17 @@ pub enum Store {
     Redis,
 }
 
-/// A store that runs. It ends with the last who holds it.
+/// A store that runs, on cores of its own where there is more than one. It ends with the last who holds it.
 #[derive(Debug)]
-pub enum Server {
-    /// etcd.
+pub struct Server {
+    process: Process,
+    _apart: Option<Apart>,
+}
+
+/// What a store runs as.
+#[derive(Debug)]
+enum Process {
     Etcd(Box<Etcd>),
-    /// Redis.
     Redis(Box<Redis>),
 }
 
@@ -45,10 +52,16 @@ impl Server {
     /// # Errors
     /// [`Trouble::NotRun`] where it is not installed.
     pub async fn start(store: Store, lab: &Lab) -> Result<Arc<Self>, Trouble> {
-        Ok(Arc::new(match store {
-            Store::Etcd => Self::Etcd(Box::new(Etcd::start(lab.etcd_options()).await?)),
-            Store::Redis => Self::Redis(Box::new(Redis::start(lab.redis_options()).await?)),
-        }))
+        let process = match store {
+            Store::Etcd => Process::Etcd(Box::new(Etcd::start(lab.etcd_options()).await?)),
+            Store::Redis => Process::Redis(Box::new(Redis::start(lab.redis_options()).await?)),
+        };
+        let pid = match &process {
+            Process::Etcd(etcd) => etcd.process().pid(),
+            Process::Redis(redis) => redis.process().pid(),
+        };
+        let apart = Apart::from(pid).map_err(|error| Trouble::Failed(Box::new(error)))?;
+        Ok(Arc::new(Self { process, _apart: apart }))
     }
 
     /// Starts one as it is installed here.
@@ -62,9 +75,9 @@ impl Server {
     /// Where clients find it.
     #[must_use]
     pub fn url(&self) -> String {
-        match self {
-            Self::Etcd(etcd) => etcd.endpoint(),
-            Self::Redis(redis) => redis.url(),
+        match &self.process {
+            Process::Etcd(etcd) => etcd.endpoint(),
+            Process::Redis(redis) => redis.url(),
         }
     }
 
@@ -73,9 +86,9 @@ impl Server {
     /// # Errors
     /// None that can happen: nothing waits for the server.
     pub fn registry(&self) -> Result<Arc<dyn Registry>, Trouble> {
-        Ok(match self {
-            Self::Etcd(etcd) => EtcdRegistry::new(EtcdOptions::new([etcd.endpoint()]))?.shared(),
-            Self::Redis(redis) => {
+        Ok(match &self.process {
+            Process::Etcd(etcd) => EtcdRegistry::new(EtcdOptions::new([etcd.endpoint()]))?.shared(),
+            Process::Redis(redis) => {
                 RedisRegistry::new(RedisOptions::standalone(redis.address().to_string()))?.shared()
             }
         })

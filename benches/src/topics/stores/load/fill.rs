@@ -7,7 +7,7 @@ use redis::pipe;
 use registry_core::{Incarnation, OwnerToken};
 use sha1::{Digest, Sha1};
 
-use super::super::Server;
+use super::super::{Process, Server};
 use crate::clients::{Client, Entry, Keys, Ours, RawEtcd, RawRedis, instance};
 
 /// Entries in one request; etcd takes 128 in a transaction by default.
@@ -25,13 +25,13 @@ pub(super) async fn fill(server: &Server, service: &str, instances: usize) -> Re
         let entry = |number| Ok(Entry::of(&instance(service, number, 100)?).owned_by(&token(), claim()));
         numbers.map(entry).collect::<Result<Vec<Entry>, Trouble>>()
     };
-    let written: Vec<u64> = match server {
-        Server::Etcd(etcd) => {
+    let written: Vec<u64> = match &server.process {
+        Process::Etcd(etcd) => {
             let raw = RawEtcd::connect(&etcd.endpoint()).await?;
             let writing = batches.map(|numbers| put(&raw, entries(numbers)));
             stream::iter(writing).buffer_unordered(AT_ONCE).try_collect().await?
         }
-        Server::Redis(redis) => {
+        Process::Redis(redis) => {
             let raw = RawRedis::connect(&redis.url()).await?;
             let writing = batches.map(|numbers| set(&raw, service, entries(numbers)));
             stream::iter(writing).buffer_unordered(AT_ONCE).try_collect().await?
