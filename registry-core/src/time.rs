@@ -1,8 +1,13 @@
-//! Moments that cannot overflow.
+//! Moments that cannot overflow, and timers that are seldom reached.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::runtime::{Handle, Id};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// As good as never; an [`Instant`] has no greatest value to ask for.
 const NEVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
@@ -11,4 +16,160 @@ const NEVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
 #[must_use]
 pub fn later(now: Instant, after: Duration) -> Instant {
     now.checked_add(after.min(NEVER)).unwrap_or(now)
+}
+
+/// Timers for requests that are nearly always answered sooner: one that was not reached is used again.
+///
+/// tokio wakes the thread that waits for the network when a timer is registered that is due before all others, and a deadline of a request in a quiet
+/// process is. One that is put off is not registered anew. So keep a `Timers` for each length of time, where each deadline lies behind the one before.
+#[derive(Debug, Default)]
+pub struct Timers {
+    kept: Mutex<Vec<Kept>>,
+}
+
+/// So many are kept at most.
+const MOST: usize = 64;
+
+#[derive(Debug)]
+struct Kept {
+    /// Which runtime wakes it.
+    runtime: Id,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Timers {
+    /// A timer that is due at `deadline`, to the millisecond, as tokio's are.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with a clock, as tokio's timers do.
+    #[must_use]
+    pub fn at(&self, deadline: Instant) -> Timer<'_> {
+        let runtime = Handle::current().id();
+        let mut kept = match self.take(runtime) {
+            Some(kept) => kept,
+            None => {
+                return Timer {
+                    timers: self,
+                    kept: Some(Kept { runtime, sleep: Box::pin(sleep_until(deadline)) }),
+                };
+            }
+        };
+        kept.sleep.as_mut().reset(deadline);
+        Timer { timers: self, kept: Some(kept) }
+    }
+
+    /// One that was kept on `runtime`. Those of another, which may have ended, are let go.
+    fn take(&self, runtime: Id) -> Option<Kept> {
+        let mut kept = self.kept();
+        while let Some(one) = kept.pop() {
+            if one.runtime == runtime {
+                return Some(one);
+            }
+        }
+        None
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A future that is ready from its deadline on. Dropping it gives the timer back.
+#[derive(Debug)]
+#[must_use]
+pub struct Timer<'a> {
+    timers: &'a Timers,
+    /// Always there, until it is dropped.
+    kept: Option<Kept>,
+}
+
+impl Timer<'_> {
+    /// It is due at `deadline` instead, also if it was due already.
+    pub fn reset(&mut self, deadline: Instant) {
+        if let Some(kept) = &mut self.kept
+            && kept.sleep.deadline() != deadline
+        {
+            kept.sleep.as_mut().reset(deadline);
+        }
+    }
+}
+
+impl Future for Timer<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.kept {
+            Some(kept) => kept.sleep.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Timer<'_> {
+    fn drop(&mut self) {
+        let mut kept = self.timers.kept();
+        if kept.len() < MOST {
+            kept.extend(self.kept.take());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::{Instant, timeout};
+
+    use super::{MOST, Timers, later};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_is_due_at_its_deadline_also_one_that_was_kept_or_put_off() {
+        let (timers, begun) = (Timers::default(), Instant::now());
+        timers.at(later(begun, SECOND)).await;
+        assert_eq!(begun.elapsed(), SECOND);
+        let mut again = timers.at(later(begun, 3 * SECOND));
+        assert!(timeout(SECOND, &mut again).await.is_err(), "not due before");
+        again.reset(later(begun, 5 * SECOND));
+        again.await;
+        assert_eq!(begun.elapsed(), 5 * SECOND);
+        // One that lies before what it was registered for.
+        drop(timers.at(later(begun, 60 * SECOND)));
+        timers.at(later(begun, 6 * SECOND)).await;
+        assert_eq!(begun.elapsed(), 6 * SECOND);
+        assert_eq!(timers.kept().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_was_due_can_be_put_off_and_is_due_again() {
+        let (timers, begun) = (Timers::default(), Instant::now());
+        let mut timer = timers.at(later(begun, SECOND));
+        (&mut timer).await;
+        timer.reset(later(begun, 2 * SECOND));
+        timer.await;
+        assert_eq!(begun.elapsed(), 2 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_are_kept_than_a_few() {
+        let timers = Timers::default();
+        let many: Vec<_> = (0..2 * MOST).map(|_| timers.at(later(Instant::now(), SECOND))).collect();
+        drop(many);
+        assert_eq!(timers.kept().len(), MOST);
+    }
+
+    #[test]
+    fn a_timer_of_a_runtime_that_has_ended_is_not_used_again() {
+        let timers = Timers::default();
+        for _ in 0..2 {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .unwrap();
+            runtime.block_on(async { timers.at(later(Instant::now(), SECOND)).await });
+        }
+        assert_eq!(timers.kept().len(), 1);
+    }
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use etcd_client::Client;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use registry_core::time::later;
+use registry_core::time::{Timers, later};
 use registry_core::{Error, ErrorKind, Operation, OwnerToken, Result};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::error::{failure, is_granted_already};
 use crate::login::Login;
@@ -26,6 +26,7 @@ pub(crate) struct Connection {
     hedge_after: Duration,
     /// Further members that are asked although the first has not failed.
     hedges: AtomicUsize,
+    timers: Timers,
 }
 
 /// A watch proves itself with what the probe says, and must not be silent for 10 s.
@@ -66,6 +67,7 @@ impl Connection {
             request_timeout: options.request_timeout,
             hedge_after: options.hedge_after,
             hedges: AtomicUsize::new(0),
+            timers: Timers::default(),
         })
     }
 
@@ -104,6 +106,8 @@ impl Connection {
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
         let begun = Instant::now();
+        let end = later(begun, self.request_timeout);
+        let mut timer = self.timers.at(end);
         let first = self.current.load(Ordering::Relaxed) % self.members.len();
         let mut waiting = self.turn(first).into_iter();
         let mut attempts = FuturesUnordered::new();
@@ -137,6 +141,8 @@ impl Connection {
                     None => {}
                 }
             }
+            let due = if waiting.len() > 0 { hedge_at.min(end) } else { end };
+            timer.reset(due);
             tokio::select! {
                 biased;
                 Some((at, answer)) = attempts.next() => match answer {
@@ -152,12 +158,13 @@ impl Connection {
                     }
                     Err(error) => return Err(error),
                 },
-                () = sleep_until(hedge_at), if waiting.len() > 0 => {
-                    if self.hedges.load(Ordering::Relaxed) >= HEDGES {
-                        hedge_at = later(Instant::now(), self.hedge_after);
+                () = &mut timer => {
+                    if due < end {
+                        if self.hedges.load(Ordering::Relaxed) >= HEDGES {
+                            hedge_at = later(Instant::now(), self.hedge_after);
+                        }
+                        continue;
                     }
-                }
-                () = sleep_until(later(begun, self.request_timeout)) => {
                     let asked = self.members.len() - waiting.len();
                     self.turn(first).into_iter().take(asked).for_each(|at| self.members[at].went_unanswered());
                     let message = format!("no member of {} answered within {:?}", self.members.len(), self.request_timeout);
