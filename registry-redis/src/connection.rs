@@ -10,6 +10,7 @@ use std::time::Duration;
 use redis::{Cmd, ErrorKind as Kind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 use registry_core::time::later;
 use registry_core::{Error, ErrorKind, Operation, OwnerToken, Result, ServiceName};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::address::Address;
@@ -102,13 +103,14 @@ impl Connection {
         }
     }
 
-    /// A script about `service`; its answer without the first two parts, which say how it went and when.
+    /// A script about `service`; its answer without the first two parts, which say how it went and when. `args` is a command that is nothing but
+    /// the script's own arguments.
     pub(crate) async fn script(
         &self,
         operation: Operation,
         service: &ServiceName,
         script: &'static Script,
-        args: &[Vec<u8>],
+        args: &Cmd,
     ) -> Result<Answer> {
         self.run(operation, service, script, args, false).await
     }
@@ -119,7 +121,7 @@ impl Connection {
         operation: Operation,
         service: &ServiceName,
         script: &'static Script,
-        args: &[Vec<u8>],
+        args: &Cmd,
     ) -> Result<Answer> {
         self.run(operation, service, script, args, self.options.wait.is_some()).await
     }
@@ -129,7 +131,7 @@ impl Connection {
         operation: Operation,
         service: &ServiceName,
         script: &'static Script,
-        args: &[Vec<u8>],
+        args: &Cmd,
         waits: bool,
     ) -> Result<Answer> {
         let keys = self.keys(service);
@@ -250,12 +252,9 @@ impl Connection {
             self.keep_fresh();
             let (node, asking) = match ask_at.take() {
                 Some(address) => (self.topology.node_at(&address), true),
-                None => match timeout_at(deadline, self.topology.node(slot)).await {
-                    Ok(node) => (node.map_err(|error| error.with_operation(operation))?, false),
-                    Err(_) => return Err(too_slow(operation, &self.options)),
-                },
+                None => (self.node(operation, slot, deadline).await?, false),
             };
-            let answer = match timeout_at(deadline, self.send_to(&node, request, asking)).await {
+            let answer = match self.send_to(&node, request, asking, deadline).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(error)) => {
                     self.topology.doubt(slot, &node.address);
@@ -298,15 +297,33 @@ impl Connection {
         }
     }
 
+    /// The node that has `slot`.
+    async fn node(&self, operation: Operation, slot: u16, deadline: Instant) -> Result<Arc<Member>> {
+        if let Some(node) = self.topology.known(slot) {
+            return Ok(node);
+        }
+        match timeout_at(deadline, self.topology.node(slot)).await {
+            Ok(node) => node.map_err(|error| error.with_operation(operation)),
+            Err(_) => Err(too_slow(operation, &self.options)),
+        }
+    }
+
     /// Sends to one node. While there is no answer, another connection to it is tried every `stall_after`, and the request sent on that as well: a
-    /// connection may be dead without a word. The outer error: there is no connection.
+    /// connection may be dead without a word. The error in the middle: there is no connection.
     async fn send_to<R: Request>(
         &self,
         node: &Member,
         request: &R,
         asking: bool,
-    ) -> Result<RedisResult<(Value, Arc<Link>)>> {
-        let mut link = node.link().await?;
+        deadline: Instant,
+    ) -> Result<Result<RedisResult<(Value, Arc<Link>)>>, Elapsed> {
+        let mut link = match node.present() {
+            Some(link) => link,
+            None => match timeout_at(deadline, node.link()).await? {
+                Ok(link) => link,
+                Err(error) => return Ok(Err(error)),
+            },
+        };
         if link.is_to_learn() {
             let link = Arc::clone(&link);
             tokio::spawn(async move { link.learn_again().await });
@@ -315,14 +332,18 @@ impl Connection {
         loop {
             let another = {
                 let mut answer = pin!(request.send(&link, asking));
+                let answered = |answer: RedisResult<Value>| Ok(Ok(answer.map(|value| (value, Arc::clone(&link)))));
                 loop {
-                    tokio::select! {
-                        answer = &mut answer => return Ok(answer.map(|value| (value, Arc::clone(&link)))),
-                        () = sleep(patience) => {}
+                    // The one timer of most requests.
+                    let until = later(Instant::now(), patience).min(deadline);
+                    match timeout_at(until, answer.as_mut()).await {
+                        Ok(answer) => return answered(answer),
+                        Err(elapsed) if until == deadline => return Err(elapsed),
+                        Err(_) => {}
                     }
                     tokio::select! {
-                        answer = &mut answer => return Ok(answer.map(|value| (value, Arc::clone(&link)))),
-                        another = node.another(&link) => if let Ok(another) = another { break another },
+                        answer = &mut answer => return answered(answer),
+                        another = timeout_at(deadline, node.another(&link)) => if let Ok(another) = another? { break another },
                     }
                 }
             };
