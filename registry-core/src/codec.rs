@@ -72,11 +72,22 @@ impl Stored {
     /// # Errors
     /// [`Corrupt`](ErrorKind::Corrupt), with the reason, for anything else.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        if bytes.len() > MAX_STORED {
-            return Err(malformed(format!("has {} bytes, at most {MAX_STORED} are read", bytes.len())));
+        let read = Read::of(bytes)?;
+        let (service, id) = (ServiceName::new(&read.service), InstanceId::new(&read.id));
+        let unacceptable = |error: Error| malformed(error.to_string());
+        read.into_stored(service.map_err(unacceptable)?, id.map_err(unacceptable)?)
+    }
+
+    /// The same, for what lies where the entry of `id` of `service` is to be.
+    ///
+    /// # Errors
+    /// Those of [`decode`](Self::decode), and [`Corrupt`](ErrorKind::Corrupt) for an entry of another service or id.
+    pub fn decode_as(bytes: &[u8], service: &ServiceName, id: &InstanceId) -> Result<Self> {
+        let read = Read::of(bytes)?;
+        if read.service.as_ref() != service.as_str() || read.id.as_ref() != id.as_str() {
+            return Err(malformed("is of another service or id than its key".into()));
         }
-        let read: Read = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
-        read.into_stored()
+        read.into_stored(service.clone(), id.clone())
     }
 }
 
@@ -84,9 +95,11 @@ fn malformed(reason: String) -> Error {
     Error::new(ErrorKind::Corrupt, Operation::Parse, reason)
 }
 
-/// `from_str_radix` alone would also take a sign.
-fn is_hex(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
+/// 32 hexadecimal digits; `from_str_radix` would also take a sign.
+fn token(text: &str) -> Option<OwnerToken> {
+    let digit = |number, digit: char| Some(number << 4 | u128::from(digit.to_digit(16)?));
+    let number = text.chars().try_fold(0_u128, digit)?;
+    (text.len() == 32).then(|| OwnerToken::from_u128(number))
 }
 
 fn write_json(out: impl std::io::Write, value: &impl Serialize) {
@@ -204,21 +217,33 @@ struct Read<'a> {
     extra: serde_json::Map<String, serde_json::Value>,
 }
 
-impl Read<'_> {
-    fn into_stored(self) -> Result<Stored> {
-        if self.schema == 0 || self.schema > SCHEMA {
-            return Err(malformed(format!("has schema {}, this library reads 1 to {SCHEMA}", self.schema)));
+impl<'a> Read<'a> {
+    fn of(bytes: &'a [u8]) -> Result<Self> {
+        if bytes.len() > MAX_STORED {
+            return Err(malformed(format!("has {} bytes, at most {MAX_STORED} are read", bytes.len())));
         }
-        let token =
-            u128::from_str_radix(self.token.as_ref(), 16).ok().filter(|_| is_hex(self.token.as_ref()));
-        let Some(token) = token else {
+        // All of it at once: the parser would look at each piece.
+        let text = std::str::from_utf8(bytes).map_err(|error| malformed(error.to_string()))?;
+        let read: Self = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
+        if read.schema == 0 || read.schema > SCHEMA {
+            return Err(malformed(format!("has schema {}, this library reads 1 to {SCHEMA}", read.schema)));
+        }
+        Ok(read)
+    }
+
+    fn into_stored(self, service: ServiceName, id: InstanceId) -> Result<Stored> {
+        let Some(token) = token(self.token.as_ref()) else {
             return Err(malformed("has a token that is not 32 hexadecimal digits".into()));
         };
         let parsed = || -> Result<Instance> {
+            let mut endpoints = Vec::with_capacity(self.endpoints.len());
+            for endpoint in &self.endpoints {
+                endpoints.push(endpoint.as_ref().parse()?);
+            }
             let instance = Instance {
-                service: ServiceName::new(self.service)?,
-                id: InstanceId::new(self.id)?,
-                endpoints: self.endpoints.iter().map(|text| text.as_ref().parse()).collect::<Result<_>>()?,
+                service,
+                id,
+                endpoints: endpoints.into_boxed_slice(),
                 metadata: self.metadata,
                 version: self.version.map(Version::new).transpose()?,
                 weight: self.weight.map_or(Ok(Weight::default()), Weight::new)?,
@@ -230,7 +255,7 @@ impl Read<'_> {
             Ok(instance)
         };
         let instance = parsed().map_err(|error| malformed(error.to_string()))?;
-        let stored = Stored::new(instance, Incarnation::new(self.incarnation), OwnerToken::from_u128(token));
+        let stored = Stored::new(instance, Incarnation::new(self.incarnation), token);
         Ok(Stored { registered: self.registered.map(Revision::new), ..stored })
     }
 }
@@ -293,6 +318,19 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_of_another_service_or_id_is_not_what_its_key_says() {
+        let stored = stored();
+        let read = |service: &str, id: &str| {
+            let (service, id) = (ServiceName::new(service).unwrap(), InstanceId::new(id).unwrap());
+            Stored::decode_as(GOLDEN.as_bytes(), &service, &id)
+        };
+        assert_eq!(read("user.rpc", "10.0.0.7:8080").unwrap(), stored);
+        for (service, id) in [("user", "10.0.0.7:8080"), ("user.rpc", "10.0.0.7:80"), ("a", "b")] {
+            assert_eq!(read(service, id).expect_err(id).kind(), ErrorKind::Corrupt, "{service} {id}");
+        }
+    }
+
+    #[test]
     fn a_status_of_the_future_gets_no_new_work() {
         let newer = GOLDEN.replace("draining", "warming");
         assert_eq!(Stored::decode(newer.as_bytes()).unwrap().instance.status(), Status::Draining);
@@ -312,6 +350,8 @@ mod tests {
             &GOLDEN.replace("user.rpc", "../x"),
             &GOLDEN.replace("0123456789abcdef0123456789abcdef", "xyz"),
             &GOLDEN.replace("0123456789abcdef0123456789abcdef", "+123456789abcdef0123456789abcdef"),
+            &GOLDEN.replace("0123456789abcdef0123456789abcdef", "00123456789abcdef0123456789abcdef"),
+            &GOLDEN.replace("0123456789abcdef0123456789abcdef", "é123456789abcdef0123456789abcdef"),
             &GOLDEN.replace(r#"["grpc://10.0.0.7:8080","[fd00::1]:80"]"#, "[]"),
             &GOLDEN.replace("1700000000000", "-1"),
             &GOLDEN.replace(r#""weight":7"#, r#""weight":10001"#),

@@ -131,7 +131,10 @@ impl FromStr for Endpoint {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let (protocol, authority) = match text.split_once("://") {
+        // No protocol has a colon in it.
+        let of_protocol =
+            text.split_once(':').and_then(|(name, rest)| Some((name, rest.strip_prefix("//")?)));
+        let (protocol, authority) = match of_protocol {
             Some((protocol, rest)) => (Some(protocol), rest),
             None => (None, text),
         };

@@ -14,39 +14,63 @@ struct Rule {
     max: usize,
     /// Punctuation allowed beside ASCII letters and digits.
     punctuation: &'static str,
-    /// Punctuation allowed as the first character.
+    /// What of it is allowed as the first character.
     leading: &'static str,
+    /// Whether a byte is allowed after the first.
+    allowed: [bool; 256],
 }
 
-const SERVICE: Rule =
-    Rule { field: "service name", max: ServiceName::MAX_LEN, punctuation: ".-_", leading: "" };
-const INSTANCE: Rule =
-    Rule { field: "instance id", max: InstanceId::MAX_LEN, punctuation: ".-_:", leading: ":" };
-const ZONE: Rule = Rule { field: "zone", max: Zone::MAX_LEN, punctuation: ".-_", leading: "" };
-const VERSION: Rule = Rule { field: "version", max: Version::MAX_LEN, punctuation: ".-_+", leading: "" };
+static SERVICE: Rule = Rule::new("service name", ServiceName::MAX_LEN, ".-_", "");
+static INSTANCE: Rule = Rule::new("instance id", InstanceId::MAX_LEN, ".-_:", ":");
+static ZONE: Rule = Rule::new("zone", Zone::MAX_LEN, ".-_", "");
+static VERSION: Rule = Rule::new("version", Version::MAX_LEN, ".-_+", "");
 
 impl Rule {
-    fn check(&self, text: &str) -> Result<()> {
-        if text.is_empty() {
-            return Err(Error::invalid(self.field, "is empty"));
+    const fn new(field: &'static str, max: usize, punctuation: &'static str, leading: &'static str) -> Self {
+        let mut allowed = [false; 256];
+        let mut byte = 0;
+        while byte < 128 {
+            allowed[byte] = (byte as u8).is_ascii_alphanumeric();
+            byte += 1;
         }
-        if text.len() > self.max {
-            let reason = format!("has {} bytes, at most {} are allowed", text.len(), self.max);
+        let mut at = 0;
+        while at < punctuation.len() {
+            allowed[punctuation.as_bytes()[at] as usize] = true;
+            at += 1;
+        }
+        Self { field, max, punctuation, leading, allowed }
+    }
+
+    fn check(&self, text: &str) -> Result<()> {
+        let bytes = text.as_bytes();
+        let Some(first) = bytes.first() else {
+            return Err(Error::invalid(self.field, "is empty"));
+        };
+        if bytes.len() > self.max {
+            let reason = format!("has {} bytes, at most {} are allowed", bytes.len(), self.max);
             return Err(Error::invalid(self.field, reason));
         }
-        for (at, c) in text.char_indices() {
-            let allowed = c.is_ascii_alphanumeric()
-                || if at == 0 { self.leading.contains(c) } else { self.punctuation.contains(c) };
-            if !allowed {
-                let place = if at == 0 { "as its first character" } else { "in it" };
-                let reason = format!(
-                    "{c:?} is not allowed {place} (byte {at}): ASCII letters, digits and {:?} are, starting with a letter or digit",
-                    self.punctuation
-                );
-                return Err(Error::invalid(self.field, reason));
-            }
+        let begins = first.is_ascii_alphanumeric() || self.leading.as_bytes().contains(first);
+        if begins && bytes.iter().all(|byte| self.allowed[usize::from(*byte)]) {
+            return Ok(());
         }
-        Ok(())
+        Err(self.refusal(text))
+    }
+
+    /// What is wrong with the characters.
+    #[cold]
+    fn refusal(&self, text: &str) -> Error {
+        let allowed = |at: usize, c: char| {
+            c.is_ascii_alphanumeric()
+                || if at == 0 { self.leading.contains(c) } else { self.punctuation.contains(c) }
+        };
+        let (at, c) = text.char_indices().find(|(at, c)| !allowed(*at, *c)).unwrap_or_default();
+        let place = if at == 0 { "as its first character" } else { "in it" };
+        let reason = format!(
+            "{c:?} is not allowed {place} (byte {at}): ASCII letters, digits and {:?} are, starting with a letter or digit",
+            self.punctuation
+        );
+        Error::invalid(self.field, reason)
     }
 }
 

@@ -5,13 +5,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use etcd_client::{Client, KeyValue, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{Client, KeyValue, Txn, TxnOp};
 use registry_core::{ErrorKind, Operation, Result};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::connection::Connection;
 use crate::error::failure;
+use crate::store::reads;
 
 /// Reads in one transaction; etcd takes 128 by default (`--max-txn-ops`).
 const READS: usize = 100;
@@ -92,21 +93,16 @@ impl Fences {
         }
     }
 
-    async fn ask(&self, keys: &[Held]) -> Result<Vec<bool>> {
-        let options = || Some(etcd_client::GetOptions::new().with_keys_only());
-        let ops: Vec<_> = keys.iter().map(|held| TxnOp::get(held.key.clone(), options())).collect();
-        let txn = Txn::new().and_then(ops);
+    async fn ask(&self, keys: &[&Held]) -> Result<Vec<bool>> {
+        let read = |held: &&Held| {
+            TxnOp::get(held.key.as_str(), Some(etcd_client::GetOptions::new().with_keys_only()))
+        };
         let ask = |mut client: Client| {
-            let txn = txn.clone();
+            let txn = Txn::new().and_then(keys.iter().map(read).collect::<Vec<_>>());
             async move { client.txn(txn).await }
         };
         let answer = self.shared.connection.call(Operation::Keepalive, ask).await?;
-        let parts = answer.op_responses();
-        let held = parts.iter().zip(keys).map(|(part, held)| match part {
-            TxnOpResponse::Get(found) => held.by(found.kvs().first()),
-            _ => false,
-        });
-        Ok(held.collect())
+        Ok(reads(answer).zip(keys).map(|(found, held)| held.by(found.kvs().first())).collect())
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -124,7 +120,7 @@ struct Round {
 impl Round {
     async fn run(mut self) {
         while let Some(questions) = self.next() {
-            let keys: Vec<_> = questions.iter().flat_map(|question| question.keys.iter().cloned()).collect();
+            let keys: Vec<_> = questions.iter().flat_map(|question| &question.keys).collect();
             match self.fences.ask(&keys).await {
                 Ok(held) => {
                     let mut held = held.into_iter();

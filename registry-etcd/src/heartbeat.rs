@@ -1,6 +1,7 @@
 //! Heartbeats of all leases of a client over one stream.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use etcd_client::{LeaseKeepAliveStream, LeaseKeeper};
 use registry_core::time::later;
 use registry_core::{Error, ErrorKind, Operation, Result};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::connection::Connection;
 use crate::error::{classify, failure};
@@ -17,6 +18,8 @@ use crate::options::EtcdOptions;
 
 /// A stream that nobody used for so long is closed.
 const IDLE: Duration = Duration::from_secs(60);
+/// So many heartbeats are sent before it is looked for answers again.
+const AT_ONCE: usize = 64;
 
 /// What etcd answers: the TTL in force, in seconds.
 type Waiter = oneshot::Sender<Result<i64>>;
@@ -61,6 +64,8 @@ impl Stream {
 
 /// Why a heartbeat has no answer.
 enum Failure {
+    /// Its time is over.
+    Late,
     /// The stream says nothing.
     Slow(Error),
     /// The stream ended.
@@ -93,14 +98,14 @@ impl Heartbeats {
         let deadline = later(Instant::now(), self.request_timeout);
         let (mut failed, mut ended) = (None, false);
         loop {
-            match timeout_at(deadline, self.try_beat(lease)).await {
-                Ok(Ok(ttl)) => return Ok(ttl),
+            match self.try_beat(lease, deadline).await {
+                Ok(ttl) => return Ok(ttl),
                 // It had its time.
-                Ok(Err(Failure::Slow(error))) => failed = Some(error),
+                Err(Failure::Slow(error)) => failed = Some(error),
                 // A stream that was open may have broken long ago; the second one is new.
-                Ok(Err(Failure::Ended(error))) if !ended => (ended, failed) = (true, Some(error)),
-                Ok(Err(Failure::Ended(error) | Failure::Refused(error))) => return Err(error),
-                Err(_) => {
+                Err(Failure::Ended(error)) if !ended => (ended, failed) = (true, Some(error)),
+                Err(Failure::Ended(error) | Failure::Refused(error)) => return Err(error),
+                Err(Failure::Late) => {
                     let error =
                         failure(ErrorKind::Timeout, Operation::Keepalive, "a heartbeat was not answered");
                     return Err(match failed {
@@ -112,13 +117,15 @@ impl Heartbeats {
         }
     }
 
-    async fn try_beat(&self, lease: i64) -> Result<i64, Failure> {
+    async fn try_beat(&self, lease: i64, deadline: Instant) -> Result<i64, Failure> {
         let stream = match self.present() {
             Some(stream) => stream,
-            None => match self.open(lease).await.map_err(Failure::Refused)? {
-                Opened::By(stream) => stream,
+            None => match timeout_at(deadline, self.open(lease)).await {
+                Ok(Ok(Opened::By(stream))) => stream,
                 // Opening a stream is a heartbeat already.
-                Opened::Now(ttl) => return Ok(ttl),
+                Ok(Ok(Opened::Now(ttl))) => return Ok(ttl),
+                Ok(Err(error)) => return Err(Failure::Refused(error)),
+                Err(_) => return Err(Failure::Late),
             },
         };
         let (waiter, answer) = oneshot::channel();
@@ -131,13 +138,15 @@ impl Heartbeats {
         if stream.requests.send((lease, waiter)).is_err() {
             return ended();
         }
-        let mut answer = std::pin::pin!(answer);
+        let mut answer = pin!(answer);
         loop {
             // One that answers others is slow, not gone.
             let since = stream.waiting_since().unwrap_or_else(Instant::now);
-            match timeout_at(later(since, self.patience), answer.as_mut()).await {
+            let slow = later(since, self.patience);
+            match timeout_at(slow.min(deadline), answer.as_mut()).await {
                 Ok(Ok(result)) => return result.map_err(Failure::of_stream),
                 Ok(Err(_)) => return ended(),
+                Err(_) if slow > deadline => return Err(Failure::Late),
                 Err(_) if stream.waiting_since() == Some(since) => break,
                 Err(_) => {}
             }
@@ -198,7 +207,11 @@ async fn pump(
     mut responses: LeaseKeepAliveStream,
     mut requests: mpsc::UnboundedReceiver<(i64, Waiter)>,
 ) {
-    let mut waiting: BTreeMap<i64, VecDeque<Waiter>> = BTreeMap::new();
+    // In the order in which they were sent, which is that of the answers.
+    let mut waiting: VecDeque<(i64, Waiter)> = VecDeque::new();
+    let mut due = Vec::new();
+    let mut used = Instant::now();
+    let mut idle = pin!(sleep(IDLE));
     let mut open = true;
     while open || !waiting.is_empty() {
         tokio::select! {
@@ -207,14 +220,10 @@ async fn pump(
                 let error = match response {
                     Ok(Some(response)) => {
                         let answer = renewed(response.ttl());
-                        // One answer for each heartbeat, in order: also for those whose callers have gone.
-                        if let Some(of_lease) = waiting.get_mut(&response.id()) {
-                            if let Some(waiter) = of_lease.pop_front() {
-                                let _ = waiter.send(answer);
-                            }
-                            if of_lease.is_empty() {
-                                waiting.remove(&response.id());
-                            }
+                        // One answer for each heartbeat: also for those whose callers have gone.
+                        let at = waiting.iter().position(|(lease, _)| *lease == response.id());
+                        if let Some((_, waiter)) = at.and_then(|at| waiting.remove(at)) {
+                            let _ = waiter.send(answer);
                         }
                         if let Some(stream) = stream.upgrade() {
                             stream.answered(!waiting.is_empty());
@@ -228,23 +237,31 @@ async fn pump(
                 while let Ok((_, waiter)) = requests.try_recv() {
                     let _ = waiter.send(Err(error.clone()));
                 }
-                for waiter in waiting.into_values().flatten() {
+                for (_, waiter) in waiting {
                     let _ = waiter.send(Err(error.clone()));
                 }
                 return;
             }
-            request = timeout(IDLE, requests.recv()), if open => match request {
-                Ok(Some((lease, waiter))) => {
-                    waiting.entry(lease).or_default().push_back(waiter);
+            count = requests.recv_many(&mut due, AT_ONCE), if open => {
+                open = count > 0;
+                used = Instant::now();
+                for (lease, waiter) in due.drain(..) {
+                    waiting.push_back((lease, waiter));
                     keeper.id = lease;
                     if keeper.keep_alive().await.is_err() {
                         // The responses tell why, or end.
                         requests.close();
                     }
                 }
-                Ok(None) => open = false,
-                Err(_) => requests.close(),
-            },
+            }
+            () = &mut idle, if open => {
+                let until = later(used, IDLE);
+                if until <= Instant::now() {
+                    requests.close();
+                } else {
+                    idle.as_mut().reset(until);
+                }
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! All instances of a service at one revision, page by page, with the identity of the store that they are of.
 
-use etcd_client::{GetOptions, GetResponse, KeyValue, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{GetOptions, GetResponse, KeyValue, Txn, TxnOp};
 use registry_core::{
     Cursor, Epoch, ErrorKind, Operation, ResetCause, Result, Revision, ServiceName, Snapshot,
 };
@@ -10,7 +10,7 @@ use crate::error::{failure, is_too_large};
 use crate::layout::{Codec, Item, assemble};
 use crate::malformed::Malformed;
 use crate::proof::{Anchor, hash};
-use crate::store::{Store, header_revision, identity};
+use crate::store::{Store, header_revision, identity, reads};
 
 /// How often a load begins anew because the store was given an identity meanwhile, or another one.
 const TRIES: usize = 8;
@@ -104,10 +104,8 @@ impl Loader<'_> {
             async move { client.txn(txn).await }
         };
         let answer = self.connection.call(operation, ask).await?;
-        let mut parts = answer.op_responses().into_iter().filter_map(|part| match part {
-            TxnOpResponse::Get(part) => Some(part),
-            _ => None,
-        });
+        let revision = header_revision(answer.header());
+        let mut parts = reads(answer);
         let (Some(range), Some(store)) = (parts.next(), parts.next()) else {
             return Err(failure(
                 ErrorKind::Corrupt,
@@ -116,7 +114,7 @@ impl Loader<'_> {
             ));
         };
         let epoch = store.kvs().first().and_then(|kv| identity(kv.value()));
-        Ok(Page { epoch, revision: header_revision(answer.header()), range })
+        Ok(Page { epoch, revision, range })
     }
 }
 

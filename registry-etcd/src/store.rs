@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use etcd_client::{Compare, CompareOp, ResponseHeader, Txn, TxnOp};
+use etcd_client::proto::PbTxnOpResponse;
+use etcd_client::{Compare, CompareOp, GetResponse, ResponseHeader, Txn, TxnOp, TxnResponse};
 use registry_core::{Epoch, Operation, OwnerToken, Result};
 use tokio::time::Instant;
 
@@ -96,6 +97,14 @@ fn written(epoch: Epoch) -> String {
 pub(crate) fn identity(value: &[u8]) -> Option<Epoch> {
     let text = std::str::from_utf8(value).ok()?;
     u64::from_str_radix(text, 16).ok().map(Epoch::new)
+}
+
+/// What a transaction has read, in its order. Taken out of the answer, because the library gives copies, and a page is large.
+pub(crate) fn reads(answer: TxnResponse) -> impl Iterator<Item = GetResponse> {
+    answer.0.responses.into_iter().filter_map(|part| match part.response {
+        Some(PbTxnOpResponse::ResponseRange(range)) => Some(GetResponse(range)),
+        _ => None,
+    })
 }
 
 /// The revision of the store when it answered. etcd's are positive.

@@ -198,7 +198,7 @@ impl EtcdRegistry {
 
     pub(crate) async fn renew(&self, lease: &Lease) -> Result<()> {
         let id = lease_id(lease);
-        let guard = self.codec().guard(lease.service(), lease.id());
+        let guard = || self.codec().guard(lease.service(), lease.id());
         let lost = || {
             self.held().lose(id);
             Err(lease_lost(lease, Operation::Keepalive))
@@ -206,7 +206,7 @@ impl EtcdRegistry {
         for _ in 0..ATTEMPTS {
             let (mut known, mut version) = self.held().known(id);
             if matches!(known, Known::Nothing) {
-                let found = self.find(&guard, Operation::Keepalive).await?;
+                let found = self.find(&guard(), Operation::Keepalive).await?;
                 let Some(written) = found.and_then(|found| self.as_written(&found, lease)) else {
                     return lost();
                 };
@@ -219,12 +219,12 @@ impl EtcdRegistry {
                 Known::Lost => return lost(),
                 Known::Written(written) => {
                     owned = Some((written.modified, written.token));
-                    keys.push(Held { key: guard.clone(), lease: id, modified: Some(written.modified) });
+                    keys.push(Held { key: guard(), lease: id, modified: Some(written.modified) });
                     keys.extend(written.beside.map(|key| Held { key, lease: id, modified: None }));
                 }
                 // While we write, only the lease tells.
                 Known::Changing | Known::Nothing => {
-                    keys.push(Held { key: guard.clone(), lease: id, modified: None });
+                    keys.push(Held { key: guard(), lease: id, modified: None });
                 }
             }
             let (beat, held) = tokio::join!(self.heartbeats().beat(id), self.fences().hold(keys));
@@ -236,7 +236,7 @@ impl EtcdRegistry {
             }
             if self.held().known(id).1 == version {
                 // A write of our own whose caller has gone may have been done only now.
-                let found = self.find(&guard, Operation::Keepalive).await?;
+                let found = self.find(&guard(), Operation::Keepalive).await?;
                 let later = found.and_then(|found| self.as_written(&found, lease)).filter(|later| {
                     owned.is_some_and(|(modified, token)| later.modified > modified && later.token == token)
                 });

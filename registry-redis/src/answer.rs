@@ -4,7 +4,7 @@ use redis::Value;
 use registry_core::{Operation, Result};
 
 use crate::error::strange;
-use crate::link::text;
+use crate::link::{into_text, text};
 
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -18,7 +18,7 @@ impl Answer {
     pub(crate) fn read(operation: Operation, value: Value) -> Result<Self> {
         let parts = value.into_sequence().map_err(|_| strange(operation, "no list"))?;
         let mut parts = parts.into_iter();
-        let word = parts.next().as_ref().and_then(text).ok_or_else(|| strange(operation, "no word"))?;
+        let word = parts.next().and_then(into_text).ok_or_else(|| strange(operation, "no word"))?;
         let now = match parts.next() {
             Some(Value::Int(now)) => now,
             _ => return Err(strange(operation, "no time")),
@@ -53,7 +53,7 @@ impl Answer {
     }
 
     pub(crate) fn text(&mut self) -> Result<String> {
-        self.parts.next().as_ref().and_then(text).ok_or_else(|| strange(self.operation, "no text"))
+        self.parts.next().and_then(into_text).ok_or_else(|| strange(self.operation, "no text"))
     }
 
     pub(crate) fn list(&mut self) -> Result<Vec<Value>> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{ErrorKind as Kind, RedisError, RedisResult, ServerErrorKind, Value, cmd};
+use redis::{Arg, Cmd, ErrorKind as Kind, RedisError, RedisResult, RedisWrite, ServerErrorKind, Value, cmd};
 use registry_core::{Error, ErrorKind, Incarnation, Operation};
 use tokio::time::Instant;
 
@@ -30,7 +30,8 @@ pub(crate) struct Call<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) keys: &'a Keys,
     pub(crate) script: &'static Script,
-    pub(crate) args: &'a [Vec<u8>],
+    /// A command that is nothing but the script's own arguments.
+    pub(crate) args: &'a Cmd,
     pub(crate) deadline: Instant,
     /// Everything that can be known about refused writes is known.
     pub(crate) sure: bool,
@@ -48,44 +49,40 @@ impl Call<'_> {
         stall_after.saturating_mul(1 << self.tries)
     }
 
-    /// What the scripts expect before their own arguments; see `scripts/common.lua`.
-    fn args(&self, link: &Link) -> Vec<Vec<u8>> {
+    /// The call, sent now: what the scripts expect before their own arguments (see `scripts/common.lua`), and those.
+    fn with_args(&self, mut call: Cmd, link: &Link, now: Instant) -> Cmd {
         let options = &self.connection.options();
         // A copy that may be sent again on another connection must not be done after that one.
-        let patience = self.deadline.saturating_duration_since(Instant::now());
-        let (arrival, patience) = link.arrival(patience.min(self.patience(options.stall_after)));
-        let trouble = match self.trouble {
-            Some(Trouble::Refused) => "g",
-            Some(Trouble::Unanswered) => "u",
-            None => "",
+        let patience = self.deadline.saturating_duration_since(now);
+        let (arrival, patience) = link.arrival(now, patience.min(self.patience(options.stall_after)));
+        let flags = match (self.sure, self.trouble) {
+            (false, None) => "",
+            (false, Some(Trouble::Refused)) => "g",
+            (false, Some(Trouble::Unanswered)) => "u",
+            (true, None) => "s",
+            (true, Some(Trouble::Refused)) => "sg",
+            (true, Some(Trouble::Unanswered)) => "su",
         };
-        let flags = format!("{}{trouble}", if self.sure { "s" } else { "" });
         let watched = link.watched();
-        let mut args: Vec<Vec<u8>> = vec![
-            arrival.to_string().into(),
-            patience.to_string().into(),
-            link.run.clone().into(),
-            link.started.to_string().into(),
-            link.refused().to_string().into(),
-            Incarnation::now().to_string().into(),
-            flags.into(),
-            format!("{:016x}", self.connection.draw()).into(),
-            options.history.to_string().into(),
-            LOG_BYTES.to_string().into(),
-            watched.since.to_string().into(),
-            watched.forward.to_string().into(),
-        ];
-        args.extend(self.args.iter().cloned());
-        args
+        call.arg(arrival).arg(patience).arg(&link.run).arg(link.started).arg(link.refused());
+        call.arg(Incarnation::now().get()).arg(flags);
+        call.write_arg_fmt(format_args!("{:016x}", self.connection.draw()));
+        call.arg(options.history).arg(LOG_BYTES).arg(watched.since).arg(watched.forward);
+        for arg in self.args.args_iter() {
+            if let Arg::Simple(bytes) = arg {
+                call.write_arg(bytes);
+            }
+        }
+        call
     }
 
     async fn once(&self, link: &Link, asking: bool) -> RedisResult<Value> {
         let keys = [&*self.keys.head, &*self.keys.instances, &*self.keys.deadlines, &*self.keys.log];
         let sent = Instant::now();
-        let answer = self.script.call(&keys, &self.args(link)).send(link, asking).await;
+        let answer = self.with_args(self.script.call(&keys), link, sent).send(link, asking).await;
         let answer = match answer {
             Err(error) if matches!(error.kind(), Kind::Server(ServerErrorKind::NoScript)) => {
-                let call = self.script.call_with_text(&keys, &self.args(link));
+                let call = self.with_args(self.script.call_with_text(&keys), link, Instant::now());
                 Box::pin(call.send(link, asking)).await
             }
             answer => answer,

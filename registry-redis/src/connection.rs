@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::{Cmd, ErrorKind as Kind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd};
-use registry_core::time::later;
+use registry_core::time::{Timers, later};
 use registry_core::{Error, ErrorKind, Operation, OwnerToken, Result, ServiceName};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -40,6 +40,7 @@ pub(crate) struct Connection {
     calls: AtomicU64,
     /// Services that could not be written to since they last were.
     troubled: Mutex<BTreeMap<ServiceName, Trouble>>,
+    timers: Timers,
 }
 
 /// One request: what is sent, perhaps anew and elsewhere.
@@ -60,6 +61,7 @@ impl Connection {
             seed: OwnerToken::random().as_u128() as u64,
             calls: AtomicU64::new(0),
             troubled: Mutex::default(),
+            timers: Timers::default(),
         })
     }
 
@@ -102,13 +104,14 @@ impl Connection {
         }
     }
 
-    /// A script about `service`; its answer without the first two parts, which say how it went and when.
+    /// A script about `service`; its answer without the first two parts, which say how it went and when. `args` is a command that is nothing but
+    /// the script's own arguments.
     pub(crate) async fn script(
         &self,
         operation: Operation,
         service: &ServiceName,
         script: &'static Script,
-        args: &[Vec<u8>],
+        args: &Cmd,
     ) -> Result<Answer> {
         self.run(operation, service, script, args, false).await
     }
@@ -119,7 +122,7 @@ impl Connection {
         operation: Operation,
         service: &ServiceName,
         script: &'static Script,
-        args: &[Vec<u8>],
+        args: &Cmd,
     ) -> Result<Answer> {
         self.run(operation, service, script, args, self.options.wait.is_some()).await
     }
@@ -129,7 +132,7 @@ impl Connection {
         operation: Operation,
         service: &ServiceName,
         script: &'static Script,
-        args: &[Vec<u8>],
+        args: &Cmd,
         waits: bool,
     ) -> Result<Answer> {
         let keys = self.keys(service);
@@ -250,14 +253,11 @@ impl Connection {
             self.keep_fresh();
             let (node, asking) = match ask_at.take() {
                 Some(address) => (self.topology.node_at(&address), true),
-                None => match timeout_at(deadline, self.topology.node(slot)).await {
-                    Ok(node) => (node.map_err(|error| error.with_operation(operation))?, false),
-                    Err(_) => return Err(too_slow(operation, &self.options)),
-                },
+                None => (self.node(operation, slot, deadline).await?, false),
             };
-            let answer = match timeout_at(deadline, self.send_to(&node, request, asking)).await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(error)) => {
+            let answer = match self.send_to(&node, request, asking, deadline).await {
+                Some(Ok(answer)) => answer,
+                Some(Err(error)) => {
                     self.topology.doubt(slot, &node.address);
                     hops += 4;
                     if !self.topology.fails_over() || hops > HOPS || Instant::now() + MOMENT >= deadline {
@@ -266,7 +266,7 @@ impl Connection {
                     sleep(MOMENT).await;
                     continue;
                 }
-                Err(_) => {
+                None => {
                     if let Some(link) = node.present() {
                         link.give_up();
                     }
@@ -298,31 +298,59 @@ impl Connection {
         }
     }
 
+    /// The node that has `slot`.
+    async fn node(&self, operation: Operation, slot: u16, deadline: Instant) -> Result<Arc<Member>> {
+        if let Some(node) = self.topology.known(slot) {
+            return Ok(node);
+        }
+        match timeout_at(deadline, self.topology.node(slot)).await {
+            Ok(node) => node.map_err(|error| error.with_operation(operation)),
+            Err(_) => Err(too_slow(operation, &self.options)),
+        }
+    }
+
     /// Sends to one node. While there is no answer, another connection to it is tried every `stall_after`, and the request sent on that as well: a
-    /// connection may be dead without a word. The outer error: there is no connection.
+    /// connection may be dead without a word. None: the deadline has passed. The outer error: there is no connection.
     async fn send_to<R: Request>(
         &self,
         node: &Member,
         request: &R,
         asking: bool,
-    ) -> Result<RedisResult<(Value, Arc<Link>)>> {
-        let mut link = node.link().await?;
+        deadline: Instant,
+    ) -> Option<Result<RedisResult<(Value, Arc<Link>)>>> {
+        let mut link = match node.present() {
+            Some(link) => link,
+            None => match timeout_at(deadline, node.link()).await.ok()? {
+                Ok(link) => link,
+                Err(error) => return Some(Err(error)),
+            },
+        };
         if link.is_to_learn() {
             let link = Arc::clone(&link);
             tokio::spawn(async move { link.learn_again().await });
         }
         let mut patience = request.stall(self.options.stall_after);
+        let mut timer = self.timers.at(later(Instant::now(), patience).min(deadline));
         loop {
             let another = {
                 let mut answer = pin!(request.send(&link, asking));
+                let answered =
+                    |answer: RedisResult<Value>| Some(Ok(answer.map(|value| (value, Arc::clone(&link)))));
                 loop {
+                    // The one timer of most requests.
+                    let until = later(Instant::now(), patience).min(deadline);
+                    timer.reset(until);
                     tokio::select! {
-                        answer = &mut answer => return Ok(answer.map(|value| (value, Arc::clone(&link)))),
-                        () = sleep(patience) => {}
+                        biased;
+                        answer = &mut answer => return answered(answer),
+                        () = &mut timer => if until == deadline { return None },
                     }
+                    timer.reset(deadline);
                     tokio::select! {
-                        answer = &mut answer => return Ok(answer.map(|value| (value, Arc::clone(&link)))),
+                        biased;
+                        answer = &mut answer => return answered(answer),
                         another = node.another(&link) => if let Ok(another) = another { break another },
+                        () = &mut timer => return None,
                     }
                 }
             };

@@ -254,21 +254,22 @@ impl Link {
         self.broken.load(Ordering::Relaxed)
     }
 
-    /// When what is sent now should arrive, by the server's time in milliseconds since 1970, and for how long from then its caller, who waits for
+    /// When what is sent `now` should arrive, by the server's time in milliseconds since 1970, and for how long from then its caller, who waits for
     /// `patience` from now, surely still waits.
-    pub(crate) fn arrival(&self, patience: Duration) -> (i64, i64) {
+    pub(crate) fn arrival(&self, now: Instant, patience: Duration) -> (i64, i64) {
         let patience = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
         let clock = self.clock();
         // What is cut off where it cannot be told exactly, and at both ends of a millisecond.
         let surely = patience - (clock.within.unwrap_or_default() + 1).min(patience / 2);
         let delay = clock.delay.min(surely);
-        (self.since_made() + clock.offset + delay, surely - delay)
+        (self.since_made(now) + clock.offset + delay, surely - delay)
     }
 
     /// The server said that it was `now` in answer to what was asked at `sent`.
     pub(crate) fn tell_time(&self, sent: Instant, now: i64) {
-        let round_trip = i64::try_from(sent.elapsed().as_millis()).unwrap_or(i64::MAX);
-        self.clock().told(self.since_made(), round_trip, now);
+        let ended = Instant::now();
+        let round_trip = i64::try_from((ended - sent).as_millis()).unwrap_or(i64::MAX);
+        self.clock().told(self.since_made(ended), round_trip, now);
     }
 
     /// Since when the server's clock was seen not to step.
@@ -280,8 +281,8 @@ impl Link {
         self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn since_made(&self) -> i64 {
-        i64::try_from(self.made.elapsed().as_millis()).unwrap_or(i64::MAX)
+    fn since_made(&self, moment: Instant) -> i64 {
+        i64::try_from((moment - self.made).as_millis()).unwrap_or(i64::MAX)
     }
 
     /// How many writes the server has refused, as far as is known.
@@ -339,6 +340,17 @@ pub(crate) fn text(value: &Value) -> Option<String> {
         Value::SimpleString(text) => Some(text.clone()),
         Value::VerbatimString { text, .. } => Some(text.clone()),
         _ => None,
+    }
+}
+
+/// The same of a value that nobody needs any more.
+pub(crate) fn into_text(value: Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => Some(
+            String::from_utf8(bytes)
+                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+        ),
+        other => text(&other),
     }
 }
 

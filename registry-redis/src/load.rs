@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use redis::{RedisError, Value};
+use redis::{Cmd, RedisError, RedisWrite, Value};
 use registry_core::{
     Batch, Change, Cursor, Entry, Epoch, Error, ErrorKind, InstanceId, Operation, Result, Revision,
     ServiceName, Snapshot,
@@ -68,7 +68,8 @@ impl RedisRegistry {
         limit: usize,
         operation: Operation,
     ) -> Result<State> {
-        let args = [limit.to_string().into_bytes()];
+        let mut args = Cmd::new();
+        args.arg(limit);
         let seen = self.store().seen(service);
         let mut answer = self.connection().script(operation, service, &script::READ, &args).await?;
         let now = answer.now();
@@ -132,7 +133,8 @@ impl RedisRegistry {
     }
 
     pub(crate) async fn sweep(&self, service: &ServiceName, operation: Operation) -> Result<()> {
-        let args = [SWEEP.to_string().into_bytes()];
+        let mut args = Cmd::new();
+        args.arg(SWEEP);
         self.connection().script(operation, service, &script::SWEEP, &args).await.map(drop)
     }
 
@@ -144,8 +146,8 @@ impl RedisRegistry {
         ids: &[String],
         operation: Operation,
     ) -> Result<()> {
-        let mut args = vec![count.to_string().into_bytes()];
-        args.extend(ids.iter().map(|id| id.clone().into_bytes()));
+        let mut args = Cmd::new();
+        args.arg(count).arg(ids);
         self.connection().script(operation, service, &script::SCRUB, &args).await.map(drop)
     }
 
@@ -156,7 +158,8 @@ impl RedisRegistry {
         old: Epoch,
         operation: Operation,
     ) -> Result<()> {
-        let args = [format!("{:016x}", old.get()).into_bytes()];
+        let mut args = Cmd::new();
+        args.write_arg_fmt(format_args!("{:016x}", old.get()));
         self.connection().script(operation, service, &script::BEGIN_EPOCH, &args).await.map(drop)
     }
 

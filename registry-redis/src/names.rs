@@ -140,8 +140,8 @@ impl RedisRegistry {
             return;
         }
         let key = layout::index(&self.options().prefix);
-        let args = [service.as_str().as_bytes().to_vec(), touched.to_string().into_bytes()];
-        let forget = script::FORGET.call_with_text(&[&key], &args);
+        let mut forget = script::FORGET.call_with_text(&[&key]);
+        forget.arg(service.as_str()).arg(touched);
         let slot = layout::slot(key.as_bytes());
         if let Err(error) = self.connection().command(Operation::Services, slot, forget).await {
             tracing::debug!(%service, %error, "a name without instances stays in the index");

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use redis::{Cmd, cmd};
+use redis::Cmd;
 
 const COMMON: &str = include_str!("scripts/common.lua");
 
@@ -49,23 +49,22 @@ impl Script {
         Self { text, sha, reads }
     }
 
-    /// The call by name, which fails with `NOSCRIPT` where the script is not known.
-    pub(crate) fn call(&self, keys: &[&str], args: &[Vec<u8>]) -> Cmd {
-        Self::with(cmd("EVALSHA"), &self.sha, keys, args)
+    /// The call by name, which fails with `NOSCRIPT` where the script is not known. Its arguments are to be added.
+    pub(crate) fn call(&self, keys: &[&str]) -> Cmd {
+        Self::with("EVALSHA", &self.sha, keys)
     }
 
-    /// The call with the text, after which the script is known.
-    pub(crate) fn call_with_text(&self, keys: &[&str], args: &[Vec<u8>]) -> Cmd {
-        Self::with(cmd("EVAL"), &self.text, keys, args)
+    /// The call with the text, after which the script is known. Its arguments are to be added.
+    pub(crate) fn call_with_text(&self, keys: &[&str]) -> Cmd {
+        Self::with("EVAL", &self.text, keys)
     }
 
-    fn with(mut call: Cmd, script: &str, keys: &[&str], args: &[Vec<u8>]) -> Cmd {
-        call.arg(script).arg(keys.len());
+    fn with(command: &str, script: &str, keys: &[&str]) -> Cmd {
+        // There is room for the arguments of most calls.
+        let mut call = Cmd::with_capacity(32, script.len() + 1024);
+        call.arg(command).arg(script).arg(keys.len());
         for key in keys {
             call.arg(*key);
-        }
-        for arg in args {
-            call.arg(arg.as_slice());
         }
         call
     }

@@ -78,27 +78,31 @@ impl Topology {
 
     /// The node that has this slot, as far as is known. Asks when nothing is known.
     pub(crate) async fn node(&self, slot: u16) -> Result<Arc<Member>> {
-        if let Kind::Standalone(address) = &self.kind {
-            return Ok(self.node_at(address));
-        }
-        if let Some(address) = self.owner(slot) {
-            return Ok(self.node_at(&address));
+        if let Some(node) = self.known(slot) {
+            return Ok(node);
         }
         let version = self.lock().version;
         Box::pin(self.ask(version)).await?;
-        match self.owner(slot) {
-            Some(address) => Ok(self.node_at(&address)),
-            None => Err(unavailable(format!("no node of the cluster has slot {slot}"))),
+        self.known(slot).ok_or_else(|| unavailable(format!("no node of the cluster has slot {slot}")))
+    }
+
+    /// The same, without asking.
+    pub(crate) fn known(&self, slot: u16) -> Option<Arc<Member>> {
+        match &self.kind {
+            Kind::Standalone(address) => Some(self.node_at(address)),
+            _ => self.owner(slot).map(|address| self.node_at(&address)),
         }
     }
 
     /// The node at an address that a server named.
     pub(crate) fn node_at(&self, address: &Address) -> Arc<Member> {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        let node = nodes
-            .entry(address.clone())
-            .or_insert_with(|| Arc::new(Member::new(address.clone(), Arc::clone(&self.options))));
-        Arc::clone(node)
+        if let Some(node) = nodes.get(address) {
+            return Arc::clone(node);
+        }
+        let node = Arc::new(Member::new(address.clone(), Arc::clone(&self.options)));
+        nodes.insert(address.clone(), Arc::clone(&node));
+        node
     }
 
     /// The connections there are to servers that have services, to learn from what they say of themselves.

@@ -1,5 +1,6 @@
 //! Registering, renewing, updating and leaving: one script each.
 
+use redis::{Cmd, RedisWrite};
 use registry_core::codec::Stored;
 use registry_core::{
     ErrorKind, Instance, Lease, OnConflict, Operation, RegisterOptions, Registration, Result, Revision,
@@ -44,17 +45,9 @@ impl RedisRegistry {
             let lease = Lease::new(service, id, incarnation, options.token.as_u128());
             let sequence = self.held().next(&lease).max(1);
             let stored = Stored::new(instance.clone(), incarnation, options.token);
-            let args = [
-                instance.id().as_str().into(),
-                token(&lease),
-                incarnation.to_string().into(),
-                claim.to_string().into(),
-                conflict.into(),
-                ttl.get().as_millis().to_string().into(),
-                self.connection().writer(),
-                sequence.to_string().into(),
-                stored.encode(),
-            ];
+            let mut args = owner(&lease);
+            args.arg(claim.get()).arg(conflict).write_arg_fmt(ttl.get().as_millis());
+            args.arg(self.connection().writer()).arg(sequence).arg(stored.encode());
             let service = instance.service();
             let mut answer =
                 self.connection().change(Operation::Register, service, &script::REGISTER, &args).await?;
@@ -77,13 +70,8 @@ impl RedisRegistry {
 
     pub(crate) async fn renew(&self, lease: &Lease) -> Result<()> {
         let operation = Operation::Keepalive;
-        let acknowledged = self.held().acknowledged(lease);
-        let args = [
-            lease.id().as_str().into(),
-            token(lease),
-            lease.incarnation().to_string().into(),
-            acknowledged.to_string().into(),
-        ];
+        let mut args = owner(lease);
+        args.arg(self.held().acknowledged(lease));
         let answer = self.connection().script(operation, lease.service(), &script::KEEPALIVE, &args).await?;
         held(operation, lease, answer)?;
         self.touch(lease.service());
@@ -94,15 +82,9 @@ impl RedisRegistry {
         let operation = Operation::Update;
         let token_of = registry_core::OwnerToken::from_u128(lease.key());
         let stored = Stored::new(instance.clone(), lease.incarnation(), token_of);
-        let args = [
-            lease.id().as_str().into(),
-            token(lease),
-            lease.incarnation().to_string().into(),
-            self.held().acknowledged(lease).to_string().into(),
-            self.connection().writer(),
-            self.held().next(lease).to_string().into(),
-            stored.encode(),
-        ];
+        let mut args = owner(lease);
+        args.arg(self.held().acknowledged(lease)).arg(self.connection().writer());
+        args.arg(self.held().next(lease)).arg(stored.encode());
         let answer = self.connection().change(operation, lease.service(), &script::UPDATE, &args).await?;
         let mut answer = held(operation, lease, answer)?;
         let (revision, sequence) = (answer.count()?, answer.count()?);
@@ -111,17 +93,19 @@ impl RedisRegistry {
     }
 
     pub(crate) async fn remove(&self, lease: &Lease) -> Result<()> {
-        let args = [lease.id().as_str().into(), token(lease), lease.incarnation().to_string().into()];
         let operation = Operation::Deregister;
-        self.connection().change(operation, lease.service(), &script::DEREGISTER, &args).await?;
+        self.connection().change(operation, lease.service(), &script::DEREGISTER, &owner(lease)).await?;
         self.held().forget(lease);
         Ok(())
     }
 }
 
-/// The owner token, as it lies in Redis.
-fn token(lease: &Lease) -> Vec<u8> {
-    format!("{:032x}", lease.key()).into_bytes()
+/// What scripts about an entry are told first: its id, and the token and incarnation of whose it is.
+fn owner(lease: &Lease) -> Cmd {
+    let mut args = Cmd::with_capacity(16, 512);
+    args.arg(lease.id().as_str()).write_arg_fmt(format_args!("{:032x}", lease.key()));
+    args.arg(lease.incarnation().get());
+    args
 }
 
 fn held(operation: Operation, lease: &Lease, answer: Answer) -> Result<Answer> {

@@ -4,9 +4,10 @@ use std::fmt;
 use std::hint::black_box;
 
 use comparisons::experiment::Trouble;
+use etcd_client::proto::PbTxnOpResponse;
 use etcd_client::{
-    Compare, CompareOp, GetOptions, KeyValue, KvClient, LeaseClient, LeaseKeepAliveStream, LeaseKeeper,
-    PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
+    Compare, CompareOp, GetOptions, GetResponse, KeyValue, KvClient, LeaseClient, LeaseKeepAliveStream,
+    LeaseKeeper, PutOptions, ResponseHeader, Txn, TxnOp, TxnResponse,
 };
 use registry_core::{Incarnation, Instance, OwnerToken};
 
@@ -144,10 +145,8 @@ impl Client for RawEtcd {
         let beat = Self::beat(&mut self.heartbeats, &mut self.leases, lease.id);
         let (beaten, read) = tokio::join!(beat, self.kv.txn(txn));
         beaten?;
-        let read = read?;
-        let parts = read.op_responses();
-        match parts.first() {
-            Some(TxnOpResponse::Get(found)) if lease.holds(found.kvs().first()) => Ok(()),
+        match reads(read?).next() {
+            Some(found) if lease.holds(found.kvs().first()) => Ok(()),
             _ => Err(Trouble::failed("the lease does not hold its key")),
         }
     }
@@ -187,8 +186,8 @@ impl Client for RawEtcd {
             let options = GetOptions::new().with_range(end.as_str()).with_limit(PAGE).with_revision(at);
             let ops = [TxnOp::get(start.as_str(), Some(options)), TxnOp::get(STORE, None)];
             let answer = self.kv.txn(Txn::new().and_then(ops)).await?;
-            let parts = answer.op_responses();
-            let Some(TxnOpResponse::Get(page)) = parts.first() else {
+            let header = answer.header().map_or(0, ResponseHeader::revision);
+            let Some(page) = reads(answer).next() else {
                 return Err(Trouble::failed("etcd answered something else than was asked"));
             };
             if self.decodes {
@@ -198,7 +197,7 @@ impl Client for RawEtcd {
             } else {
                 count += black_box(page.kvs()).len();
             }
-            at = answer.header().map_or(at, |header| if at == 0 { header.revision() } else { at });
+            at = if at == 0 { header } else { at };
             match page.kvs().last().filter(|_| page.more()) {
                 // The first key after the last one.
                 Some(last) => start = format!("{}\0", last.key_str()?),
@@ -218,6 +217,14 @@ impl fmt::Debug for RawEtcd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RawEtcd").field("decodes", &self.decodes).finish_non_exhaustive()
     }
+}
+
+/// What a transaction has read, in its order, without the copies that the library would make.
+pub(crate) fn reads(answer: TxnResponse) -> impl Iterator<Item = GetResponse> {
+    answer.0.responses.into_iter().filter_map(|part| match part.response {
+        Some(PbTxnOpResponse::ResponseRange(range)) => Some(GetResponse(range)),
+        _ => None,
+    })
 }
 
 /// The revision at which a transaction was done.

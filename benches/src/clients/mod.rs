@@ -15,6 +15,7 @@ use comparisons::experiment::Trouble;
 use registry_core::{Instance, Ttl};
 
 pub use self::entry::Entry;
+pub(crate) use self::etcd::reads;
 pub use self::etcd::{RawEtcd, RawEtcdLease};
 pub use self::ours::Ours;
 pub use self::redis::{Keys, Published, RawRedis, RawRedisLease, Sent};

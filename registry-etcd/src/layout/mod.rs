@@ -146,10 +146,7 @@ fn entry(
     id: &InstanceId,
     kv: &KeyValue,
 ) -> Result<(Entry, Option<Beside>)> {
-    let stored = Stored::decode(kv.value())?;
-    if stored.instance.service() != service || stored.instance.id() != id {
-        return Err(Error::invalid("instance", "is of another service or id than its key"));
-    }
+    let stored = Stored::decode_as(kv.value(), service, id)?;
     let beside = codec.beside(&stored, kv.lease());
     let beside =
         beside.map(|(key, value)| Beside { key: key.into(), value: value.into(), lease: kv.lease() });

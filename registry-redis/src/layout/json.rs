@@ -56,10 +56,7 @@ pub(crate) fn put(service: &ServiceName, id: InstanceId, value: &[u8]) -> (Chang
 }
 
 fn entry(service: &ServiceName, id: &InstanceId, header: &Header, json: &[u8]) -> Result<Entry> {
-    let stored = Stored::decode(json)?;
-    if stored.instance.service() != service || stored.instance.id() != id {
-        return Err(Error::invalid("instance", "is of another service or id than its key"));
-    }
+    let stored = Stored::decode_as(json, service, id)?;
     let (created, modified) = (Revision::new(header.created), Revision::new(header.modified));
     Ok(Entry::new(stored.instance, Incarnation::new(header.incarnation), created, modified))
 }

@@ -18,7 +18,8 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub(crate) fn of(prefix: &str, service: &ServiceName) -> Self {
-        let key = |part: &str| format!("{prefix}:{{{service}}}:{part}");
+        // Made for every request, so put together without the machinery of formats.
+        let key = |part: &str| [prefix, ":{", service.as_str(), "}:", part].concat();
         Self {
             head: key("head"),
             instances: key("instances"),
@@ -51,13 +52,26 @@ pub(crate) fn index(prefix: &str) -> String {
 /// The slot of a key without braces, or of what stands between its braces: CRC16 (XMODEM) modulo 16384, as the specification of Redis
 /// Cluster has it.
 pub(crate) fn slot(key: &[u8]) -> u16 {
-    let crc = key.iter().fold(0_u16, |crc, byte| {
-        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
-            if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
-        })
-    });
-    crc % 16_384
+    let step = |crc: u16, byte: &u8| (crc << 8) ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)];
+    key.iter().fold(0, step) % 16_384
 }
+
+/// What each byte does to a sum of 0.
+static CRC16: [u16; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = (byte as u16) << 8;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

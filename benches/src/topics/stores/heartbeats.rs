@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use comparisons::experiment::Trouble;
 use comparisons::lab::Lab;
-use etcd_client::{GetOptions, KvClient, LeaseKeepAliveStream, LeaseKeeper, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{GetOptions, KvClient, LeaseKeepAliveStream, LeaseKeeper, Txn, TxnOp};
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
 use futures_util::stream::FuturesUnordered;
@@ -24,7 +24,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{Arms, Preparations, Server, Store};
 use crate::bars::{Bar, Bound};
 use crate::clients::{
-    Client, Ours, RawEtcd, RawEtcdLease, RawRedis, RawRedisLease, answer, instance, register_all,
+    Client, Ours, RawEtcd, RawEtcdLease, RawRedis, RawRedisLease, answer, instance, reads, register_all,
 };
 use crate::contest::{Arm, Contest, Topic};
 
@@ -218,13 +218,9 @@ impl EtcdBeats {
 
     async fn look(&self, due: &[RawEtcdLease]) -> Result<(), Trouble> {
         let keys_only = || Some(GetOptions::new().with_keys_only());
-        let reads: Vec<_> = due.iter().map(|lease| TxnOp::get(lease.key.as_str(), keys_only())).collect();
-        let answer = self.kv.clone().txn(Txn::new().and_then(reads)).await?;
-        let parts = answer.op_responses();
-        let held = parts.iter().zip(due).filter(|(part, lease)| match part {
-            TxnOpResponse::Get(found) => lease.holds(found.kvs().first()),
-            _ => false,
-        });
+        let gets: Vec<_> = due.iter().map(|lease| TxnOp::get(lease.key.as_str(), keys_only())).collect();
+        let answer = self.kv.clone().txn(Txn::new().and_then(gets)).await?;
+        let held = reads(answer).zip(due).filter(|(found, lease)| lease.holds(found.kvs().first()));
         if held.count() == due.len() { Ok(()) } else { Err(Trouble::failed("a lease does not hold its key")) }
     }
 }
