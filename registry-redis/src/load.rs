@@ -196,7 +196,8 @@ impl RedisRegistry {
         let mut read =
             Reading { registry: self, service, read: Vec::new(), skipped: BTreeSet::new(), odd: Vec::new() };
         let mut at = start;
-        if state.values <= page {
+        let paged = state.values > page;
+        if !paged {
             read.all(&state.entries);
         } else {
             if !self.scan(&mut read, operation).await? {
@@ -228,7 +229,7 @@ impl RedisRegistry {
         }
         self.store().saw(service, at);
         let skipped = read.skipped.len();
-        Ok(Ok(Snapshot::new(service.clone(), at, read.entries()).with_skipped(skipped)))
+        Ok(Ok(Snapshot::new(service.clone(), at, read.entries(paged)).with_skipped(skipped)))
     }
 
     /// Reads page by page, all from one process: the cursors of another mean something else. False when it could not be read to its end there.
@@ -316,11 +317,14 @@ impl Reading<'_> {
         }
     }
 
-    /// What is listed in the end, ordered by id.
-    fn entries(self) -> impl Iterator<Item = Arc<Entry>> {
+    /// What is listed in the end; ordered by id if it was read in pages.
+    fn entries(self, paged: bool) -> impl Iterator<Item = Arc<Entry>> {
         let mut read = self.read;
-        // Keeps the order of what has the same id.
-        read.sort_by(|(one, _), (other, _)| one.cmp(other));
+        // What came at once has each id once, and is few.
+        if paged {
+            // Keeps the order of what has the same id.
+            read.sort_by(|(one, _), (other, _)| one.cmp(other));
+        }
         let mut read = read.into_iter().peekable();
         std::iter::from_fn(move || {
             loop {

@@ -64,14 +64,14 @@ fn entry(service: &ServiceName, id: &InstanceId, header: &Header, json: &[u8]) -
 fn split(value: &[u8]) -> Option<(Header, &[u8])> {
     let end = value.iter().take(256).position(|byte| *byte == b'\n')?;
     let (line, json) = (std::str::from_utf8(&value[..end]).ok()?, &value[end + 1..]);
-    let mut words = line.split(' ');
+    let mut words = line.splitn(4, ' ');
     let mut number = || words.next()?.parse::<u64>().ok();
     let (modified, created, incarnation) = (number()?, number()?, number()?);
     // Token, TTL, writer and sequence are for the scripts.
-    let sum = words.nth(4)?;
+    let (others, sum) = words.next()?.rsplit_once(' ')?;
+    let complete = others.bytes().filter(|byte| *byte == b' ').count() == 3;
     let header = Header { modified, created, incarnation };
-    let whole = words.next().is_none() && sum.len() == 16 && sum::begins(json, sum);
-    whole.then_some((header, json))
+    (complete && sum.len() == 16 && sum::begins(json, sum)).then_some((header, json))
 }
 
 #[cfg(test)]
