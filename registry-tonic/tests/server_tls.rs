@@ -4,10 +4,12 @@
 
 mod support;
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
@@ -25,6 +27,10 @@ use tempfile::TempDir;
 use tonic::transport::server::Router;
 use tonic::transport::{Identity, ServerTlsConfig};
 use tonic::{Code, Response, Status};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::{Subscriber, set_default};
+use tracing::{Event, Level, Metadata};
 
 const NAME: &str = "echo.internal";
 const HOUR: Duration = Duration::from_secs(3600);
@@ -207,6 +213,40 @@ impl Files {
     }
 }
 
+/// The warnings of this thread.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Visit for Warnings {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "wrong" {
+            self.0.lock().unwrap().push(format!("{value:?}"));
+        }
+    }
+}
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::WARN && metadata.is_event()
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut self.clone());
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
 #[tokio::test]
 async fn a_certificate_is_replaced_without_a_restart_and_what_cannot_be_used_changes_nothing() {
     let (registry, authority, other) = (MemoryRegistry::new(), Authority::new(), Authority::new());
@@ -218,10 +258,20 @@ async fn a_certificate_is_replaced_without_a_restart_and_what_cannot_be_used_cha
     let before = client_address(&old).await;
 
     files.replace(("half of a certif".into(), "none".into()));
-    // It is read anew after a second: the thing itself.
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
-    let another = channel(&registry, tls(&authority));
-    assert_eq!(call(&another, 0).await.unwrap(), "a");
+    let warnings = Warnings::default();
+    let _told = set_default(warnings.clone());
+    for _ in 0..2 {
+        // It is read anew after a second: the thing itself.
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        for _ in 0..5 {
+            let another = channel(&registry, tls(&authority));
+            assert_eq!(call(&another, 0).await.unwrap(), "a");
+        }
+    }
+    {
+        let warnings = warnings.0.lock().unwrap();
+        assert!(matches!(&warnings[..], [one] if one.contains("the certificate")), "{warnings:?}");
+    }
 
     files.replace(other.signs(NAME, ServerAuth));
     let new = channel(&registry, tls(&other));

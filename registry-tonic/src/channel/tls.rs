@@ -22,15 +22,15 @@ pub(super) struct OverTls {
 
 impl OverTls {
     pub(super) fn new(tls: Tls) -> Self {
-        Self { tls, config: Fresh::new() }
+        let read = tls.clone();
+        Self { tls, config: Fresh::new(move || config(&read)) }
     }
 }
 
 #[tonic::async_trait]
 impl Connect for OverTls {
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<Box<dyn Stream>> {
-        let tls = self.tls.clone();
-        let config = self.config.get(move || config(&tls)).await?;
+        let config = self.config.get().await?;
         let stream = dial(endpoint).await?;
         let name = self.tls.server_name.clone().unwrap_or_else(|| bare_host(endpoint).to_owned());
         let name = ServerName::try_from(name).map_err(|error| unusable("the name of the server", &error))?;

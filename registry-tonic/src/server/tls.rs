@@ -1,7 +1,7 @@
 //! TLS of a server.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use registry_core::Material;
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::tls::{FRESH, Fresh, H2, Identity, authorities, identity, provider, unusable};
+use crate::tls::{Fresh, H2, Identity, authorities, identity, provider, unusable};
 
 const OURS: Identity = Identity { certificate: "the certificate", key: "the key of the certificate" };
 
@@ -20,7 +20,7 @@ const OURS: Identity = Identity { certificate: "the certificate", key: "the key 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// The TLS of a [`Server`](crate::Server): certificates and keys are read anew for connections, at most once a second, so that they can be replaced without a
-/// restart. What cannot be used is logged, and what was read last goes on.
+/// restart. What cannot be used, or not be read in time, is logged, and what was read last goes on.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerTls {
@@ -49,37 +49,20 @@ impl ServerTls {
 /// Agrees with clients on how to speak.
 #[derive(Debug)]
 pub(super) struct Acceptor {
-    tls: ServerTls,
     config: Fresh<ServerConfig>,
-    /// What was read last.
-    last: Mutex<Arc<ServerConfig>>,
 }
 
 impl Acceptor {
     /// An error where certificate or key cannot be used.
     pub(super) async fn new(tls: ServerTls) -> io::Result<Self> {
-        let (fresh, first) = (Fresh::new(), tls.clone());
-        let last = Mutex::new(fresh.get(move || config(&first)).await?);
-        Ok(Self { tls, config: fresh, last })
+        let config = Fresh::new(move || config(&tls));
+        config.get().await?;
+        Ok(Self { config })
     }
 
     pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let accepted = async { TlsAcceptor::from(self.config().await).accept(stream).await };
+        let accepted = async { TlsAcceptor::from(self.config.get().await?).accept(stream).await };
         timeout(HANDSHAKE, accepted).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-    }
-
-    async fn config(&self) -> Arc<ServerConfig> {
-        let tls = self.tls.clone();
-        let read = timeout(FRESH, self.config.get(move || config(&tls))).await;
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match read {
-            Ok(Ok(new)) => *last = new,
-            Ok(Err(error)) => tracing::warn!(%error, "the certificate that was read last goes on"),
-            Err(_) => {
-                tracing::warn!("certificates cannot be read in time; the one that was read last goes on")
-            }
-        }
-        Arc::clone(&last)
     }
 }
 

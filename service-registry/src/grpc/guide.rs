@@ -152,7 +152,8 @@
 //! [`Policy::ConsistentHash`](registry_tonic::Policy::ConsistentHash) sends the same key to the same server.
 //!
 //! # 7. TLS
-//! With the feature `tls`. Certificates and keys are read anew for connections, at most once a second, so that they can be replaced without a restart:
+//! With the feature `tls`. Certificates and keys are read anew for connections, at most once a second, so that they can be replaced without a restart; while
+//! what is there cannot be used, what was read last goes on, and the log says so:
 //! ```no_run
 //! # #[cfg(feature = "tls")]
 //! # mod example {
