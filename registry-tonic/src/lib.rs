@@ -36,6 +36,7 @@
 //! Neither compiles protocol buffers; what is generated from them is the user's. The guide, `service_registry::grpc::guide`, leads from `cargo add` to
 //! production.
 
+mod blocking;
 mod channel;
 #[cfg(feature = "serde")]
 pub mod config;
@@ -43,12 +44,16 @@ mod fixed;
 mod server;
 mod target;
 mod text;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use crate::channel::{
     CallError, CallErrorKind, Channel, ChannelBuilder, Connect, Connectivity, Ejection, EndpointStatus,
     Policy, ResponseBody, ResponseFuture, Retry, Stream, WaitForReady,
 };
 pub use crate::fixed::FixedRegistry;
+#[cfg(feature = "tls")]
+pub use crate::server::ServerTls;
 pub use crate::server::{
     HealthCheck, Mode, NetworkInterface, Server, ServerBuilder, ServerError, ServerHandle, ServerState, Stop,
     advertised_host,

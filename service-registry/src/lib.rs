@@ -31,7 +31,7 @@
 //! | `tonic` | gRPC: the crate as `tonic`, and `grpc`, from one line to a channel |
 //! | `serde` | with `tonic`: servers and clients from a configuration in go-zero's form |
 //! | `reflection` | with `tonic`: servers can tell clients what they consist of |
-//! | `tls` | with `tonic`: TLS to servers |
+//! | `tls` | with `tonic`: TLS of servers and of channels |
 
 mod address;
 mod connect;

@@ -80,7 +80,8 @@ impl ChannelBuilder {
         self
     }
 
-    /// Speaks TLS to all endpoints. Certificates and keys are read anew for connections, at most once a second.
+    /// Speaks TLS to all endpoints. Certificates and keys are read anew for connections, at most once a second. What cannot be used, or not be read in
+    /// time, is logged, and what was read last goes on; where nothing was read yet, that is why an endpoint cannot be connected to.
     #[cfg(feature = "tls")]
     pub fn tls(self, tls: registry_core::Tls) -> Self {
         self.connector(super::tls::OverTls::new(tls))

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use registry_core::{
-    Error, Instance, InstanceBuilder, InstanceId, RegistrarOptions, Registry, Result, ServiceName, Ttl,
-    Version, Zone,
+    Endpoint, Error, Instance, InstanceBuilder, InstanceId, RegistrarOptions, Registry, Result, ServiceName,
+    Ttl, Version, Zone,
 };
 
 use super::advertise::{self, Advertise};
@@ -42,6 +43,8 @@ pub struct ServerBuilder {
     /// `None`: what was asked for is done.
     mode: Option<Mode>,
     extras: Extras,
+    #[cfg(feature = "tls")]
+    tls: Option<super::ServerTls>,
     plan: Plan,
 }
 
@@ -60,6 +63,8 @@ impl ServerBuilder {
                 #[cfg(feature = "reflection")]
                 reflection: None,
             },
+            #[cfg(feature = "tls")]
+            tls: None,
             plan: Plan {
                 registry,
                 registrar: RegistrarOptions::default(),
@@ -113,6 +118,15 @@ impl ServerBuilder {
     /// client speaks it.
     pub fn advertise_protocol(mut self, protocol: impl Into<String>) -> Self {
         self.protocol = Some(protocol.into());
+        self
+    }
+
+    /// Speaks TLS, and tells clients so: the [protocol](Self::advertise_protocol) to advertise is then `grpcs`, unless it says otherwise. Takes the place of tonic's
+    /// `ServerTlsConfig`, which reads certificates once, and does not let it know which calls are under way: there a client that stands
+    /// still holds up its stop for as long as calls [may take to finish](Self::finish_within).
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: super::ServerTls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -238,12 +252,16 @@ impl ServerBuilder {
         let (listener, local_addr) = listen(&self.listen)
             .await
             .map_err(|source| ServerError::Listen { address: self.listen.clone(), source })?;
-        let endpoint =
-            advertise::endpoint(local_addr, &self.advertise).and_then(|endpoint| match &self.protocol {
-                Some(protocol) => endpoint.with_protocol(protocol),
-                None => Ok(endpoint),
-            });
-        let endpoint = endpoint.map_err(ServerError::Invalid)?;
+        let endpoint = self.endpoint(local_addr).map_err(ServerError::Invalid)?;
+        #[cfg(feature = "tls")]
+        let tls = match self.tls {
+            Some(tls) => Some(
+                super::tls::Acceptor::new(tls)
+                    .await
+                    .map_err(|error| ServerError::Invalid(Error::invalid("tls", error.to_string())))?,
+            ),
+            None => None,
+        };
         let first = self.instance.endpoint(endpoint.to_string()).build().map_err(ServerError::Invalid)?;
         let instances = instances(first, self.also).map_err(ServerError::Invalid)?;
         #[cfg_attr(not(feature = "reflection"), expect(unused_mut))]
@@ -257,7 +275,28 @@ impl ServerBuilder {
             tracing::info!(%local_addr, service = %instance.service(), id = %instance.id(), "listening");
         }
         let open = Open(ServerHandle::new(local_addr, instances));
-        Ok(Server { listener, open, extras, plan: self.plan })
+        Ok(Server {
+            listener,
+            open,
+            extras,
+            #[cfg(feature = "tls")]
+            tls,
+            plan: self.plan,
+        })
+    }
+
+    /// What to advertise.
+    fn endpoint(&self, local_addr: SocketAddr) -> Result<Endpoint> {
+        let endpoint = advertise::endpoint(local_addr, &self.advertise)?;
+        #[cfg(feature = "tls")]
+        let over_tls = self.tls.is_some() && endpoint.protocol().is_none();
+        #[cfg(not(feature = "tls"))]
+        let over_tls = false;
+        match &self.protocol {
+            Some(protocol) => endpoint.with_protocol(protocol),
+            None if over_tls => endpoint.with_protocol("grpcs"),
+            None => Ok(endpoint),
+        }
     }
 }
 

@@ -8,9 +8,8 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
 use super::calls::Calls;
 use super::connections::Counted;
@@ -29,8 +28,8 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const GREETING: Duration = Duration::from_secs(1);
 
 /// A connection that is counted for as long as it is open.
-pub(super) struct Connection {
-    stream: TcpStream,
+pub(super) struct Connection<S> {
+    stream: S,
     calls: Calls,
     accepted: Instant,
     hearing: Hearing,
@@ -53,11 +52,11 @@ enum Hearing {
     Over,
 }
 
-impl Connection {
+impl<S> Connection<S> {
     /// Once `hung_up` completes, it ends after a while in which nothing is heard and no call is under way; if nothing was ever heard on it, once it has
     /// been there for a while.
     pub(super) fn new(
-        stream: TcpStream,
+        stream: S,
         hung_up: impl Future<Output = ()> + Send + 'static,
         counted: Counted,
     ) -> Self {
@@ -109,15 +108,15 @@ impl Connection {
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+impl<S: Connected> Connected for Connection<S> {
+    type ConnectInfo = S::ConnectInfo;
 
-    fn connect_info(&self) -> TcpConnectInfo {
+    fn connect_info(&self) -> S::ConnectInfo {
         self.stream.connect_info()
     }
 }
 
-impl AsyncRead for Connection {
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -140,7 +139,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let sent = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.written(&sent, [buf].into_iter());
@@ -193,10 +192,10 @@ mod tests {
     use crate::server::connections::Connections;
     use std::future::{pending, ready};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::time::timeout;
 
-    async fn pair(hung_up: impl Future<Output = ()> + Send + 'static) -> (TcpStream, Connection) {
+    async fn pair(hung_up: impl Future<Output = ()> + Send + 'static) -> (TcpStream, Connection<TcpStream>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();

@@ -10,9 +10,15 @@ use futures_util::stream::unfold;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+#[cfg(feature = "tls")]
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+#[cfg(feature = "tls")]
+use tokio_rustls::server::TlsStream;
 
 use super::connection::Connection;
+#[cfg(feature = "tls")]
+use super::tls::Acceptor;
 
 /// For so long nobody must have been connected before a server is taken to be left alone.
 const DESERTED_AFTER: Duration = Duration::from_millis(500);
@@ -110,23 +116,59 @@ impl Drop for HangsUp {
 pub(super) fn incoming(
     listener: TcpListener,
     connections: Connections,
-) -> impl Stream<Item = io::Result<Connection>> + Send {
+) -> impl Stream<Item = io::Result<Connection<TcpStream>>> + Send {
     unfold((listener, connections), |(listener, connections)| async move {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    set_options(&stream);
-                    let connection = Connection::new(stream, connections.is_hung_up(), connections.one());
-                    return Some((Ok(connection), (listener, connections)));
-                }
-                Err(error) if is_of_one_connection(&error) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept connections");
-                    sleep(PAUSE).await;
+        let stream = accept(&listener).await;
+        let connection = Connection::new(stream, connections.is_hung_up(), connections.one());
+        Some((Ok(connection), (listener, connections)))
+    })
+}
+
+/// The same, of clients with whom `acceptor` has agreed to speak TLS. Those that take long do not keep the others waiting; all are given up with this.
+#[cfg(feature = "tls")]
+pub(super) fn secure_incoming(
+    listener: TcpListener,
+    connections: Connections,
+    acceptor: Acceptor,
+) -> impl Stream<Item = io::Result<Connection<TlsStream<TcpStream>>>> + Send {
+    let (acceptor, agreeing) = (Arc::new(acceptor), JoinSet::new());
+    unfold((listener, connections, agreeing), move |(listener, connections, mut agreeing)| {
+        let acceptor = Arc::clone(&acceptor);
+        async move {
+            loop {
+                tokio::select! {
+                    stream = accept(&listener) => {
+                        let (acceptor, counted) = (Arc::clone(&acceptor), connections.one());
+                        agreeing.spawn(async move { (acceptor.accept(stream).await, counted) });
+                    }
+                    Some(agreed) = agreeing.join_next() => match agreed {
+                        Ok((Ok(stream), counted)) => {
+                            let connection = Connection::new(stream, connections.is_hung_up(), counted);
+                            return Some((Ok(connection), (listener, connections, agreeing)));
+                        }
+                        Ok((Err(error), _)) => tracing::debug!(%error, "a client and TLS"),
+                        Err(error) => tracing::debug!(%error, "a client and TLS"),
+                    }
                 }
             }
         }
     })
+}
+
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                set_options(&stream);
+                return stream;
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections");
+                sleep(PAUSE).await;
+            }
+        }
+    }
 }
 
 fn set_options(stream: &TcpStream) {

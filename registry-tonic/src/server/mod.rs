@@ -18,6 +18,8 @@ mod registrars;
 mod services;
 mod signals;
 mod state;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -36,6 +38,8 @@ pub use self::error::ServerError;
 pub use self::handle::ServerHandle;
 pub use self::health_check::HealthCheck;
 pub use self::state::ServerState;
+#[cfg(feature = "tls")]
+pub use self::tls::ServerTls;
 
 use self::connections::{Connections, incoming};
 use self::handle::Open;
@@ -62,6 +66,8 @@ pub struct Server {
     listener: TcpListener,
     open: Open,
     extras: Extras,
+    #[cfg(feature = "tls")]
+    tls: Option<tls::Acceptor>,
     plan: Plan,
 }
 
@@ -120,18 +126,25 @@ impl Server {
         B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let Self { listener, open, extras, plan } = self;
+        let Self { listener, open, extras, plan, .. } = self;
         let router = extras.add_to(router, &open.0)?;
         let connections = Connections::default();
-        let incoming = incoming(listener, connections.clone());
         let (stopper, asked) = oneshot::channel();
-        let serving = router.serve_with_incoming_shutdown(incoming, Stop { asked });
+        let (counted, stop) = (connections.clone(), Stop { asked });
+        #[cfg(feature = "tls")]
+        if let Some(acceptor) = self.tls {
+            let incoming = connections::secure_incoming(listener, counted, acceptor);
+            let serving = router.serve_with_incoming_shutdown(incoming, stop);
+            return life::live(serving, stopper, open, Some(connections), plan).await;
+        }
+        let serving = router.serve_with_incoming_shutdown(incoming(listener, counted), stop);
         life::live(serving, stopper, open, Some(connections), plan).await
     }
 
     /// As [`serve`](Self::serve), with any server: `serve` gets the listener, and a future that completes when it is to take no
     /// more calls and to finish those in flight. The server counts as serving once the future that it gives has been polled.
     ///
+    /// It speaks TLS by itself, if it does: [`ServerBuilder::tls`](ServerBuilder) is refused here.
     /// No gRPC services are added to it, not even that of health: see [`ServerHandle::wait_until_state`] for one of its own. And since its
     /// connections are not known, a drain takes the whole grace.
     ///
@@ -143,6 +156,11 @@ impl Server {
         F: Future<Output = Result<(), E>>,
         E: Into<Box<dyn StdError + Send + Sync>>,
     {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            let reason = "is given, and the server that is served does not know of it";
+            return Err(ServerError::Invalid(registry_core::Error::invalid("tls", reason)));
+        }
         let Self { listener, open, plan, .. } = self;
         let (stopper, asked) = oneshot::channel();
         life::live(serve(listener, Stop { asked }), stopper, open, None, plan).await

@@ -12,11 +12,26 @@
 //! | --- | --- |
 //! | `tonic` | all that this page shows |
 //! | `etcd`, `redis` | registries there; without them there is `memory://`, which is one process |
-//! | `serde` | [go-zero's YAML](#9-from-go-zero) |
-//! | `tls`, `metrics`, `reflection` | TLS to servers, metrics of channels, servers that tell what they consist of |
+//! | `serde` | [go-zero's YAML](#9-from-go-zero), and a crate that reads it: `cargo add yaml_serde` |
+//! | `tls`, `metrics`, `reflection` | TLS of both sides, metrics of channels, servers that tell what they consist of |
 //!
-//! What a service does is in `proto/user.proto`, and `build.rs` makes Rust of it. This needs `protoc`; the examples do without, by
-//! [protox](https://docs.rs/protox):
+//! What a service does is in `proto/user.proto`:
+//! ```proto
+//! syntax = "proto3";
+//! package user;
+//!
+//! service Users {
+//!   rpc Find(FindRequest) returns (FindReply);
+//! }
+//! message FindRequest {
+//!   uint64 id = 1;
+//! }
+//! message FindReply {
+//!   string name = 1;
+//!   string served_by = 2;
+//! }
+//! ```
+//! `build.rs` makes Rust of it. This needs `protoc`; the examples do without, by [protox](https://docs.rs/protox):
 //! ```ignore
 //! fn main() -> std::io::Result<()> {
 //!     tonic_prost_build::compile_protos("proto/user.proto")
@@ -137,16 +152,34 @@
 //! [`Policy::ConsistentHash`](registry_tonic::Policy::ConsistentHash) sends the same key to the same server.
 //!
 //! # 7. TLS
-//! With the feature `tls`: [`ChannelBuilder::tls`](registry_tonic::ChannelBuilder), which takes a [`registry_core::Tls`]. Certificates are read anew for
-//! connections, at most once a second. Servers take tonic's `ServerTlsConfig`, and
-//! [`advertise_protocol("grpcs")`](registry_tonic::ServerBuilder::advertise_protocol). Another way to reach servers is a [`Connect`](registry_tonic::Connect) of your own.
+//! With the feature `tls`. Certificates and keys are read anew for connections, at most once a second, so that they can be replaced without a restart; while
+//! what is there cannot be used, what was read last goes on, and the log says so:
+//! ```no_run
+//! # #[cfg(feature = "tls")]
+//! # mod example {
+//! # use service_registry::tonic::{ChannelBuilder, ServerBuilder};
+//! # fn example(server: ServerBuilder, channel: ChannelBuilder) {
+//! use service_registry::core::{Material, Tls};
+//! use service_registry::tonic::ServerTls;
+//!
+//! // It is advertised as `grpcs`, so that clients know.
+//! let server = server.tls(ServerTls::new(Material::file("/etc/user/tls.crt"), Material::file("/etc/user/tls.key")));
+//!
+//! let tls = Tls::new().with_ca(Material::file("/etc/user/ca.crt")).with_server_name("user.internal");
+//! let channel = channel.tls(tls).build();
+//! # }
+//! # }
+//! ```
+//! Clients show a certificate by `Tls::with_identity`, and servers ask for one by `ServerTls::with_client_ca`. Another way to reach servers is a
+//! [`Connect`](registry_tonic::Connect) of your own.
 //!
 //! # 8. What to watch
-//! - Spans `grpc.call` with `service`, `method`, `peer`, `attempt` and `code`, at the level INFO, and an event at WARN for each ejection.
+//! - Spans `grpc.call` with `service`, `method`, `peer`, `attempt` and `code`, at the level INFO. They have the last attempt; each one before it is an event in
+//!   them, at INFO as well. An event at WARN for each ejection.
 //! - [`Channel::endpoints`](registry_tonic::Channel::endpoints): for each endpoint whether it can be called and why not, calls, errors, ejections, calls in flight, and
 //!   the latency expected. With the feature `metrics`, [`ChannelBuilder::metered`](registry_tonic::ChannelBuilder) tells a recorder the sums over all endpoints,
-//!   and `ChannelBuilder::metered_by_endpoint`, in its place, those of each by itself; [`registry_core::layer`]'s `Meter` does the same for the
-//!   registry, views and registrars.
+//!   and `ChannelBuilder::metered_by_endpoint`, in its place, those of each by itself; both tell the state of the view. [`registry_core::layer`]'s `Meter` does
+//!   the same for the registry and registrars.
 //! - [`Channel::view`](registry_tonic::Channel::view): how old what it knows is. A view that has been stale for minutes is worth an alarm, though calls go on.
 //!
 //! # 9. From go-zero
