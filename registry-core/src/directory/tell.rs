@@ -16,6 +16,8 @@ pub(super) struct Totals {
     pub(super) begun: usize,
     /// Given up after their time.
     pub(super) expired: usize,
+    /// Back after that.
+    pub(super) premature: usize,
     /// Why one of those vanished that were held last.
     pub(super) cause: Option<HeldCause>,
 }
@@ -30,6 +32,7 @@ impl Tell {
     pub(super) fn add(&mut self, more: Totals) {
         self.untold.begun += more.begun;
         self.untold.expired += more.expired;
+        self.untold.premature += more.premature;
         self.untold.cause = more.cause.or(self.untold.cause);
     }
 
@@ -63,8 +66,9 @@ mod tests {
             tell.add(one);
             assert_eq!((tell.due(now), tell.take(now)), (Some(start + PAUSE), None), "{ms}");
         }
-        tell.add(Totals { expired: 5, ..Totals::default() });
-        assert_eq!(tell.take(start + PAUSE), Some(Totals { begun: 999, expired: 5, cause: None }));
+        tell.add(Totals { expired: 5, premature: 2, ..Totals::default() });
+        let all = Totals { begun: 999, expired: 5, premature: 2, cause: None };
+        assert_eq!(tell.take(start + PAUSE), Some(all));
         assert_eq!(tell.take(start + 3 * PAUSE), None);
     }
 }

@@ -16,6 +16,7 @@ use super::view::{Freshness, FromDisk, Listing, Release, ViewState};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::event::WatchEvent;
 use crate::fold::{Folded, fold};
+use crate::lease::Ttl;
 use crate::name::ServiceName;
 use crate::published::{Publisher, Reader, published};
 use crate::registry::Watch;
@@ -160,6 +161,7 @@ impl Follower {
                 self.is_broken = false;
                 state.freshness = Freshness::Live { proven: now };
                 state.resets += 1;
+                self.work.stats.reset(*cause);
                 state.last_reset = Some(*cause);
                 state.from_disk = None;
             }
@@ -230,21 +232,22 @@ impl Follower {
             self.guard = Some(Guard::new(options.clone(), live.clone()));
             return;
         };
-        let Ruling { begun, ended, cause } = guard.on(event, live, now);
+        let Ruling { begun, ended, premature, cause } = guard.on(event, live, now);
         self.work.stats.holds_begun(begun);
         self.work.stats.holds_ended(ended);
+        self.work.stats.holds_premature(premature);
         if begun == 0 && ended > 0 && guard.held().is_empty() {
             let service = &self.work.service;
             tracing::info!(%service, "no instance is held any more: all have come back, or were given up");
         }
-        self.tell(Totals { begun, cause, ..Totals::default() });
+        self.tell(Totals { begun, premature, cause, ..Totals::default() });
     }
 
     /// Tells the log of holds, when it is time to.
     fn tell(&mut self, more: Totals) {
         self.tell.add(more);
         let now = Instant::now();
-        let Some(Totals { begun, expired, cause }) = self.tell.take(now) else { return };
+        let Some(Totals { begun, expired, premature, cause }) = self.tell.take(now) else { return };
         let (service, live) = (&self.work.service, self.live.as_ref().map_or(0, Snapshot::len));
         let guard = self.guard.as_ref();
         let held = guard.map_or(0, |guard| guard.held().len());
@@ -254,6 +257,10 @@ impl Follower {
         }
         if expired > 0 {
             tracing::warn!(%service, expired, held, live, "held instances have not come back in time, and are gone");
+        }
+        if premature > 0 {
+            let ttl = self.work.guard.as_ref().map_or_else(Ttl::default, |guard| guard.ttl);
+            tracing::warn!(%service, premature, live, guard_ttl = %ttl, "instances came back that had been given up: they register with a greater TTL than the guard's, or could not reach the registry for three of these");
         }
     }
 

@@ -144,7 +144,7 @@
 //! # 8. What to watch
 //! - Spans `grpc.call` with `service`, `method`, `peer`, `attempt` and `code`, at the level INFO, and an event at WARN for each ejection.
 //! - [`Channel::endpoints`](registry_tonic::Channel::endpoints): for each endpoint whether it can be called and why not, calls, errors, ejections, calls in flight, and
-//!   the latency expected. With the feature `metrics`, [`ChannelBuilder::metered`](registry_tonic::ChannelBuilder) tells a recorder the sums over all endpoints,
+//!   the latency expected. With the feature `metrics`, [`ChannelBuilder::metered`](registry_tonic::ChannelBuilder) tells a recorder the sums over all endpoints, and how old its view is,
 //!   and `ChannelBuilder::metered_by_endpoint`, in its place, those of each by itself; [`registry_core::layer`]'s `Meter` does the same for the
 //!   registry, views and registrars.
 //! - [`Channel::view`](registry_tonic::Channel::view): how old what it knows is. A view that has been stale for minutes is worth an alarm, though calls go on.

@@ -107,6 +107,28 @@ fn wipe_upon_wipe_nothing_is_remembered_of_holds_that_are_over() {
 }
 
 #[test]
+fn who_was_given_up_and_comes_back_had_been_alive_unless_it_is_another_or_long_after() {
+    let mut scene = Scene::of(10);
+    assert_eq!((scene.reset([]).begun, scene.pass(3 * TTL), scene.guard.given_up.len()), (10, 10, 10));
+    scene.pass(TTL);
+    assert_eq!(scene.put(0, Status::Up), Ruling { premature: 1, ..Ruling::default() });
+    assert_eq!(scene.put(0, Status::Draining), Ruling::default(), "it is there");
+    // The id was taken by another process, and then that one was lost.
+    let another = |revision| {
+        let instance = entry(1, Status::Up, revision).instance().clone();
+        vec![Change::Put(Arc::new(Entry::new(instance, Incarnation::new(2), revision, revision)))]
+    };
+    assert_eq!(scene.changes(another), Ruling::default());
+    assert_eq!(scene.put(1, Status::Up), Ruling::default());
+    assert_eq!(scene.reset(up(0..5)), Ruling { premature: 3, ..Ruling::default() });
+    assert_eq!(scene.guard.given_up.len(), 5);
+    scene.pass(29 * TTL);
+    assert_eq!(scene.put(5, Status::Up).premature, 1);
+    scene.pass(Duration::from_millis(1));
+    assert_eq!((scene.put(6, Status::Up).premature, scene.guard.given_up.len()), (0, 0));
+}
+
+#[test]
 fn what_vanished_is_forgotten_in_time_also_when_nothing_else_changes() {
     let mut scene = Scene::of(100);
     for gone in 0..10 {
@@ -128,7 +150,7 @@ fn a_reset_that_loses_all_holds_all_until_each_comes_back() {
     let mut scene = Scene::of(100);
     assert_eq!(
         scene.reset([]),
-        Ruling { begun: 100, ended: 0, cause: Some(HeldCause::Reset(ResetCause::Wiped)) }
+        Ruling { begun: 100, cause: Some(HeldCause::Reset(ResetCause::Wiped)), ..Ruling::default() }
     );
     assert_eq!((scene.shown(), scene.guard.held().len()), (100, 100));
     let held = scene.guard.held().get(&id(7)).unwrap();
@@ -177,7 +199,7 @@ fn up_to_the_share_what_expires_is_gone_and_beyond_it_all_of_it_is_held() {
     }
     assert_eq!(
         scene.delete(30, DeleteCause::Expired),
-        Ruling { begun: 31, ended: 0, cause: Some(HeldCause::Expired) }
+        Ruling { begun: 31, cause: Some(HeldCause::Expired), ..Ruling::default() }
     );
     assert_eq!(scene.shown(), 100, "those that went before it was too much are back");
     let first = *scene.guard.held().get(&id(0)).unwrap();
@@ -217,7 +239,7 @@ fn what_a_backend_ends_one_after_the_other_for_longer_than_a_ttl_counts_together
     scene.pass(TTL / 200);
     assert_eq!(
         scene.delete(500, DeleteCause::Expired),
-        Ruling { begun: 501, ended: 0, cause: Some(HeldCause::Expired) }
+        Ruling { begun: 501, cause: Some(HeldCause::Expired), ..Ruling::default() }
     );
     assert_eq!(scene.shown(), 1_000);
     for gone in 501..900 {
