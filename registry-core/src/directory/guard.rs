@@ -258,11 +258,10 @@ impl Guard {
                         DeleteCause::Expired => Some(HeldCause::Expired),
                         DeleteCause::Unknown => self.holds_unknown().then_some(HeldCause::Unknown),
                     };
-                    let lost = self.live.get(id).cloned();
-                    if cause.is_none() || lost.is_some() {
+                    if cause.is_none() || !self.held.contains_key(id) {
                         self.shown.remove(id);
                     }
-                    if let (Some(cause), Some(entry)) = (cause, lost) {
+                    if let (Some(cause), Some(entry)) = (cause, self.live.get(id).cloned()) {
                         self.suspect(entry, cause, now, now);
                     }
                     cause

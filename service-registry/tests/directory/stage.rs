@@ -1,5 +1,6 @@
 //! A registry that processes share, that can be out of reach, and that can lose everything.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,12 +89,17 @@ impl Stage {
 
     /// Instances of one process each, once all are registered.
     pub(crate) async fn instances(&self, count: u16, ttl: Ttl) -> Vec<Registrar> {
+        self.more_instances(1..=count, ttl).await
+    }
+
+    /// Those with these numbers.
+    pub(crate) async fn more_instances(&self, numbers: RangeInclusive<u16>, ttl: Ttl) -> Vec<Registrar> {
         let registry = self.registry().await;
         let start = |n| {
             let options = RegistrarOptions::new().with_ttl(ttl);
             Registrar::start(Arc::clone(&registry), instance(n), options)
         };
-        let all: Vec<_> = (1..=count).map(start).collect();
+        let all: Vec<_> = numbers.map(start).collect();
         for registrar in &all {
             timeout(PATIENCE, registrar.registered()).await.expect("registered").unwrap();
         }

@@ -356,6 +356,24 @@ fn one_that_came_back_and_leaves_is_not_kept_by_its_former_hold() {
     assert_eq!(scene.pass(2 * TTL), 1);
 }
 
+/// No backend does that (an instance is in a batch at most once), but what is not there must not stay for ever.
+#[test]
+fn one_that_comes_and_expires_in_one_batch_is_not_left_behind() {
+    let mut scene = Scene::of(10);
+    let twice = |new: u32| {
+        move |revision| {
+            let put = Change::Put(entry(new, Status::Up, revision));
+            vec![put, Change::Delete { id: id(new), cause: DeleteCause::Expired }]
+        }
+    };
+    scene.changes(twice(77));
+    assert_eq!((scene.shown(), scene.live.len(), scene.guard.held().len()), (10, 10, 0));
+    scene.reset([]);
+    scene.changes(twice(77));
+    scene.changes(twice(3));
+    assert_eq!(scene.shown(), scene.live.len() + scene.guard.held().len());
+}
+
 #[test]
 fn an_owner_that_gives_up_what_is_held_ends_the_hold() {
     let mut scene = Scene::of(3);
@@ -373,35 +391,35 @@ proptest! {
     ) {
         let mut scene = Scene::new(GuardOptions::new().with_share(share), up(0..8));
         let mut left = std::collections::BTreeSet::new();
+        let (mut begun, mut over, mut expired, mut premature) = (0, 0, 0, 0);
         for (which, what, wait) in events {
-            scene.pass(Duration::from_millis(wait));
-            match what {
+            expired += scene.pass(Duration::from_millis(wait));
+            let ruling = match what {
                 0..3 => {
                     left.remove(&id(which));
-                    scene.put(which, if what == 2 { Status::Draining } else { Status::Up });
+                    scene.put(which, if what == 2 { Status::Draining } else { Status::Up })
                 }
                 3 => {
                     left.insert(id(which));
-                    scene.delete(which, DeleteCause::Deregistered);
+                    scene.delete(which, DeleteCause::Deregistered)
                 }
-                4 => {
-                    scene.delete(which, DeleteCause::Expired);
-                }
-                5 => {
-                    scene.delete(which, DeleteCause::Unknown);
-                }
+                4 => scene.delete(which, DeleteCause::Expired),
+                5 => scene.delete(which, DeleteCause::Unknown),
                 6 => {
                     left.retain(|gone| !(0..which).any(|back| *gone == id(back)));
-                    scene.reset(up(0..which));
+                    scene.reset(up(0..which))
                 }
-                _ => {
-                    if which == 0 {
-                        scene.guard.release();
-                        prop_assert_eq!(scene.shown(), scene.live.len());
-                    }
+                _ if which == 0 => {
+                    over += scene.guard.release();
+                    prop_assert_eq!(scene.shown(), scene.live.len());
+                    Ruling::default()
                 }
-            }
+                _ => Ruling::default(),
+            };
+            (begun, over, premature) = (begun + ruling.begun, over + ruling.ended, premature + ruling.premature);
             let guard = &scene.guard;
+            prop_assert_eq!(begun, over + expired + guard.held().len(), "each hold that began is over once");
+            prop_assert!(premature + guard.given_up.len() <= expired, "each that was given up comes back once");
             prop_assert_eq!(guard.shown().len(), scene.live.len() + guard.held().len());
             prop_assert_eq!(guard.shown().cursor(), scene.live.cursor());
             for entry in scene.live.iter() {
