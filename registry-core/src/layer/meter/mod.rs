@@ -22,7 +22,7 @@
 //! # The page
 //!
 //! What `metrics-exporter-prometheus` serves of two gRPC servers and a client, after a short outage of their registry
-//! (`cargo run -p registry-examples --features metrics --example metrics` plays it). A test holds names and labels against what is served. Metrics of channels
+//! (`cargo run -p registry-examples --features metrics --example metrics` plays it). A test holds names, labels and counts against what is served. Metrics of channels
 //! are those of `registry-tonic`.
 //!
 #![doc = concat!("```text\n", include_str!("page.prom"), "```")]
