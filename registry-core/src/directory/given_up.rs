@@ -19,6 +19,10 @@ pub(super) struct GivenUp {
 impl GivenUp {
     pub(super) fn add(&mut self, entry: &Entry, now: Instant) {
         self.remove(entry.id());
+        // Of what other hands wrote, nothing tells two processes from each other.
+        if entry.incarnation() == Incarnation::default() {
+            return;
+        }
         self.claims.insert(entry.id().clone(), (entry.incarnation(), now));
         self.order.insert((now, entry.id().clone()));
     }

@@ -14,8 +14,9 @@ pub struct ViewStats {
     pub holds_ended: u64,
     /// Held instances that were given up after three TTLs.
     pub holds_expired: u64,
-    /// Those of them that came back as the same incarnation, within ten times as long: they had been alive all the time. Either they register with a greater TTL
-    /// than [the guard's](crate::GuardOptions::ttl), or they could not reach the registry for so long.
+    /// Those of them that came back as the same incarnation, within ten times as long: their processes had been alive all the time. Either they register with a
+    /// greater TTL than [the guard's](crate::GuardOptions::ttl), or they could not reach the registry for so long. What other hands wrote, without an
+    /// incarnation, does not count.
     pub holds_premature: u64,
     /// Held instances that were [released](crate::View::release).
     pub holds_released: u64,

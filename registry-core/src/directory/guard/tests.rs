@@ -128,6 +128,19 @@ fn who_was_given_up_and_comes_back_had_been_alive_unless_it_is_another_or_long_a
     assert_eq!((scene.put(6, Status::Up).premature, scene.guard.given_up.len()), (0, 0));
 }
 
+/// Such as a go-zero server, whose key is configured: the same again after a restart.
+#[test]
+fn of_those_without_an_incarnation_it_is_not_known_whether_they_had_been_alive() {
+    let mut scene = Scene::of(1);
+    let foreign = |revision| {
+        let instance = entry(0, Status::Up, revision).instance().clone();
+        vec![Change::Put(Arc::new(Entry::new(instance, Incarnation::default(), revision, revision)))]
+    };
+    scene.changes(foreign);
+    assert_eq!((scene.reset([]).begun, scene.pass(3 * TTL), scene.guard.given_up.len()), (1, 1, 0));
+    assert_eq!(scene.changes(foreign), Ruling::default());
+}
+
 #[test]
 fn what_vanished_is_forgotten_in_time_also_when_nothing_else_changes() {
     let mut scene = Scene::of(100);
