@@ -20,7 +20,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) enum Stage {
     Memory(MemoryRegistry),
-    Etcd { server: Box<Etcd>, proxy: Proxy },
+    Etcd { server: Box<Etcd>, proxy: Proxy, query: &'static str },
     Redis { server: Box<Redis>, proxy: Proxy },
 }
 
@@ -30,9 +30,18 @@ impl Stage {
     }
 
     pub(crate) async fn etcd() -> Self {
+        Self::etcd_with("").await
+    }
+
+    /// An etcd in go-zero's layout.
+    pub(crate) async fn go_zero() -> Self {
+        Self::etcd_with("?layout=go-zero").await
+    }
+
+    async fn etcd_with(query: &'static str) -> Self {
         let server = Etcd::start(EtcdOptions::default()).await.unwrap();
         let proxy = Proxy::start(server.client_address()).unwrap();
-        Self::Etcd { server: Box::new(server), proxy }
+        Self::Etcd { server: Box::new(server), proxy, query }
     }
 
     pub(crate) async fn redis() -> Self {
@@ -45,7 +54,9 @@ impl Stage {
     pub(crate) async fn registry(&self) -> Arc<dyn Registry> {
         match self {
             Self::Memory(registry) => Arc::new(registry.clone()),
-            Self::Etcd { proxy, .. } => connect(&format!("etcd://{}", proxy.address())).await.unwrap(),
+            Self::Etcd { proxy, query, .. } => {
+                connect(&format!("etcd://{}{query}", proxy.address())).await.unwrap()
+            }
             Self::Redis { proxy, .. } => connect(&format!("redis://{}", proxy.address())).await.unwrap(),
         }
     }
