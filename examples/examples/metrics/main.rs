@@ -124,7 +124,8 @@ mod tests {
         let missing: Vec<_> = expected.difference(&lines).collect();
         let new: Vec<_> = lines.difference(&expected).collect();
         let (counts, expected) = (page::counts(&served), page::counts(shown));
-        let other: Vec<_> = counts.iter().filter(|(metric, count)| expected.get(*metric) != Some(*count)).collect();
+        let other: Vec<_> =
+            counts.iter().filter(|(metric, count)| expected.get(*metric) != Some(*count)).collect();
         assert!(
             missing.is_empty() && new.is_empty() && other.is_empty(),
             "let `cargo run -p registry-examples --features metrics --example metrics` write the page anew;\n\

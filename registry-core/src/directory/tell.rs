@@ -84,7 +84,11 @@ mod tests {
         assert_eq!(tell.take(start + 3 * PAUSE), None);
         tell.add(|untold| *untold += 2);
         let now = start + 3 * PAUSE;
-        assert_eq!((tell.due(now), tell.take(now)), (Some(start + 2 * PAUSE), Some(2)), "it has waited long enough");
+        assert_eq!(
+            (tell.due(now), tell.take(now)),
+            (Some(start + 2 * PAUSE), Some(2)),
+            "it has waited long enough"
+        );
     }
 
     #[test]
