@@ -123,6 +123,10 @@ pub enum ResetCause {
 }
 
 impl ResetCause {
+    /// All of them.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::First, Self::Compacted, Self::Overflow, Self::Wiped, Self::Diverged, Self::Unknown];
+
     /// The cause in one lower-case word, as a label of metrics.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,6 +77,12 @@ impl Scratch {
         until(|| view.stats().disk_saved > 0).await;
         registry.controls().outage();
         registry
+    }
+
+    fn process_that_saves(&self) -> Child {
+        let mut process = Command::new(std::env::current_exe().unwrap());
+        process.args(["--exact", "a_process_that_saves", "--ignored"]).env(FOLDER, &self.0);
+        process.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
     fn names(&self) -> Vec<String> {
@@ -154,12 +161,7 @@ async fn a_process_that_saves() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_process_reads_is_whole_while_two_others_save_it() {
     let scratch = Scratch::new("processes");
-    let start = || {
-        let mut process = std::process::Command::new(std::env::current_exe().unwrap());
-        process.args(["--exact", "a_process_that_saves", "--ignored"]).env(FOLDER, &scratch.0);
-        process.stdout(std::process::Stdio::null()).spawn().unwrap()
-    };
-    let mut processes = [start(), start()];
+    let mut processes = [scratch.process_that_saves(), scratch.process_that_saves()];
     let away = MemoryRegistry::new();
     away.controls().outage();
     until(|| scratch.names().iter().any(|name| name.ends_with(".view"))).await;
@@ -173,6 +175,33 @@ async fn what_a_process_reads_is_whole_while_two_others_save_it() {
     }
     assert!(processes.iter_mut().all(|process| process.wait().unwrap().success()));
     assert!(starts > 10, "{starts}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_process_leaves_that_is_killed_while_it_saves_is_whole() {
+    let scratch = Scratch::new("killed");
+    let away = MemoryRegistry::new();
+    away.controls().outage();
+    let unfinished = || scratch.names().into_iter().filter(|name| name.ends_with(".tmp")).collect::<Vec<_>>();
+    let (mut killed, mut halves) = (0, 0);
+    // At times it is done before it is dead.
+    while halves < 3 {
+        assert!(killed < 100, "hardly any is killed in the middle: {halves} of {killed}");
+        let mut process = scratch.process_that_saves();
+        until(|| scratch.names().iter().any(|name| name.ends_with(".view"))).await;
+        while unfinished().is_empty() && process.try_wait().unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+        process.kill().unwrap();
+        process.wait().unwrap();
+        killed += 1;
+        halves += unfinished().len();
+        let view = scratch.view(&away);
+        assert!(timeout(PATIENCE, view.ready()).await.unwrap());
+        assert!((300..=320).contains(&view.load().entries().len()), "{}", view.load().entries().len());
+        assert_eq!(view.stats().disk_rejected, 0);
+        unfinished().iter().for_each(|name| std::fs::remove_file(scratch.0.join(name)).unwrap());
+    }
 }
 
 /// In real time, and from a real file.

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use registry_core::{
-    Directory, DirectoryOptions, DiskOptions, GuardOptions, Instance, Lease, RegisterOptions, Registry,
-    ServiceName, Shelf, Ttl, View,
+    Directory, DirectoryOptions, DiskOptions, GuardOptions, Instance, Lease, RegisterOptions, Registrar,
+    RegistrarOptions, Registry, ServiceName, Shelf, Ttl, View,
 };
 use registry_memory::MemoryRegistry;
 use spans::{Fields, Told};
@@ -83,6 +83,41 @@ fn a_hold_is_told_at_once_and_then_once_a_second_with_totals() {
         assert!((2..=5).contains(&gone.len()), "{gone:?}");
         assert_eq!(sum(&gone, "expired"), 300);
     });
+}
+
+/// Those who live notice the wipe after a third of their TTL, which is longer than the guard holds anybody.
+#[test]
+fn a_guard_whose_ttl_is_too_small_tells_that_it_has_given_up_who_lived() {
+    const PREMATURE: &str = "instances came back that had been given up: they register with a greater TTL than the guard's, or could not reach the registry for three of these";
+    for (ttl, premature) in [(5, 20), (60, 0)] {
+        told(async |told| {
+            let registry = MemoryRegistry::new();
+            let start = |port: u16| {
+                let options = RegistrarOptions::new().with_ttl(Ttl::from_secs(60).unwrap());
+                let instance = Instance::builder(service()).endpoint(format!("10.0.0.1:{port}"));
+                let options = options.with_seed(port.into());
+                Registrar::start(Arc::new(registry.clone()), instance.build().unwrap(), options)
+            };
+            let _registrars: Vec<_> = (1..=20).map(start).collect();
+            let guard = GuardOptions::new().with_ttl(Ttl::from_secs(ttl).unwrap());
+            let options = DirectoryOptions::new().with_guard(guard);
+            let view = Directory::with_options(Arc::new(registry.clone()), options).view(&service());
+            until(&view, |view| view.load().entries().len() == 20).await;
+            // No heartbeat is due within what the smaller guard bears.
+            registry.controls().wipe();
+            until(&view, |view| view.load().held_len() == 20).await;
+            until(&view, |view| view.load().entries().len() == 20 && view.load().held_len() == 0).await;
+            sleep(Duration::from_secs(2)).await;
+            let lines = told.events(PREMATURE);
+            assert_eq!(sum(&lines, "premature"), premature, "{lines:?}");
+            assert_eq!(view.stats().holds_premature, premature as u64);
+            let warned = |line: &Fields| line["level"] == "WARN" && line["guard_ttl"] == "5s";
+            assert!(
+                (1..=20).contains(&lines.len()) == (premature > 0) && lines.iter().all(warned),
+                "{lines:?}"
+            );
+        });
+    }
 }
 
 /// A shelf with a file, or with none.

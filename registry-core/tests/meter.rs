@@ -13,8 +13,9 @@ use recorder::Recorded;
 use registry_core::layer::{Layer, Meter, Timeouts};
 use registry_core::{
     Cursor, Directory, DirectoryOptions, DiskOptions, Epoch, Error, ErrorKind, Guarantees, GuardOptions,
-    Instance, Lease, OnConflict, Operation, RegisterOptions, Registrar, RegistrarOptions, Registration,
-    Registry, RegistryExt, Result, Revision, ServiceName, Shelf, Snapshot, Ttl, Watch, WatchEvent,
+    Incarnation, Instance, Lease, OnConflict, Operation, RegisterOptions, Registrar, RegistrarOptions,
+    Registration, Registry, RegistryExt, Result, Revision, ServiceName, Shelf, Snapshot, Ttl, Watch,
+    WatchEvent,
 };
 use registry_memory::MemoryRegistry;
 use tokio::time::{Instant, advance, sleep, timeout};
@@ -307,6 +308,9 @@ fn what_guards_and_files_did_is_counted_on_when_a_view_is_made_anew_and_once() {
             recorded.counter(&format!("registry_view_disk_total{{outcome={outcome},service=user.rpc}}"))
         };
         let held = || recorded.gauge("registry_view_held_instances{service=user.rpc}");
+        let resets = |cause: &str| {
+            recorded.counter(&format!("registry_view_resets_total{{cause={cause},service=user.rpc}}"))
+        };
         for life in 1..=3 {
             for port in 1..=10 {
                 register(port).await;
@@ -321,6 +325,7 @@ fn what_guards_and_files_did_is_counted_on_when_a_view_is_made_anew_and_once() {
             memory.controls().wipe();
             eventually("all are held", || held() == 10.0).await;
             assert_eq!(holds("begun"), 10 * life);
+            assert_eq!((resets("first"), resets("wiped"), resets("compacted")), (life, life, 0));
             // Seen by somebody else from here on.
             drop(observed);
             eventually("nobody looks", || held() == 0.0).await;
@@ -340,11 +345,12 @@ fn what_guards_and_files_did_is_counted_on_when_a_view_is_made_anew_and_once() {
 }
 
 #[test]
-fn what_was_held_and_did_not_come_back_is_counted_as_expired() {
+fn what_was_held_and_did_not_come_back_is_counted_as_expired_and_as_premature_if_it_does_later() {
     recorded(async |recorded| {
         let memory = MemoryRegistry::new();
+        let process = RegisterOptions::new().with_ttl(Ttl::MAX).with_claim(Incarnation::new(7));
         for port in 1..=10 {
-            memory.register(&instance(port), &RegisterOptions::new().with_ttl(Ttl::MAX)).await.unwrap();
+            memory.register(&instance(port), &process).await.unwrap();
         }
         let options = DirectoryOptions::new().with_guard(GuardOptions::new());
         let view = Directory::with_options(Arc::new(memory.clone()), options).view(&service());
@@ -359,6 +365,28 @@ fn what_was_held_and_did_not_come_back_is_counted_as_expired() {
         assert_eq!(holds("expired"), 0);
         sleep(Duration::from_secs(35)).await;
         assert_eq!((held(), holds("expired"), holds("ended"), holds("released")), (0.0, 10, 0, 0));
+        assert_eq!(holds("premature"), 0);
+        memory.register(&instance(1), &process).await.unwrap();
+        eventually("one had been alive", || holds("premature") == 1).await;
+    });
+}
+
+#[test]
+fn a_view_that_several_observe_is_told_until_the_last_of_them_ends() {
+    recorded(async |recorded| {
+        let memory = MemoryRegistry::new();
+        memory.register(&instance(1), &RegisterOptions::new().with_ttl(Ttl::MAX)).await.unwrap();
+        let (meter, view) = (Meter::new(), Directory::new(memory.shared()).view(&service()));
+        let [one, other] = [meter.observe_view(&view), meter.observe_view(&view)];
+        let instances = || recorded.gauge("registry_view_instances{service=user.rpc}");
+        eventually("it is told", || instances() == 1.0).await;
+        drop(one);
+        for _ in 0..100 {
+            sleep(Duration::from_millis(10)).await;
+            assert_eq!(instances(), 1.0, "the other still looks");
+        }
+        drop(other);
+        eventually("nobody looks", || instances() == 0.0).await;
     });
 }
 

@@ -9,9 +9,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use recorder::Recorded;
-use registry_core::Directory;
 use registry_core::backoff::Backoff;
 use registry_core::layer::Meter;
+use registry_core::{Directory, DirectoryOptions, GuardOptions};
 use registry_memory::MemoryRegistry;
 use registry_tonic::{Channel, ChannelBuilder, Ejection};
 use support::echo::Request;
@@ -70,6 +70,42 @@ fn a_channel_counts_what_all_endpoints_did_also_after_they_have_left() {
 }
 
 #[test]
+fn a_channel_tells_how_its_view_is_as_long_as_it_is_there() {
+    recorded(async |recorded| {
+        let registry = MemoryRegistry::new();
+        let moody = Moody::new("a");
+        let (at, _task) = moody.serve();
+        list(&registry, instance_at(at)).await;
+        let guard = GuardOptions::new().with_share(0.0);
+        let options = DirectoryOptions::new().with_guard(guard);
+        let directory = Directory::with_options(shared(&registry), options);
+        let meter = Meter::new();
+        let build = || Channel::builder(directory.view(&service())).ejection(None).metered(&meter).build();
+        let (channel, other) = (build(), build());
+        settled(&channel, 1).await;
+        let view = |name: &str| recorded.gauge(&format!("registry_view_{name}{{service=echo.rpc}}"));
+        let counter = |label: &str| recorded.counter(&format!("registry_view_{label},service=echo.rpc}}"));
+        eventually("the view is told", || view("instances") == 1.0).await;
+        registry.controls().wipe();
+        eventually("what is held is told", || view("held_instances") == 1.0).await;
+        let holds = || recorded.counter("registry_view_holds_total{service=echo.rpc,state=begun}");
+        let resets = |cause| counter(&format!("resets_total{{cause={cause}"));
+        assert_eq!((resets("first"), resets("wiped"), holds()), (1, 1, 1), "once for both channels");
+
+        registry.controls().outage();
+        drop(other);
+        let away = Instant::now();
+        eventually("it grows older", || view("age_seconds") > 1.5).await;
+        assert!(away.elapsed() > Duration::from_millis(500));
+        assert_eq!((view("instances"), view("held_instances")), (1.0, 1.0), "the other has not ended");
+        assert!(recorded.all_are_described());
+        drop(channel);
+        eventually("it ends with the last", || view("instances") == 0.0 && view("age_seconds") == 0.0).await;
+        assert_eq!(directory.watched(), 0);
+    });
+}
+
+#[test]
 fn the_last_calls_of_a_channel_are_counted_too_and_then_nothing_is_left() {
     recorded(async |recorded| {
         let registry = MemoryRegistry::new();
@@ -86,22 +122,6 @@ fn the_last_calls_of_a_channel_are_counted_too_and_then_nothing_is_left() {
         eventually("they are counted", || calls() == 3).await;
         let ready = "registry_channel_endpoints{connectivity=ready,registry=eu,service=echo.rpc}";
         eventually("no endpoint is left", || recorded.gauge(ready) == 0.0).await;
-    });
-}
-
-#[test]
-fn a_channel_tells_the_state_of_its_view_for_as_long_as_it_is_there() {
-    recorded(async |recorded| {
-        let registry = MemoryRegistry::new();
-        list(&registry, instance_at("127.0.0.1:1".parse().unwrap())).await;
-        let channel = builder(&registry).metered(&Meter::new()).build();
-        let gauge = |name: &str| recorded.gauge(&format!("registry_view_{name}{{service=echo.rpc}}"));
-        eventually("its instances are told", || gauge("instances") == 1.0).await;
-        registry.controls().outage();
-        eventually("its age is told", || gauge("age_seconds") > 1.0).await;
-        assert!(recorded.all_are_described());
-        drop(channel);
-        eventually("it is gone", || gauge("instances") == 0.0 && gauge("age_seconds") == 0.0).await;
     });
 }
 

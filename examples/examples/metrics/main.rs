@@ -120,13 +120,17 @@ mod tests {
         let address = install(None).unwrap();
         let _serving = play().await.unwrap();
         let served = page::scrape(address).await.unwrap();
-        let (served, shown) = (page::shape(&served), page::shape(shown));
-        let missing: Vec<_> = shown.difference(&served).collect();
-        let new: Vec<_> = served.difference(&shown).collect();
+        let (lines, expected) = (page::shape(&served), page::shape(shown));
+        let missing: Vec<_> = expected.difference(&lines).collect();
+        let new: Vec<_> = lines.difference(&expected).collect();
+        let (counts, expected) = (page::counts(&served), page::counts(shown));
+        let other: Vec<_> =
+            counts.iter().filter(|(metric, count)| expected.get(*metric) != Some(*count)).collect();
         assert!(
-            missing.is_empty() && new.is_empty(),
+            missing.is_empty() && new.is_empty() && other.is_empty(),
             "let `cargo run -p registry-examples --features metrics --example metrics` write the page anew;\n\
-             not served: {missing:#?}\nnot shown: {new:#?}"
+             not served: {missing:#?}\nnot shown: {new:#?}\ncounted otherwise: {other:#?}"
         );
+        assert!(counts.len() > 50, "{counts:?}");
     }
 }

@@ -40,7 +40,16 @@ pub(crate) fn sorted(page: &str) -> String {
     families.into_values().collect::<Vec<_>>().join("\n")
 }
 
-/// Everything but the values, which differ from run to run.
+/// What counts the same in every run: times do not, nor does how many changes a watch was told, since some may be in the list that it began with.
+#[cfg(test)]
+pub(crate) fn counts(page: &str) -> BTreeMap<String, String> {
+    let varies = |metric: &str| metric.contains("_seconds") || metric.contains("change=\"put\"");
+    let lines = page.lines().filter(|line| !line.starts_with('#'));
+    let values = lines.filter_map(|line| line.rsplit_once(' ')).filter(|(metric, _)| !varies(metric));
+    values.map(|(metric, value)| (metric.to_owned(), value.to_owned())).collect()
+}
+
+/// Everything but the values.
 #[cfg(test)]
 pub(crate) fn shape(page: &str) -> std::collections::BTreeSet<String> {
     let lines = page.lines().filter(|line| !line.is_empty());

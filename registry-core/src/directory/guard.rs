@@ -7,6 +7,7 @@ use std::time::Duration;
 use imbl::OrdMap;
 use tokio::time::Instant;
 
+use super::given_up::GivenUp;
 use super::options::GuardOptions;
 use crate::diff::{Difference, diff};
 use crate::event::{Batch, Change, DeleteCause, ResetCause, WatchEvent};
@@ -72,6 +73,8 @@ pub(super) struct Ruling {
     pub(super) begun: usize,
     /// Listed by the registry again, or given up by their owners.
     pub(super) ended: usize,
+    /// Listed again, after they had been given up.
+    pub(super) premature: usize,
     /// Why one of those vanished that are held from now on.
     pub(super) cause: Option<HeldCause>,
 }
@@ -101,6 +104,7 @@ pub(super) struct Guard {
     vanished: Timeline,
     /// When it was told last that something vanished that may be held.
     told: Option<Instant>,
+    given_up: GivenUp,
     /// Of what is live, where it was read from disk; `None` once the registry has told it.
     file: Option<File>,
 }
@@ -115,6 +119,9 @@ pub(super) struct File {
     /// Whether the view has served it.
     pub(super) served: bool,
 }
+
+/// Who was given up is remembered for so many times as long as it was held.
+const REMEMBERED: u32 = 10;
 
 /// Instances by a moment of each.
 type Timeline = BTreeSet<(Instant, InstanceId)>;
@@ -131,6 +138,7 @@ impl Guard {
             suspects: BTreeMap::new(),
             vanished: Timeline::new(),
             told: None,
+            given_up: GivenUp::default(),
             file: None,
         }
     }
@@ -157,8 +165,8 @@ impl Guard {
     /// `event` was folded, and the registry now lists `live`.
     pub(super) fn on(&mut self, event: &WatchEvent, live: &Snapshot, now: Instant) -> Ruling {
         self.forget(now);
-        let ended = match event {
-            WatchEvent::Reset { cause, .. } => self.reset(live, *cause, now),
+        let (ended, premature) = match event {
+            WatchEvent::Reset { cause, .. } => (self.reset(live, *cause, now), self.given_up.come_back(live)),
             WatchEvent::Changes(batch) => self.changes(batch, live, now),
             WatchEvent::Live { .. } | WatchEvent::Progress { .. } | WatchEvent::Stale { .. } => {
                 self.live = live.clone();
@@ -168,13 +176,16 @@ impl Guard {
         };
         let cause = self.suspects.values().next_back().map(|suspect| suspect.cause);
         let begun = self.judge(now);
-        Ruling { begun, ended, cause: cause.filter(|_| begun > 0) }
+        Ruling { begun, ended, premature, cause: cause.filter(|_| begun > 0) }
     }
 
     /// Gives up what was held for long enough. How many.
     pub(super) fn expire(&mut self, now: Instant) -> usize {
         let mut gone = 0;
         while let Some((_, id)) = pop_if(&mut self.due, |until| until <= now) {
+            if let Some(entry) = self.shown.get(&id) {
+                self.given_up.add(entry, now);
+            }
             self.held.remove(&id);
             self.shown.remove(&id);
             gone += 1;
@@ -230,12 +241,14 @@ impl Guard {
         self.options.hold_unknown.unwrap_or(true)
     }
 
-    fn changes(&mut self, batch: &Batch, live: &Snapshot, now: Instant) -> usize {
-        let mut ended = 0;
+    /// How many are not held any more, and how many come back too late for that.
+    fn changes(&mut self, batch: &Batch, live: &Snapshot, now: Instant) -> (usize, usize) {
+        let (mut ended, mut premature) = (0, 0);
         for change in &batch.changes {
             let id = change.id();
             let cause = match change {
                 Change::Put(entry) => {
+                    premature += usize::from(self.given_up.comes_back(entry));
                     self.shown.insert(Arc::clone(entry));
                     None
                 }
@@ -245,11 +258,10 @@ impl Guard {
                         DeleteCause::Expired => Some(HeldCause::Expired),
                         DeleteCause::Unknown => self.holds_unknown().then_some(HeldCause::Unknown),
                     };
-                    let lost = self.live.get(id).cloned();
-                    if cause.is_none() || lost.is_some() {
+                    if cause.is_none() || !self.held.contains_key(id) {
                         self.shown.remove(id);
                     }
-                    if let (Some(cause), Some(entry)) = (cause, lost) {
+                    if let (Some(cause), Some(entry)) = (cause, self.live.get(id).cloned()) {
                         self.suspect(entry, cause, now, now);
                     }
                     cause
@@ -263,7 +275,7 @@ impl Guard {
         }
         self.shown.advance(batch.cursor);
         self.live = live.clone();
-        ended
+        (ended, premature)
     }
 
     fn suspect(&mut self, entry: Arc<Entry>, cause: HeldCause, since: Instant, now: Instant) {
@@ -298,6 +310,7 @@ impl Guard {
             self.suspects.clear();
             self.vanished.clear();
         }
+        self.given_up.forget(self.options.hold_for() * REMEMBERED, now);
         let longest = self.options.hold_for().max(self.options.window());
         let old = |since| now.saturating_duration_since(since) > longest;
         while let Some((_, id)) = pop_if(&mut self.vanished, old) {

@@ -4,6 +4,7 @@ mod cold;
 mod debounce;
 mod derived;
 mod disk;
+mod given_up;
 mod guard;
 mod options;
 mod select;

@@ -78,7 +78,8 @@ impl DirectoryOptions {
 #[non_exhaustive]
 pub struct GuardOptions {
     /// The greatest TTL with which instances of the watched services register: entries do not carry theirs. Three times this is the bound of a
-    /// hold. Default: 10 s, as a registration's.
+    /// hold. With too small a one living instances are given up before they are back, which the log tells and
+    /// [`ViewStats::holds_premature`](crate::ViewStats::holds_premature) counts. Default: 10 s, as a registration's.
     pub ttl: Ttl,
     /// How large a part of the set may vanish at once before it is held, 0.0 to 1.0: at 0.0 everything that vanishes is held, at 1.0
     /// only what empties the set. Default: 0.5, as Envoy's panic threshold.

@@ -1,6 +1,7 @@
 //! The task behind a view: folds the watch's events, lets the guard judge them, and publishes what comes out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -11,15 +12,19 @@ use super::disk::{Disk, Saved};
 use super::guard::{File, Guard, Ruling};
 use super::options::GuardOptions;
 use super::stats::Stats;
-use super::tell::{Tell, Totals};
+use super::tell::{Holds, Tell};
 use super::view::{Freshness, FromDisk, Listing, Release, ViewState};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::event::WatchEvent;
 use crate::fold::{Folded, fold};
+use crate::lease::Ttl;
 use crate::name::ServiceName;
 use crate::published::{Publisher, Reader, published};
 use crate::registry::Watch;
 use crate::snapshot::Snapshot;
+
+/// How often the log is told of holds, at most.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// What a task works with.
 pub(super) struct Work {
@@ -95,7 +100,7 @@ struct Follower {
     /// From the first list on, if there is to be one.
     guard: Option<Guard>,
     cold: Cold,
-    tell: Tell,
+    tell: Tell<Holds>,
     /// Whether the watch broke its contract, and has told nothing since that makes it good.
     is_broken: bool,
 }
@@ -103,7 +108,7 @@ struct Follower {
 impl Follower {
     fn new(work: Work, publisher: Publisher<ViewState>) -> Self {
         let cold = Cold::new(work.disk.clone(), Instant::now());
-        let (publisher, tell) = (LastWord(publisher), Tell::default());
+        let (publisher, tell) = (LastWord(publisher), Tell::new(TELL_EVERY));
         Self { work, publisher, live: None, guard: None, cold, tell, is_broken: false }
     }
 
@@ -127,7 +132,7 @@ impl Follower {
                 Wake::Release(answer) => self.release(answer),
                 Wake::Due => self.expire(),
                 Wake::Cold => {}
-                Wake::Tell => self.tell(Totals::default()),
+                Wake::Tell => self.tell(Holds::default()),
             }
             if let Some(saved) = self.cold.take() {
                 self.serve(saved);
@@ -160,6 +165,7 @@ impl Follower {
                 self.is_broken = false;
                 state.freshness = Freshness::Live { proven: now };
                 state.resets += 1;
+                self.work.stats.reset(*cause);
                 state.last_reset = Some(*cause);
                 state.from_disk = None;
             }
@@ -230,21 +236,22 @@ impl Follower {
             self.guard = Some(Guard::new(options.clone(), live.clone()));
             return;
         };
-        let Ruling { begun, ended, cause } = guard.on(event, live, now);
+        let Ruling { begun, ended, premature, cause } = guard.on(event, live, now);
         self.work.stats.holds_begun(begun);
         self.work.stats.holds_ended(ended);
+        self.work.stats.holds_premature(premature);
         if begun == 0 && ended > 0 && guard.held().is_empty() {
             let service = &self.work.service;
             tracing::info!(%service, "no instance is held any more: all have come back, or were given up");
         }
-        self.tell(Totals { begun, cause, ..Totals::default() });
+        self.tell(Holds { begun, premature, cause, ..Holds::default() });
     }
 
     /// Tells the log of holds, when it is time to.
-    fn tell(&mut self, more: Totals) {
-        self.tell.add(more);
+    fn tell(&mut self, more: Holds) {
+        self.tell.add(|untold| untold.add(more));
         let now = Instant::now();
-        let Some(Totals { begun, expired, cause }) = self.tell.take(now) else { return };
+        let Some(Holds { begun, expired, premature, cause }) = self.tell.take(now) else { return };
         let (service, live) = (&self.work.service, self.live.as_ref().map_or(0, Snapshot::len));
         let guard = self.guard.as_ref();
         let held = guard.map_or(0, |guard| guard.held().len());
@@ -254,6 +261,10 @@ impl Follower {
         }
         if expired > 0 {
             tracing::warn!(%service, expired, held, live, "held instances have not come back in time, and are gone");
+        }
+        if premature > 0 {
+            let ttl = self.work.guard.as_ref().map_or_else(Ttl::default, |guard| guard.ttl);
+            tracing::warn!(%service, premature, live, guard_ttl = %ttl, "instances came back that had been given up: they register with a greater TTL than the guard's, or could not reach the registry for three of these");
         }
     }
 
@@ -287,7 +298,7 @@ impl Follower {
         let expired = self.guard.as_mut().map_or(0, |guard| guard.expire(Instant::now()));
         if expired > 0 {
             self.work.stats.holds_expired(expired);
-            self.tell(Totals { expired, ..Totals::default() });
+            self.tell(Holds { expired, ..Holds::default() });
             let mut state = self.state();
             self.list(&mut state);
             self.publisher.0.publish(state);

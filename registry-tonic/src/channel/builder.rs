@@ -142,8 +142,9 @@ impl ChannelBuilder {
     }
 
     /// Tells metrics of all endpoints together, once a second: calls, errors, ejections, calls in flight, the latency of the one in the middle, and
-    /// how many endpoints can be called; and the state of the [view](Channel::view), by [`Meter::observe_view`](registry_core::layer::Meter::observe_view).
-    /// Two channels to one service with the same meter add up what they count; of the rest the last one is seen. Default: it does not.
+    /// how many endpoints can be called; and the [view](Channel::view), by [`Meter::observe_view`](registry_core::layer::Meter::observe_view), as long as the channel
+    /// is there. Two channels to one service with the same meter add up what they count, but what happened to a view that they share is counted once; of the rest the
+    /// last one is seen. Default: it does not.
     #[cfg(feature = "metrics")]
     pub fn metered(mut self, meter: &registry_core::layer::Meter) -> Self {
         self.metering = Some(Metering { meter: meter.clone(), by_endpoint: false });

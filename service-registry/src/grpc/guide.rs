@@ -178,8 +178,8 @@
 //!   them, at INFO as well. An event at WARN for each ejection.
 //! - [`Channel::endpoints`](registry_tonic::Channel::endpoints): for each endpoint whether it can be called and why not, calls, errors, ejections, calls in flight, and
 //!   the latency expected. With the feature `metrics`, [`ChannelBuilder::metered`](registry_tonic::ChannelBuilder) tells a recorder the sums over all endpoints,
-//!   and `ChannelBuilder::metered_by_endpoint`, in its place, those of each by itself; both tell the state of the view. [`registry_core::layer`]'s `Meter` does
-//!   the same for the registry and registrars.
+//!   and `ChannelBuilder::metered_by_endpoint`, in its place, those of each by itself; both tell the state of the view, and how old it is.
+//!   [`registry_core::layer`]'s `Meter` does the same for the registry, views and registrars.
 //! - [`Channel::view`](registry_tonic::Channel::view): how old what it knows is. A view that has been stale for minutes is worth an alarm, though calls go on.
 //!
 //! # 9. From go-zero

@@ -5,7 +5,7 @@ use std::time::Duration;
 use registry_core::{DirectoryOptions, DiskOptions, ErrorKind, Freshness, Ttl};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::stage::{PATIENCE, Stage, over_each, service, until};
+use super::stage::{PATIENCE, Stage, id, over_each, service, until};
 
 over_each! {
     started_with_the_registry_down_it_serves_from_disk_within_100_ms_and_goes_live_without_a_gap => cold;
@@ -14,7 +14,8 @@ over_each! {
 async fn cold(stage: Stage) {
     let folder = tempfile::tempdir().unwrap();
     let disk = || DiskOptions::new(folder.path(), "test").with_delay(Duration::from_millis(10));
-    let _instances = stage.instances(100, Ttl::from_secs(600).unwrap()).await;
+    let ttl = Ttl::from_secs(600).unwrap();
+    let mut instances = stage.instances(100, ttl).await;
     {
         let before = stage.directory(DirectoryOptions::new().with_disk(disk())).await.view(&service());
         until(&before, 100, 0).await;
@@ -57,4 +58,12 @@ async fn cold(stage: Stage) {
     };
     assert_eq!(timeout(PATIENCE, live).await.expect("it goes live"), None);
     assert_eq!(view.stats().disk_rejected, 0);
+
+    // And it follows: who comes and who leaves is seen.
+    instances.extend(stage.more_instances(101..=102, ttl).await);
+    until(&view, 102, 0).await;
+    timeout(PATIENCE, instances.swap_remove(0).shutdown()).await.unwrap().unwrap();
+    until(&view, 101, 0).await;
+    assert!(view.load().snapshot().unwrap().get(&id(1)).is_none());
+    assert_eq!(view.load().resets().0, 1, "what came was told, not listed anew");
 }

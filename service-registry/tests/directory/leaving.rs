@@ -13,6 +13,26 @@ over_each! {
     drained_and_then_lost_with_the_store_nobody_is_held_but_the_others => drained_and_wiped;
 }
 
+/// There, who drains takes its address off first, and who leaves says goodbye beside it.
+mod over_etcd_as_go_zero {
+    use super::Stage;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn scale_to_zero_by_deregistering_is_seen_at_once_guard_or_not() {
+        super::scale_to_zero(Stage::go_zero().await).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn drained_and_then_killed_nobody_is_held() {
+        super::drained_and_killed(Stage::go_zero().await).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn drained_and_then_lost_with_the_store_nobody_is_held_but_the_others() {
+        super::drained_and_wiped(Stage::go_zero().await).await;
+    }
+}
+
 /// Much less than a TTL, or a heartbeat.
 const AT_ONCE: Duration = Duration::from_secs(2);
 

@@ -1,5 +1,6 @@
 //! A registry that processes share, that can be out of reach, and that can lose everything.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) enum Stage {
     Memory(MemoryRegistry),
-    Etcd { server: Box<Etcd>, proxy: Proxy },
+    Etcd { server: Box<Etcd>, proxy: Proxy, query: &'static str },
     Redis { server: Box<Redis>, proxy: Proxy },
 }
 
@@ -29,9 +30,18 @@ impl Stage {
     }
 
     pub(crate) async fn etcd() -> Self {
+        Self::etcd_with("").await
+    }
+
+    /// An etcd in go-zero's layout.
+    pub(crate) async fn go_zero() -> Self {
+        Self::etcd_with("?layout=go-zero").await
+    }
+
+    async fn etcd_with(query: &'static str) -> Self {
         let server = Etcd::start(EtcdOptions::default()).await.unwrap();
         let proxy = Proxy::start(server.client_address()).unwrap();
-        Self::Etcd { server: Box::new(server), proxy }
+        Self::Etcd { server: Box::new(server), proxy, query }
     }
 
     pub(crate) async fn redis() -> Self {
@@ -44,7 +54,9 @@ impl Stage {
     pub(crate) async fn registry(&self) -> Arc<dyn Registry> {
         match self {
             Self::Memory(registry) => Arc::new(registry.clone()),
-            Self::Etcd { proxy, .. } => connect(&format!("etcd://{}", proxy.address())).await.unwrap(),
+            Self::Etcd { proxy, query, .. } => {
+                connect(&format!("etcd://{}{query}", proxy.address())).await.unwrap()
+            }
             Self::Redis { proxy, .. } => connect(&format!("redis://{}", proxy.address())).await.unwrap(),
         }
     }
@@ -88,12 +100,17 @@ impl Stage {
 
     /// Instances of one process each, once all are registered.
     pub(crate) async fn instances(&self, count: u16, ttl: Ttl) -> Vec<Registrar> {
+        self.more_instances(1..=count, ttl).await
+    }
+
+    /// Those with these numbers.
+    pub(crate) async fn more_instances(&self, numbers: RangeInclusive<u16>, ttl: Ttl) -> Vec<Registrar> {
         let registry = self.registry().await;
         let start = |n| {
             let options = RegistrarOptions::new().with_ttl(ttl);
             Registrar::start(Arc::clone(&registry), instance(n), options)
         };
-        let all: Vec<_> = (1..=count).map(start).collect();
+        let all: Vec<_> = numbers.map(start).collect();
         for registrar in &all {
             timeout(PATIENCE, registrar.registered()).await.expect("registered").unwrap();
         }

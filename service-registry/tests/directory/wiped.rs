@@ -1,6 +1,6 @@
 //! The store loses everything under instances that live.
 
-use registry_core::{Directory, HeldCause, Ttl};
+use registry_core::{Directory, HeldCause, ResetCause, Ttl};
 use tokio::time::timeout;
 
 use super::stage::{PATIENCE, Stage, over_each, service, until};
@@ -39,8 +39,9 @@ async fn wiped(stage: Stage) {
     let stats = guarded.stats();
     assert_eq!((stats.holds_begun, stats.holds_expired), (stats.holds_ended, 0), "{stats:?}");
     until(&bare, 100, 0).await;
-    assert!(bare.load().resets().0 > 1, "{:?}", bare.load().resets());
-    assert!(bare.stats().holds_begun == 0);
+    let stats = bare.stats();
+    assert!(bare.load().resets().0 > 1 && stats.resets(ResetCause::First) == 1, "{stats:?}");
+    assert_eq!((stats.holds_begun, bare.load().held_len()), (0, 0), "without a guard nobody is held");
     for instance in &instances {
         timeout(PATIENCE, instance.registered()).await.expect("it knows that it is back").unwrap();
     }

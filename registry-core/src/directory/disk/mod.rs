@@ -1,6 +1,5 @@
 //! Views on disk, for processes that start while the registry cannot be reached.
 
-mod failures;
 mod format;
 mod keeper;
 mod options;
@@ -19,13 +18,13 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
-use self::failures::Failures;
 use self::format::{Decoded, Rejected, Wanted, check, decode, encode};
 use self::keeper::Keeper;
 pub use self::options::DiskOptions;
 pub use self::shelf::{Folder, Shelf};
 use self::turns::Turns;
 use super::stats::Stats;
+use super::tell::Tell;
 use super::view::{Listing, ViewState};
 use crate::name::ServiceName;
 use crate::pick;
@@ -36,6 +35,8 @@ use crate::snapshot::Snapshot;
 const MANY: usize = 256;
 /// How long a shelf may take to save; and to load, before the log is told that it is slow.
 const IN_TIME: Duration = Duration::from_secs(10);
+/// How often the log is told of saves that fail, at most, however many files a directory has.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// A view as it was read.
 pub(super) struct Saved {
@@ -50,15 +51,19 @@ pub(super) struct Saved {
 pub(super) struct Disks {
     options: DiskOptions,
     saves: Turns<Newest>,
-    failures: Arc<std::sync::Mutex<Failures>>,
+    failures: Failures,
 }
+
+/// Saves that failed since the log was told last.
+type Failures = Arc<std::sync::Mutex<Tell<u64>>>;
 
 /// When what was saved last had been proven current.
 type Newest = Option<Instant>;
 
 impl Disks {
     pub(super) fn new(options: DiskOptions) -> Self {
-        Self { options, saves: Turns::default(), failures: Arc::default() }
+        let failures = Arc::new(std::sync::Mutex::new(Tell::new(TELL_EVERY)));
+        Self { options, saves: Turns::default(), failures }
     }
 
     /// The file of `service`.
@@ -80,7 +85,7 @@ pub(super) struct Disk {
     /// A view that has ended may still be saving when the next one of its service begins to.
     newest: Arc<Mutex<Newest>>,
     /// Those of all files of the directory.
-    failures: Arc<std::sync::Mutex<Failures>>,
+    failures: Failures,
     stats: Arc<Stats>,
 }
 
@@ -140,9 +145,10 @@ impl Disk {
     }
 
     fn complain(&self, error: &io::Error) {
-        // Two numbers, which are as they should be.
+        // A few numbers, which are as they should be.
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(failed) = failures.add(Instant::now()) {
+        failures.add(|untold| *untold += 1);
+        if let Some(failed) = failures.take(Instant::now()) {
             tracing::warn!(service = %self.service, file = %self.name, %error, failed, "views cannot be saved");
         }
     }

@@ -107,6 +107,41 @@ fn wipe_upon_wipe_nothing_is_remembered_of_holds_that_are_over() {
 }
 
 #[test]
+fn who_was_given_up_and_comes_back_had_been_alive_unless_it_is_another_or_long_after() {
+    let mut scene = Scene::of(10);
+    assert_eq!((scene.reset([]).begun, scene.pass(3 * TTL), scene.guard.given_up.len()), (10, 10, 10));
+    scene.pass(TTL);
+    assert_eq!(scene.put(0, Status::Up), Ruling { premature: 1, ..Ruling::default() });
+    assert_eq!(scene.put(0, Status::Draining), Ruling::default(), "it is there");
+    // The id was taken by another process, and then that one was lost.
+    let another = |revision| {
+        let instance = entry(1, Status::Up, revision).instance().clone();
+        vec![Change::Put(Arc::new(Entry::new(instance, Incarnation::new(2), revision, revision)))]
+    };
+    assert_eq!(scene.changes(another), Ruling::default());
+    assert_eq!(scene.put(1, Status::Up), Ruling::default());
+    assert_eq!(scene.reset(up(0..5)), Ruling { premature: 3, ..Ruling::default() });
+    assert_eq!(scene.guard.given_up.len(), 5);
+    scene.pass(29 * TTL);
+    assert_eq!(scene.put(5, Status::Up).premature, 1);
+    scene.pass(Duration::from_millis(1));
+    assert_eq!((scene.put(6, Status::Up).premature, scene.guard.given_up.len()), (0, 0));
+}
+
+/// Such as a go-zero server, whose key is configured: the same again after a restart.
+#[test]
+fn of_those_without_an_incarnation_it_is_not_known_whether_they_had_been_alive() {
+    let mut scene = Scene::of(1);
+    let foreign = |revision| {
+        let instance = entry(0, Status::Up, revision).instance().clone();
+        vec![Change::Put(Arc::new(Entry::new(instance, Incarnation::default(), revision, revision)))]
+    };
+    scene.changes(foreign);
+    assert_eq!((scene.reset([]).begun, scene.pass(3 * TTL), scene.guard.given_up.len()), (1, 1, 0));
+    assert_eq!(scene.changes(foreign), Ruling::default());
+}
+
+#[test]
 fn what_vanished_is_forgotten_in_time_also_when_nothing_else_changes() {
     let mut scene = Scene::of(100);
     for gone in 0..10 {
@@ -128,7 +163,7 @@ fn a_reset_that_loses_all_holds_all_until_each_comes_back() {
     let mut scene = Scene::of(100);
     assert_eq!(
         scene.reset([]),
-        Ruling { begun: 100, ended: 0, cause: Some(HeldCause::Reset(ResetCause::Wiped)) }
+        Ruling { begun: 100, cause: Some(HeldCause::Reset(ResetCause::Wiped)), ..Ruling::default() }
     );
     assert_eq!((scene.shown(), scene.guard.held().len()), (100, 100));
     let held = scene.guard.held().get(&id(7)).unwrap();
@@ -177,7 +212,7 @@ fn up_to_the_share_what_expires_is_gone_and_beyond_it_all_of_it_is_held() {
     }
     assert_eq!(
         scene.delete(30, DeleteCause::Expired),
-        Ruling { begun: 31, ended: 0, cause: Some(HeldCause::Expired) }
+        Ruling { begun: 31, cause: Some(HeldCause::Expired), ..Ruling::default() }
     );
     assert_eq!(scene.shown(), 100, "those that went before it was too much are back");
     let first = *scene.guard.held().get(&id(0)).unwrap();
@@ -217,7 +252,7 @@ fn what_a_backend_ends_one_after_the_other_for_longer_than_a_ttl_counts_together
     scene.pass(TTL / 200);
     assert_eq!(
         scene.delete(500, DeleteCause::Expired),
-        Ruling { begun: 501, ended: 0, cause: Some(HeldCause::Expired) }
+        Ruling { begun: 501, cause: Some(HeldCause::Expired), ..Ruling::default() }
     );
     assert_eq!(scene.shown(), 1_000);
     for gone in 501..900 {
@@ -334,6 +369,24 @@ fn one_that_came_back_and_leaves_is_not_kept_by_its_former_hold() {
     assert_eq!(scene.pass(2 * TTL), 1);
 }
 
+/// No backend does that (an instance is in a batch at most once), but what is not there must not stay for ever.
+#[test]
+fn one_that_comes_and_expires_in_one_batch_is_not_left_behind() {
+    let mut scene = Scene::of(10);
+    let twice = |new: u32| {
+        move |revision| {
+            let put = Change::Put(entry(new, Status::Up, revision));
+            vec![put, Change::Delete { id: id(new), cause: DeleteCause::Expired }]
+        }
+    };
+    scene.changes(twice(77));
+    assert_eq!((scene.shown(), scene.live.len(), scene.guard.held().len()), (10, 10, 0));
+    scene.reset([]);
+    scene.changes(twice(77));
+    scene.changes(twice(3));
+    assert_eq!(scene.shown(), scene.live.len() + scene.guard.held().len());
+}
+
 #[test]
 fn an_owner_that_gives_up_what_is_held_ends_the_hold() {
     let mut scene = Scene::of(3);
@@ -351,35 +404,35 @@ proptest! {
     ) {
         let mut scene = Scene::new(GuardOptions::new().with_share(share), up(0..8));
         let mut left = std::collections::BTreeSet::new();
+        let (mut begun, mut over, mut expired, mut premature) = (0, 0, 0, 0);
         for (which, what, wait) in events {
-            scene.pass(Duration::from_millis(wait));
-            match what {
+            expired += scene.pass(Duration::from_millis(wait));
+            let ruling = match what {
                 0..3 => {
                     left.remove(&id(which));
-                    scene.put(which, if what == 2 { Status::Draining } else { Status::Up });
+                    scene.put(which, if what == 2 { Status::Draining } else { Status::Up })
                 }
                 3 => {
                     left.insert(id(which));
-                    scene.delete(which, DeleteCause::Deregistered);
+                    scene.delete(which, DeleteCause::Deregistered)
                 }
-                4 => {
-                    scene.delete(which, DeleteCause::Expired);
-                }
-                5 => {
-                    scene.delete(which, DeleteCause::Unknown);
-                }
+                4 => scene.delete(which, DeleteCause::Expired),
+                5 => scene.delete(which, DeleteCause::Unknown),
                 6 => {
                     left.retain(|gone| !(0..which).any(|back| *gone == id(back)));
-                    scene.reset(up(0..which));
+                    scene.reset(up(0..which))
                 }
-                _ => {
-                    if which == 0 {
-                        scene.guard.release();
-                        prop_assert_eq!(scene.shown(), scene.live.len());
-                    }
+                _ if which == 0 => {
+                    over += scene.guard.release();
+                    prop_assert_eq!(scene.shown(), scene.live.len());
+                    Ruling::default()
                 }
-            }
+                _ => Ruling::default(),
+            };
+            (begun, over, premature) = (begun + ruling.begun, over + ruling.ended, premature + ruling.premature);
             let guard = &scene.guard;
+            prop_assert_eq!(begun, over + expired + guard.held().len(), "each hold that began is over once");
+            prop_assert!(premature + guard.given_up.len() <= expired, "each that was given up comes back once");
             prop_assert_eq!(guard.shown().len(), scene.live.len() + guard.held().len());
             prop_assert_eq!(guard.shown().cursor(), scene.live.cursor());
             for entry in scene.live.iter() {

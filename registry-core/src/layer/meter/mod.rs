@@ -22,14 +22,15 @@
 //! # The page
 //!
 //! What `metrics-exporter-prometheus` serves of two gRPC servers and a client, after a short outage of their registry
-//! (`cargo run -p registry-examples --features metrics --example metrics` plays it). A test holds names and labels against what is served. Metrics of channels
+//! (`cargo run -p registry-examples --features metrics --example metrics` plays it). A test holds names, labels and counts against what is served. Metrics of channels
 //! are those of `registry-tonic`.
 //!
 #![doc = concat!("```text\n", include_str!("page.prom"), "```")]
 //!
 //! What to be woken for: `registry_view_age_seconds > 30` (clients work with an old list), `registry_registrars{state!="registered"} > 0` for minutes
 //! (a server is not listed), a rise of `registry_watch_resets_total{cause!="first"}` (changes could not be told one by one),
-//! `registry_view_held_instances > 0` (a guard holds what the registry has lost: for three TTLs somebody can find out which of them is wrong), and a rise of
+//! `registry_view_held_instances > 0` (a guard holds what the registry has lost: for three TTLs somebody can find out which of them is wrong), a rise of
+//! `registry_view_holds_total{state="premature"}` (it gave up who lived: its TTL may be smaller than that of registrations), and a rise of
 //! `registry_view_disk_total{outcome=~"failed|rejected"}` (a start without the registry would have nothing to begin with).
 
 mod names;
@@ -38,6 +39,7 @@ mod registrar;
 mod view;
 mod watch;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -67,6 +69,8 @@ struct Shared {
     registry: Option<SharedString>,
     operations: Operations,
     reported: Mutex<Vec<(Weak<Stats>, Reported)>>,
+    /// How many views of a service are observed.
+    observers: Mutex<HashMap<ServiceName, usize>>,
 }
 
 /// What was told last of the numbers of a view, whoever observed it.
@@ -88,12 +92,14 @@ impl Meter {
     fn build(registry: Option<SharedString>) -> Self {
         names::describe();
         let operations = Operations::new(&registry);
-        Self { shared: Arc::new(Shared { registry, operations, reported: Mutex::default() }) }
+        let (reported, observers) = (Mutex::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { registry, operations, reported, observers }) }
     }
 
     /// Keeps the metrics of `view` for as long as what is returned is kept, and keeps the view open for as long.
     ///
-    /// Observe each service once: of two views with the same labels, the one that tells last is seen. Must be called within a tokio runtime.
+    /// What happened to a view is counted once, however often it is observed; of two views of a service that have different instances, the one that tells last is
+    /// seen. A channel with a meter (`ChannelBuilder::metered`) observes its own. Must be called within a tokio runtime.
     pub fn observe_view(&self, view: &View) -> Observed {
         Observed::start(ViewMetrics::new(self, view.clone()))
     }
@@ -108,6 +114,16 @@ impl Meter {
     #[must_use]
     pub fn labels<const N: usize>(&self, labels: [(&'static str, SharedString); N]) -> Vec<Label> {
         with_registry(&self.shared.registry, labels)
+    }
+
+    /// Changes how many views of `service` are observed.
+    fn observers(&self, service: &ServiceName, change: impl FnOnce(&mut usize)) {
+        let mut observers = self.shared.observers.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_service = observers.entry(service.clone()).or_default();
+        change(of_service);
+        if *of_service == 0 {
+            observers.remove(service);
+        }
     }
 
     fn reported(&self, view: &View) -> Reported {

@@ -48,8 +48,10 @@ names! {
         "Instances that the view holds although the registry does not list them any more.";
     Gauge Count VIEW_MALFORMED = "registry_view_malformed_entries",
         "Entries that could not be read when the view was last loaded.";
+    Counter Count VIEW_RESETS = "registry_view_resets_total",
+        "Lists that the view loaded anew, by cause; the first one included.";
     Counter Count VIEW_HOLDS = "registry_view_holds_total",
-        "Instances that the guard of the view began to hold (begun), and what became of them: back or given up by their owners (ended), gone after three TTLs (expired), or released.";
+        "Instances that the guard of the view began to hold (begun), and what became of them: back or given up by their owners (ended), gone after three TTLs (expired), or released. Premature are those of the expired that came back: they had been alive.";
     Counter Count VIEW_DISK = "registry_view_disk_total",
         "Views written to disk (saved), not written (failed), and found there but not used (rejected): damaged, foreign or too old.";
     Gauge Count REGISTRARS = "registry_registrars", "Registrars, by their present state.";

@@ -7,15 +7,16 @@ use metrics::{Counter, Gauge, counter, gauge};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
-use super::names::{VIEW_AGE, VIEW_DISK, VIEW_HELD, VIEW_HOLDS, VIEW_INSTANCES, VIEW_MALFORMED};
+use super::names::{VIEW_AGE, VIEW_DISK, VIEW_HELD, VIEW_HOLDS, VIEW_INSTANCES, VIEW_MALFORMED, VIEW_RESETS};
 use super::{Meter, Reported};
 use crate::directory::{Freshness, View, ViewState, ViewStats};
+use crate::event::ResetCause;
 use crate::snapshot::Snapshot;
 
 /// Its age is told this often; all else when it changes.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Keeps the metrics of a view. When it is dropped they become 0, since a recorder forgets nothing.
+/// Keeps the metrics of a view. When the last one of its service is dropped they become 0, since a recorder forgets nothing.
 #[derive(Debug)]
 #[must_use = "a view is observed for as long as this is kept"]
 pub struct Observed {
@@ -38,12 +39,14 @@ impl Drop for Observed {
 type Told = (Counter, fn(&ViewStats) -> u64);
 
 pub(super) struct ViewMetrics {
+    meter: Meter,
     view: View,
     age: Gauge,
     instances: Gauge,
     held: Gauge,
     malformed: Gauge,
     counters: Vec<Told>,
+    resets: [(ResetCause, Counter); ResetCause::ALL.len()],
     /// The numbers of a view begin at 0 when it is made anew; the counters go on.
     reported: Reported,
 }
@@ -60,16 +63,20 @@ impl ViewMetrics {
             (counted(VIEW_HOLDS, "state", "ended"), |stats| stats.holds_ended),
             (counted(VIEW_HOLDS, "state", "expired"), |stats| stats.holds_expired),
             (counted(VIEW_HOLDS, "state", "released"), |stats| stats.holds_released),
+            (counted(VIEW_HOLDS, "state", "premature"), |stats| stats.holds_premature),
             (counted(VIEW_DISK, "outcome", "saved"), |stats| stats.disk_saved),
             (counted(VIEW_DISK, "outcome", "failed"), |stats| stats.disk_failed),
             (counted(VIEW_DISK, "outcome", "rejected"), |stats| stats.disk_rejected),
         ];
+        meter.observers(service, |observers| *observers += 1);
         Self {
+            meter: meter.clone(),
             age: gauge!(VIEW_AGE, labels()),
             instances: gauge!(VIEW_INSTANCES, labels()),
             held: gauge!(VIEW_HELD, labels()),
             malformed: gauge!(VIEW_MALFORMED, labels()),
             counters,
+            resets: ResetCause::ALL.map(|cause| (cause, counted(VIEW_RESETS, "cause", cause.name()))),
             reported: meter.reported(&view),
             view,
         }
@@ -102,6 +109,9 @@ impl ViewMetrics {
         for (counter, number) in &self.counters {
             counter.increment(number(&stats).saturating_sub(number(&reported)));
         }
+        for (cause, counter) in &self.resets {
+            counter.increment(stats.resets(*cause).saturating_sub(reported.resets(*cause)));
+        }
         *reported = stats;
     }
 }
@@ -109,7 +119,14 @@ impl ViewMetrics {
 impl Drop for ViewMetrics {
     fn drop(&mut self) {
         self.count();
-        [&self.age, &self.instances, &self.held, &self.malformed].iter().for_each(|gauge| gauge.set(0.0));
+        let gauges = [&self.age, &self.instances, &self.held, &self.malformed];
+        self.meter.observers(self.view.service(), |observers| {
+            *observers -= 1;
+            // Others tell the same.
+            if *observers == 0 {
+                gauges.iter().for_each(|gauge| gauge.set(0.0));
+            }
+        });
     }
 }
 

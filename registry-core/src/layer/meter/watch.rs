@@ -8,21 +8,11 @@ use super::names::{MALFORMED, WATCH_CHANGES, WATCH_RESETS, WATCH_STALE_SECONDS, 
 use crate::event::{Change, DeleteCause, ResetCause, WatchEvent};
 use crate::name::ServiceName;
 
-const CAUSES: [ResetCause; 6] = [
-    ResetCause::First,
-    ResetCause::Compacted,
-    ResetCause::Overflow,
-    ResetCause::Wiped,
-    ResetCause::Diverged,
-    ResetCause::Unknown,
-];
-
 pub(super) struct WatchMetrics {
     open: Gauge,
     stale: Gauge,
     stale_seconds: Histogram,
-    /// In the order of [`CAUSES`].
-    resets: [Counter; CAUSES.len()],
+    resets: [(ResetCause, Counter); ResetCause::ALL.len()],
     put: Counter,
     deregistered: Counter,
     expired: Counter,
@@ -42,8 +32,9 @@ impl WatchMetrics {
             open,
             stale: gauge!(WATCHES_STALE, labels()),
             stale_seconds: histogram!(WATCH_STALE_SECONDS, labels()),
-            resets: CAUSES
-                .map(|cause| counter!(WATCH_RESETS, meter.of_service_and(service, "cause", cause.name()))),
+            resets: ResetCause::ALL.map(|cause| {
+                (cause, counter!(WATCH_RESETS, meter.of_service_and(service, "cause", cause.name())))
+            }),
             put: change("put"),
             deregistered: change("deregistered"),
             expired: change("expired"),
@@ -56,8 +47,8 @@ impl WatchMetrics {
     pub(super) fn on(&mut self, event: &WatchEvent) {
         match event {
             WatchEvent::Reset { snapshot, cause } => {
-                let counters = CAUSES.iter().zip(&self.resets);
-                counters.filter(|(of, _)| *of == cause).for_each(|(_, resets)| resets.increment(1));
+                let of_cause = self.resets.iter().filter(|(of, _)| of == cause);
+                of_cause.for_each(|(_, resets)| resets.increment(1));
                 self.malformed.increment(snapshot.skipped() as u64);
                 self.is_current();
             }
