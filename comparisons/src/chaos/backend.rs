@@ -51,6 +51,12 @@ impl Backend {
         }
     }
 
+    /// Whether there is one server, or store, and no other that could answer in its place.
+    #[must_use]
+    pub fn is_single(self) -> bool {
+        matches!(self, Self::Memory | Self::Etcd | Self::Redis | Self::RedisNaive)
+    }
+
     /// Whether it is one of this project's, and so must keep what its `guarantees()` say.
     #[must_use]
     pub fn is_ours(self) -> bool {

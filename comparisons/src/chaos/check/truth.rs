@@ -20,19 +20,19 @@ pub(super) enum State<'a> {
 }
 
 impl<'a> State<'a> {
-    fn of(change: &'a Change) -> Self {
+    pub(super) fn of(change: &'a Change) -> Self {
         match change {
             Change::Put(listed) => Self::listed(listed),
             Change::Delete { cause, .. } => Self::Gone { cause: cause.as_deref() },
         }
     }
 
-    fn listed(listed: &Listed) -> Self {
+    pub(super) fn listed(listed: &Listed) -> Self {
         Self::Put { value: listed.value, incarnation: listed.incarnation }
     }
 
     /// Whether both can be true.
-    fn agrees(self, other: Self) -> bool {
+    pub(super) fn agrees(self, other: Self) -> bool {
         match (self, other) {
             (Self::Put { value: a, incarnation: i }, Self::Put { value: b, incarnation: j }) => {
                 a == b && (i == j || i.is_none() || j.is_none())

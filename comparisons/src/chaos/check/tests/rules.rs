@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{broken, checked, model};
+use super::{broken, checked, model, variants};
 use crate::chaos::check::{Invariant, Standing, check};
 use crate::chaos::excerpt::excerpt;
 use crate::chaos::fault::Fault;
@@ -166,7 +166,7 @@ fn a_long_history_is_checked_in_time() {
     let lines = if cfg!(debug_assertions) { 20_000 } else { 200_000 };
     let mut days = 0;
     while history.len() < lines {
-        history.extend(model::later(&day, days));
+        history.extend(variants::later(&day, days));
         days += 1;
     }
     let start = Instant::now();
