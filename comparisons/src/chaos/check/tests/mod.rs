@@ -1,6 +1,7 @@
 //! The checkers say nothing of good histories, and find each defect that is planted in them.
 
 mod branches;
+mod findings;
 mod model;
 mod mutations;
 mod rules;

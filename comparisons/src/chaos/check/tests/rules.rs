@@ -93,7 +93,7 @@ fn what_a_wipe_loses_is_allowed_only_where_it_was_never_claimed_and_everybody_wa
 }
 
 /// A primary dies with a write that nobody else has, and its successor uses the revision again.
-fn branched() -> Vec<Line> {
+pub(super) fn branched() -> Vec<Line> {
     let mut history = model::play(0);
     let Some(Line::Run(run)) = history.first_mut() else { panic!("no run") };
     (run.keeps_acknowledged, run.faults) = (false, vec![Fault::LeaderKill]);
