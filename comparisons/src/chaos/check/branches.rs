@@ -9,7 +9,7 @@ use super::found::{Found, Invariant};
 use super::truth::{State, Truth};
 use super::watchers::shown;
 use super::{OutOfTime, Patience};
-use crate::chaos::history::{Change, Item, Line, Listed, Outcome, Position, Told};
+use crate::chaos::history::{At, Change, Item, Line, Listed, Outcome, Position, Told};
 
 /// What a log says of a change.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,8 @@ struct Log<'a> {
     changes: BTreeMap<(u64, &'a str), State<'a>>,
     /// From which revision to which it has everything.
     ranges: Vec<(u64, u64)>,
+    /// Whether some of it is read from lists, so that what went in between is not known.
+    has_gaps: bool,
 }
 
 impl<'a> Log<'a> {
@@ -51,10 +53,15 @@ impl<'a> Log<'a> {
         self.changes.iter().all(|((revision, id), state)| other.says((*revision, id, *state)) == Says::Same)
     }
 
-    /// In how much a list differs from what there was at its position.
-    fn differs(&self, position: Position, listed: &'a [Listed]) -> usize {
+    /// Whether there is a change at this revision.
+    fn reaches(&self, revision: u64) -> bool {
+        self.changes.range((revision, "")..(revision + 1, "")).next().is_some()
+    }
+
+    /// Whether a list is not of this one: it has what was not written here, or, of `others`, what was written only there; or it lacks something.
+    fn differs(&self, (position, listed): (Position, &'a [Listed]), others: &[Self]) -> usize {
         let made = |entry: &'a Listed| Some((entry.modified?, entry.id.as_str(), State::listed(entry)));
-        let wrong = listed.iter().filter_map(made).filter(|made| self.says(*made) == Says::Another).count();
+        let wrong = listed.iter().filter_map(made).filter(|made| self.lacks(*made, others)).count();
         let mut present: BTreeMap<&str, u64> = BTreeMap::new();
         for ((revision, id), state) in self.changes.range(..(position.revision + 1, "")) {
             match state {
@@ -66,6 +73,15 @@ impl<'a> Log<'a> {
             listed.iter().filter_map(|entry| Some((entry.id.as_str(), entry.modified?))).collect();
         let missing = |(id, revision): &(&&str, &u64)| known.get(**id).is_none_or(|known| known < *revision);
         wrong + present.iter().filter(missing).count()
+    }
+
+    /// Whether a change is not of this one: it was not made here, or nobody knows of it here, and it was made in another.
+    fn lacks(&self, made: Made<'a>, others: &[Self]) -> bool {
+        match self.says(made) {
+            Says::Same => false,
+            Says::Another => true,
+            Says::Nothing => others.iter().any(|other| other.says(made) == Says::Same),
+        }
     }
 }
 
@@ -82,6 +98,7 @@ fn logs<'a>(evidence: &Evidence<'a>) -> Logs<'a> {
         log.branches.insert(truth.branch);
         log.changes.insert((revision, truth.change.id()), State::of(&truth.change));
         if truth.listed {
+            log.has_gaps = true;
             goes_on = None;
             continue;
         }
@@ -110,13 +127,21 @@ fn logs<'a>(evidence: &Evidence<'a>) -> Logs<'a> {
     logs
 }
 
+/// One thing that a watcher was told.
+#[derive(Clone, Copy)]
+enum Word<'a> {
+    Change(Made<'a>),
+    /// That this is all up to here, where nothing was told.
+    Reached(u64),
+}
+
 /// What a watcher was told from a list, or a cursor, to the next list. That it was away for a while, and went on from where it was, ends nothing.
 struct Passage<'a> {
     epoch: u64,
     from: u64,
     to: u64,
-    list: Option<(Position, &'a [Listed])>,
-    told: Vec<(Made<'a>, Of<'a, Told>)>,
+    list: Option<((Position, &'a [Listed]), usize)>,
+    told: Vec<(Word<'a>, Of<'a, Told>)>,
     lines: Vec<usize>,
 }
 
@@ -151,42 +176,82 @@ impl<'a> Passage<'a> {
                 }));
             }
             let Some(here) = all.last_mut() else { continue };
-            here.to = here.to.max(position.revision);
             here.lines.push(*line);
             match &told.item {
-                Item::Reset { listed, .. } => here.list = Some((position, listed)),
+                Item::Reset { listed, .. } => here.list = Some(((position, listed), *line)),
                 Item::Changes { changes, .. } => {
-                    let made = |change| (position.revision, Change::id(change), State::of(change));
+                    let made =
+                        |change| Word::Change((position.revision, Change::id(change), State::of(change)));
                     here.told.extend(changes.iter().map(|change| (made(change), (*line, *told))));
+                }
+                _ if position.revision > here.to => {
+                    here.told.push((Word::Reached(position.revision), (*line, *told)));
                 }
                 _ => {}
             }
+            here.to = here.to.max(position.revision);
         }
         all
     }
 
-    fn differs(&self, log: &Log<'a>) -> usize {
-        let wrong = self.told.iter().filter(|(made, _)| log.says(*made) == Says::Another).count();
-        let told: BTreeSet<(u64, &str)> =
-            self.told.iter().map(|((revision, id, _), _)| (*revision, *id)).collect();
-        let passed = log.changes.range((self.from + 1, "")..(self.to + 1, ""));
-        let missing = passed.filter(|(of, _)| !told.contains(of)).count();
-        wrong + missing + self.list.map_or(0, |(position, listed)| log.differs(position, listed))
+    fn changes(&self) -> impl Iterator<Item = Made<'a>> + '_ {
+        self.told.iter().filter_map(|(word, _)| match word {
+            Word::Change(made) => Some(*made),
+            Word::Reached(_) => None,
+        })
     }
 
-    /// The first thing it was told that is of another history than what it was told before, and the last thing before that.
-    fn goes_over(&self, logs: &[Log<'a>]) -> Option<[&(Made<'a>, Of<'a, Told>); 2]> {
-        let agrees_to = |log: &Log<'a>| {
-            let other = self.told.iter().position(|(made, _)| log.says(*made) == Says::Another);
-            other.unwrap_or(self.told.len())
-        };
-        let longest = logs.iter().map(agrees_to).max()?;
-        let (before, rest) = self.told.split_at_checked(longest)?;
-        // What no log has may be the end of a history that was gone before anybody could read it.
-        let known = |(made, _): &&(Made<'a>, _)| logs.iter().any(|log| log.says(*made) == Says::Same);
-        let over = rest.iter().find(known)?;
-        Some([before.last().or(rest.first()).unwrap_or(over), over])
+    fn differs(&self, log: &Log<'a>, logs: &[Log<'a>]) -> usize {
+        let wrong = self.changes().filter(|made| log.lacks(*made, logs)).count();
+        let told: BTreeSet<(u64, &str)> = self.changes().map(|(revision, id, _)| (revision, id)).collect();
+        let passed = log.changes.range((self.from + 1, "")..(self.to + 1, ""));
+        let missing = passed.filter(|(of, _)| !told.contains(of)).count();
+        wrong + missing + self.list.map_or(0, |(list, _)| log.differs(list, logs))
     }
+
+    /// What it was told that is of none of the histories that something it was told later is of: each of both, by revision, line, and what it is about.
+    /// What no log has may be the end of a history that was gone before anybody could read it.
+    fn goes_over(&self, logs: &[Log<'a>], is_dense: bool) -> Option<GoesOver<'a>> {
+        // By log, the last thing that is not of it.
+        let mut against: Vec<Option<(u64, usize)>> = vec![None; logs.len()];
+        if let Some((list, line)) = self.list.filter(|_| logs.len() > 1) {
+            for (log, against) in logs.iter().zip(&mut against) {
+                if !log.has_gaps && log.differs(list, logs) > 0 {
+                    *against = Some((list.0.revision, line));
+                }
+            }
+        }
+        for (word, (line, told)) in &self.told {
+            let is_of = |log: &Log<'a>| match word {
+                Word::Change(made) => log.says(*made) == Says::Same,
+                Word::Reached(revision) => is_dense && log.reaches(*revision),
+            };
+            let of: Vec<_> = logs.iter().zip(&against).filter(|(log, _)| is_of(log)).collect();
+            let revision = match word {
+                Word::Change((revision, ..)) | Word::Reached(revision) => *revision,
+            };
+            if !of.is_empty() && of.iter().all(|(_, against)| against.is_some()) {
+                let before = of.into_iter().filter_map(|(_, against)| *against).max()?;
+                let id = if let Word::Change((_, id, _)) = word { Some(*id) } else { None };
+                return Some(GoesOver { before, after: (revision, *line), at: told.at, id });
+            }
+            let Word::Change(made) = word else { continue };
+            for (log, against) in logs.iter().zip(&mut against) {
+                if log.says(*made) == Says::Another {
+                    *against = Some((revision, *line));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Two things of different histories: revision and line of each; when the second one was told, and about whom.
+struct GoesOver<'a> {
+    before: (u64, usize),
+    after: (u64, usize),
+    at: At,
+    id: Option<&'a str>,
 }
 
 /// I7: nobody is told of one history, and then of another that took its place, as if they were one.
@@ -197,17 +262,18 @@ pub(super) fn check(
     found: &mut Found,
 ) -> Result<(), OutOfTime> {
     let logs = logs(evidence);
+    // There every revision is a change of the service.
+    let is_dense = evidence.run.backend.is_ours_on_redis();
     for (watcher, items) in &evidence.watchers {
         patience.hold()?;
         for passage in Passage::all(items) {
             let Some(logs) = logs.get(&passage.epoch) else { continue };
-            let Some([((before, ..), (line, _)), ((after, id, _), (over, told))]) = passage.goes_over(logs)
-            else {
+            let Some(GoesOver { before, after, at, id }) = passage.goes_over(logs, is_dense) else {
                 continue;
             };
-            found.broken(Invariant::I7, told.at, *id, &[*line, *over], || {
+            found.broken(Invariant::I7, at, id, &[before.1, after.1], || {
                 let at = |revision| shown(Position { epoch: passage.epoch, revision });
-                let (before, after) = (at(*before), at(*after));
+                let (before, after) = (at(before.0), at(after.0));
                 format!("watcher {watcher} was told {before} of one history and {after} of another, and no reset between")
             });
         }
@@ -250,7 +316,7 @@ pub(super) fn apart(history: &[Line], evidence: &Evidence<'_>) -> Option<Apart> 
     }
     for items in evidence.watchers.values() {
         for passage in Passage::all(items) {
-            let of = likest(logs.get(&passage.epoch), |log| passage.differs(log));
+            let of = likest(logs.get(&passage.epoch), |log, logs| passage.differs(log, logs));
             let name = names.of(passage.epoch, of);
             passage.lines.iter().for_each(|line| rename(&mut lines, *line, name));
         }
@@ -264,7 +330,7 @@ pub(super) fn apart(history: &[Line], evidence: &Evidence<'_>) -> Option<Apart> 
         .iter()
         .filter_map(|(line, read)| Some((*line, read.position?, read.listed.as_slice())));
     for (line, position, listed) in looked.chain(last) {
-        let of = likest(logs.get(&position.epoch), |log| log.differs(position, listed));
+        let of = likest(logs.get(&position.epoch), |log, logs| log.differs((position, listed), logs));
         rename(&mut lines, line, names.of(position.epoch, of));
     }
     let names = names.given.into_iter().map(|((epoch, of), name)| (name, (epoch, of))).collect();
@@ -272,9 +338,12 @@ pub(super) fn apart(history: &[Line], evidence: &Evidence<'_>) -> Option<Apart> 
 }
 
 /// Which of `logs` differs the least; of those that differ as little, the last, which is there longest.
-fn likest<'l, 'a>(logs: Option<&'l Vec<Log<'a>>>, differs: impl Fn(&'l Log<'a>) -> usize) -> usize {
+fn likest<'l, 'a>(
+    logs: Option<&'l Vec<Log<'a>>>,
+    differs: impl Fn(&'l Log<'a>, &'l [Log<'a>]) -> usize,
+) -> usize {
     let logs = logs.map_or(&[][..], Vec::as_slice);
-    (0..logs.len()).rev().min_by_key(|index| differs(&logs[*index])).unwrap_or_default()
+    (0..logs.len()).rev().min_by_key(|index| differs(&logs[*index], logs)).unwrap_or_default()
 }
 
 /// Names for branches, which no epoch has.

@@ -1,9 +1,12 @@
 //! A backup takes the place of what some have seen: two histories go by one name until that is noticed.
 
+use std::collections::BTreeMap;
+
 use fastrand::Rng;
 
 use super::model::{RESTORED, restored};
 use super::{PLANTED, broken, checked};
+use crate::chaos::backend::Backend;
 use crate::chaos::check::{Invariant, Standing};
 use crate::chaos::history::{At, Change, Item, Line, Position, Told};
 
@@ -69,7 +72,7 @@ fn nothing_is_said_of_a_backup_in_the_place_of_what_watchers_were_told_if_they_a
 type Plant = fn(&mut Vec<Line>, &mut Rng) -> Option<()>;
 
 /// Each breaks I7, in a history where the loss was seen (true), or not.
-const DEFECTS: [(&str, bool, Plant); 7] = [
+const DEFECTS: [(&str, bool, Plant); 10] = [
     ("a watcher goes over to the backup without a word, and is told only then", true, go_over),
     ("who was away goes on in the backup without a word", true, resume_in_the_backup),
     ("a change of the backup is told among those that were lost", true, tell_of_the_other),
@@ -77,6 +80,13 @@ const DEFECTS: [(&str, bool, Plant); 7] = [
     ("a watcher stays with what was lost", true, stay_behind),
     ("a change after the backup is not told", false, drop_after),
     ("a lost change is told, and then those of the backup", false, tell_a_lost_one),
+    (
+        "all that was lost is told, then what the backup has after that, and the loss only then",
+        false,
+        go_over_at_the_end,
+    ),
+    ("the same, with a list of what was lost", false, list_and_go_over),
+    ("the same, with no more than a bookmark in the backup", false, mark_the_backup),
 ];
 
 #[test]
@@ -212,4 +222,68 @@ fn tell_a_lost_one(history: &mut Vec<Line>, _: &mut Rng) -> Option<()> {
     };
     *changes = vec![change];
     Some(())
+}
+
+/// Tells a watcher all that was lost, where it was told what the backup has there; that there was a loss it is told before the last read. Gives up to where that goes.
+fn tell_the_lost(history: &mut Vec<Line>) -> Option<u64> {
+    let (fork, [lost, _]) = (fork(history)?, branches(history));
+    let end = lost.last()?.0;
+    let told: Vec<(usize, u64)> =
+        after(history, "3.0").into_iter().map(|(index, position)| (index, position.revision)).collect();
+    if told.first()?.1 > fork || told.last()?.1 <= end {
+        return None;
+    }
+    for (index, at) in told.into_iter().filter(|(_, at)| (fork..=end).contains(at)) {
+        let Line::Told(Told { item: Item::Changes { changes, .. }, .. }) = &mut history[index] else {
+            return None;
+        };
+        let of = lost.iter().filter(|(revision, _)| *revision == at);
+        *changes = of.map(|(_, change)| change.clone()).collect();
+    }
+    let read = history.iter().position(|line| matches!(line, Line::Final(_)))?;
+    let Line::Final(last) = &history[read] else { return None };
+    let (at, listed) = (At(last.invoked.0 - 1), last.listed.clone());
+    let item = Item::Reset { position: last.position, gap: Some("diverged".to_owned()), listed };
+    history.insert(read, Line::Told(Told { watcher: "3.0".to_owned(), at, item }));
+    Some(end)
+}
+
+fn go_over_at_the_end(history: &mut Vec<Line>, _: &mut Rng) -> Option<()> {
+    tell_the_lost(history).map(drop)
+}
+
+fn list_and_go_over(history: &mut Vec<Line>, _: &mut Rng) -> Option<()> {
+    let end = tell_the_lost(history)?;
+    let mut listed = BTreeMap::new();
+    for (_, change) in &branches(history)[0] {
+        match change {
+            Change::Put(one) => drop(listed.insert(one.id.clone(), one.clone())),
+            Change::Delete { id, .. } => drop(listed.remove(id)),
+        }
+    }
+    let fork = fork(history)?;
+    let told = after(history, "3.0").into_iter().filter(|(_, at)| (fork..=end).contains(&at.revision));
+    let told: Vec<(usize, Position)> = told.collect();
+    let (last, position) = *told.last()?;
+    let Line::Told(Told { item, .. }) = &mut history[last] else { return None };
+    let gap = Some("compacted".to_owned());
+    *item = Item::Reset { position: Some(position), gap, listed: listed.into_values().collect() };
+    told[..told.len() - 1].iter().rev().for_each(|(index, _)| drop(history.remove(*index)));
+    Some(())
+}
+
+fn mark_the_backup(history: &mut Vec<Line>, _: &mut Rng) -> Option<()> {
+    let end = tell_the_lost(history)?;
+    let Some(Line::Run(run)) = history.first_mut() else { return None };
+    // There every revision is a change.
+    run.backend = Backend::Redis;
+    let (mut marks, mut reset) = (0, false);
+    history.retain(|line| {
+        let Some(Told { item, .. }) = told(line).filter(|told| told.watcher == "3.0") else { return true };
+        reset |= matches!(item, Item::Reset { gap: Some(_), .. });
+        let beyond = item.position().is_some_and(|position| position.revision > end);
+        marks += u32::from(beyond && !reset && matches!(item, Item::Progress { .. } | Item::Live { .. }));
+        reset || !beyond || !matches!(item, Item::Changes { .. })
+    });
+    (marks > 0).then_some(())
 }

@@ -9,9 +9,9 @@ use crate::chaos::history::{At, Change, Item, Line, Operation, Outcome, Told, Ve
 #[test]
 fn between_a_list_and_what_is_read_after_it_the_log_has_a_gap() {
     let gap_in_the_log = |listed: bool| {
-        let mut history = (0..).map(model::play).find(|history| {
-            history.iter().filter(|line| matches!(line, Line::Truth(_))).count() > 20
-        });
+        let mut history = (0..)
+            .map(model::play)
+            .find(|history| history.iter().filter(|line| matches!(line, Line::Truth(_))).count() > 20);
         let history = history.as_mut().unwrap();
         let truths: Vec<usize> =
             (0..history.len()).filter(|index| matches!(history[*index], Line::Truth(_))).collect();
@@ -43,7 +43,8 @@ fn what_was_acknowledged_while_a_history_was_lost_is_not_asked_for_in_the_next_o
         });
         let again = again.unwrap();
         let Outcome::Ok { revision: Some(revision), .. } = again.outcome else { panic!("{again:?}") };
-        let outcome = Outcome::Ok { revision: Some(revision + 1), incarnation: None, position: None, listed: None };
+        let outcome =
+            Outcome::Ok { revision: Some(revision + 1), incarnation: None, position: None, listed: None };
         let update = Operation {
             verb: Verb::Update,
             incarnation: again.under(),

@@ -9,12 +9,25 @@ use crate::chaos::check::{Invariant, Standing, check};
 use crate::chaos::excerpt::excerpt;
 use crate::chaos::fault::Fault;
 use crate::chaos::history::{
-    Act, At, Change, Final, Item, Line, Listed, Nemesis, Position, Told, Verb, Viewed,
+    Act, At, Change, Final, Item, Line, Listed, Nemesis, Position, Told, Truth, Verb, Viewed,
 };
 use crate::chaos::verdict::{Verdict, judge};
 
+/// With the least that a witness knows: what is listed in the end.
 fn verdict(history: &[Line]) -> Verdict {
-    judge(history, &checked(history)).0
+    let finals =
+        history.iter().filter_map(|line| if let Line::Final(read) = line { Some(read) } else { None });
+    let known =
+        finals.filter_map(|read| Some((read.position?, &read.listed))).flat_map(|(position, listed)| {
+            let known = move |one: &Listed| {
+                let revision = one.modified.unwrap_or_default();
+                let (position, change) = (Position { revision, ..position }, Change::Put(one.clone()));
+                Line::Truth(Truth { position, branch: 0, change, listed: true })
+            };
+            listed.iter().map(known)
+        });
+    let witnessed: Vec<Line> = history.iter().cloned().chain(known).collect();
+    judge(&witnessed, &checked(history)).0
 }
 
 #[test]
@@ -60,6 +73,37 @@ fn a_checker_that_runs_out_of_time_is_unknown_and_not_good() {
     let checked = check(&history, &|| false);
     assert!(!checked.unfinished.is_empty());
     assert_eq!(judge(&history, &checked).0, Verdict::Unknown);
+}
+
+#[test]
+fn what_the_witness_did_not_see_to_its_end_is_unknown_and_not_good() {
+    let is_truth = |line: &Line| matches!(line, Line::Truth(_));
+    let mut history = (0..).step_by(5).map(model::play).find(|history| history.iter().any(is_truth)).unwrap();
+    let found = checked(&history);
+    let of = |history: &[Line]| judge(history, &found).0;
+    assert!(matches!(of(&history), Verdict::Survived | Verdict::Degraded));
+    let Some(Line::Final(read)) = history.iter().find(|line| matches!(line, Line::Final(_))) else {
+        panic!("no read")
+    };
+    let last = read.listed[0].clone();
+    let without = |wanted: &dyn Fn(&Line) -> bool| -> Vec<Line> {
+        history.iter().filter(|line| !wanted(line)).cloned().collect()
+    };
+    let is_last =
+        |line: &Line| matches!(line, Line::Truth(truth) if truth.change == Change::Put(last.clone()));
+    assert_eq!(of(&without(&is_last)), Verdict::Unknown);
+    let unread = without(&is_truth);
+    assert_eq!(of(&unread), Verdict::Unknown);
+    // What people write has no log.
+    assert_ne!(verdict(&variants::naive(unread.clone())), Verdict::Unknown);
+    // Nothing listed, and nothing seen.
+    history = unread;
+    for line in &mut history {
+        if let Line::Final(read) = line {
+            read.listed.clear();
+        }
+    }
+    assert_eq!(of(&history), Verdict::Unknown);
 }
 
 #[test]
