@@ -68,8 +68,15 @@ impl RedisRegistry {
         limit: usize,
         operation: Operation,
     ) -> Result<State> {
-        let args = [limit.to_string().into_bytes()];
         let seen = self.store().seen(service);
+        let (epoch, revision, nonce) =
+            seen.map_or((0, 0, 0), |seen| (seen.epoch().get(), seen.revision().get(), seen.proof()));
+        let args = [
+            limit.to_string().into_bytes(),
+            format!("{epoch:016x}").into_bytes(),
+            revision.to_string().into_bytes(),
+            format!("{nonce:016x}").into_bytes(),
+        ];
         let mut answer = self.connection().script(operation, service, &script::READ, &args).await?;
         let now = answer.now();
         let epoch = answer.text()?;
@@ -79,6 +86,7 @@ impl RedisRegistry {
         let before = hex(&answer.text()?).map(Epoch::new);
         let unscrubbed = Duration::from_millis(u64::try_from(now - answer.number()?).unwrap_or_default());
         let other_run = answer.number()? != 0;
+        let replaced = answer.number()? != 0;
         let values = usize::try_from(answer.count()?).unwrap_or(usize::MAX);
         let listed = usize::try_from(answer.count()?).unwrap_or(usize::MAX);
         let entries = answer.list()?;
@@ -88,7 +96,7 @@ impl RedisRegistry {
             None => return Err(strange(operation, "an epoch that no script wrote")),
         };
         if let Some(at) = at {
-            if went_back(seen, at) {
+            if replaced || went_back(seen, at) {
                 self.begin_epoch(service, at.epoch(), operation).await?;
                 return Err(failure(
                     ErrorKind::Unavailable,
