@@ -97,13 +97,16 @@ impl RedisRegistry {
         };
         if let Some(at) = at {
             if replaced || went_back(seen, at) {
-                self.begin_epoch(service, at.epoch(), operation).await?;
-                return Err(failure(
-                    ErrorKind::Unavailable,
-                    operation,
-                    "the history of the service turned out to be another one",
-                )
-                .with_retry(registry_core::Retry::Now));
+                match self.begin_epoch(service, at.epoch(), operation).await {
+                    // Who may not write cannot watch either, and is told what is there now.
+                    Err(error) if replaced && error.kind() == ErrorKind::PermissionDenied => {}
+                    Err(error) => return Err(error),
+                    Ok(()) => {
+                        let message = "the history of the service turned out to be another one";
+                        return Err(failure(ErrorKind::Unavailable, operation, message)
+                            .with_retry(registry_core::Retry::Now));
+                    }
+                }
             }
             self.store().saw(service, at);
         }

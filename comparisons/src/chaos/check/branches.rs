@@ -178,7 +178,7 @@ impl<'a> Passage<'a> {
             let Some(here) = all.last_mut() else { continue };
             here.lines.push(*line);
             match &told.item {
-                Item::Reset { listed, .. } => here.list = Some(((position, listed), *line)),
+                Item::Reset { listed, .. } => here.list = Some(((position, listed.as_slice()), *line)),
                 Item::Changes { changes, .. } => {
                     let made =
                         |change| Word::Change((position.revision, Change::id(change), State::of(change)));
