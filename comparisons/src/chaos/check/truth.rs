@@ -245,7 +245,8 @@ impl<'a> Gathered<'a> {
                 let known = entry.get_mut();
                 if known.state.agrees(state) {
                     known.in_log |= in_log;
-                    known.shared |= known.first != source;
+                    // A put says when it was written, which is not another who says so.
+                    known.shared |= known.first != source && known.line != line;
                 } else {
                     let (lines, states) = ([known.line, line], [known.state, state]);
                     self.conflicts.push(Conflict { position, id, at, lines, states });
