@@ -105,8 +105,8 @@ claims: setup ## Why not Redis? All experiments, in under 60 minutes: target/cla
 claims-quick: setup ## The same with fewer repetitions, in under 10 minutes
 	$(CARGO) run --release -p comparisons -- claims --quick --out target/claims-quick
 
-test-chaos: setup ## Test what the chaos suite is made of on real servers (3 minutes); some of it needs root
-	$(CARGO) test -p comparisons --test chaos_workload --test faults --test chaos_command
+test-chaos: setup ## Test what the chaos suite is made of on real servers, and seeds that have found something (4 minutes); some of it needs root
+	$(CARGO) test -p comparisons --test chaos_workload --test faults --test chaos_command --test chaos_kept
 
 chaos: setup ## Every backend under every fault, once, then pairs, in under 60 minutes: target/chaos/report.html
 	$(CARGO) run --release -p comparisons -- chaos --minutes 60

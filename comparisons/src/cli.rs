@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::chaos::backend::Backend;
 use crate::chaos::fault::Fault;
@@ -66,6 +66,7 @@ the like, take root; without it these cells are reported as not run.
   cargo run --release -p comparisons -- chaos --fault wipe --backend redis --seeds 20
                                                                                one cell with 20 seeds
   cargo run --release -p comparisons -- chaos --fault link-cut --seed 7        that seed again
+  cargo run --release -p comparisons -- chaos --pair wipe+link-cut --seed 7    the same of a pair
   cargo run --release -p comparisons -- chaos --soak --minutes 480             add to the record overnight
   cargo run --release -p comparisons -- report target/chaos                    the report again, also while it runs
   cargo run --release -p comparisons -- publish target/chaos                   into the repository
@@ -85,6 +86,10 @@ pub struct Chaos {
     /// Only these faults
     #[arg(long, value_enum, value_delimiter = ',', value_name = "FAULTS")]
     pub fault: Vec<Fault>,
+    /// Only these pairs of faults, such as restore+black-hole: the first one strikes first
+    #[arg(long, value_delimiter = ',', value_name = "PAIRS", value_parser = pair,
+        conflicts_with_all = ["quick", "fault", "pairs", "soak"])]
+    pub pair: Vec<[Fault; 2]>,
     /// What all random choices of a cell come from; of several seeds the first
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -121,6 +126,15 @@ pub struct Chaos {
     /// The Redis to start [default: 8 if `make setup` fetched it, otherwise that in PATH]
     #[arg(long, value_name = "FILE")]
     pub redis_program: Option<PathBuf>,
+}
+
+fn pair(text: &str) -> Result<[Fault; 2], String> {
+    let (first, second) = text.split_once('+').ok_or("two faults are to be named, with a + between")?;
+    let pair = [Fault::from_str(first, false)?, Fault::from_str(second, false)?];
+    if !pair[0].goes_with(pair[1]) {
+        return Err("these two cannot be in place together".to_owned());
+    }
+    Ok(pair)
 }
 
 fn positive(text: &str) -> Result<f64, String> {

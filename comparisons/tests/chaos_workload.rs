@@ -19,7 +19,9 @@ use comparisons::chaos::workload::{Habit, Mass, Part, Shape, Workload};
 use registry_core::Durability;
 use registry_memory::MemoryRegistry;
 use registry_testing::servers::etcd::{Etcd, EtcdOptions};
-use registry_testing::servers::redis::{Redis, RedisOptions};
+use registry_testing::servers::redis::{
+    ClusterOptions, Redis, RedisCluster, RedisOptions, RedisSentinel, SentinelOptions,
+};
 use registry_testing::servers::until;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -173,16 +175,16 @@ fn converges(history: &[Line], workload: &Workload) {
 }
 
 fn truth_is_what_is_listed_in_the_end(history: &[Line]) {
-    let mut epoch = None;
+    let mut of = None;
     let mut listed: BTreeMap<String, Listed> = BTreeMap::new();
     let mut last = 0;
     for line in history {
         let Line::Truth(truth) = line else { continue };
-        if epoch != Some(truth.position.epoch) {
+        if of != Some((truth.position.epoch, truth.branch)) {
             listed.clear();
             last = 0;
         }
-        epoch = Some(truth.position.epoch);
+        of = Some((truth.position.epoch, truth.branch));
         assert!(truth.position.revision >= last, "{truth:?} after {last}");
         last = truth.position.revision;
         let changes = vec![truth.change.clone()];
@@ -190,7 +192,7 @@ fn truth_is_what_is_listed_in_the_end(history: &[Line]) {
     }
     let finals = finals(history);
     assert_eq!(listed.into_values().collect::<Vec<_>>(), finals[1].listed);
-    assert_eq!(epoch, finals[1].position.map(|position| position.epoch));
+    assert_eq!(of.map(|(epoch, _)| epoch), finals[1].position.map(|position| position.epoch));
 }
 
 /// Values are unique, and old incarnations of writers were refused.
@@ -241,6 +243,27 @@ async fn a_play_over_redis_is_written_down_whole() {
     let redis = Redis::start(RedisOptions::default()).await.unwrap();
     let workload = workload(3);
     is_whole(&played(&workload, Place::Url(redis.url()), Backend::Redis).await, &workload);
+}
+
+/// The truth is read from each server itself, and not by a watch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_play_under_sentinels_is_written_down_whole() {
+    let group = RedisSentinel::start(SentinelOptions::default()).await.unwrap();
+    let sentinels: Vec<String> = group.sentinel_addresses().iter().map(ToString::to_string).collect();
+    let url = format!("redis+sentinel://{}/{}", sentinels.join(","), group.service_name());
+    let workload = workload(5);
+    let place = Place::Group { url, servers: group.direct_addresses() };
+    is_whole(&played(&workload, place, Backend::RedisSentinel).await, &workload);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_play_over_a_cluster_of_redis_is_written_down_whole() {
+    let cluster = RedisCluster::start(ClusterOptions::default()).await.unwrap();
+    let seeds: Vec<String> = cluster.seeds().iter().map(ToString::to_string).collect();
+    let url = format!("redis+cluster://{}", seeds.join(","));
+    let workload = workload(6);
+    let place = Place::Group { url, servers: cluster.direct_addresses() };
+    is_whole(&played(&workload, place, Backend::RedisCluster).await, &workload);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -324,6 +347,40 @@ async fn the_witness_follows_a_redis_through_a_flush_and_a_restart_that_loses_ev
     let converged = LENGTH + run.convergence_ms + run.ttl_ms + run.expiry_bound_ms;
     playing.until(converged).await;
     is_whole_after_a_loss(&playing.finish().await, &workload);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_witness_tells_a_backup_that_was_put_back_from_what_it_took_the_place_of() {
+    let redis = Redis::start(RedisOptions::default()).await.unwrap();
+    let workload = workload(11);
+    let place = Place::Url(redis.url());
+    let mut playing = Playing::start(&workload, |_| place.clone(), info(Backend::Redis)).await.unwrap();
+    playing.until(1_500).await;
+    let backup = redis.save().await.unwrap();
+    playing.until(3_000).await;
+    redis.restore(&backup).await.unwrap();
+    playing.until(LENGTH).await;
+    playing.stop_changes().await;
+    let run = playing.run();
+    playing.until(LENGTH + run.convergence_ms + run.ttl_ms + run.expiry_bound_ms).await;
+    let history = playing.finish().await;
+    let mut histories: BTreeMap<(u64, u32), Vec<u64>> = BTreeMap::new();
+    let mut changes: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
+    for line in &history {
+        let Line::Truth(truth) = line else { continue };
+        let revision = truth.position.revision;
+        histories.entry((truth.position.epoch, truth.branch)).or_default().push(revision);
+        changes.entry(revision).or_default().insert(format!("{:?}", truth.change));
+    }
+    assert!(histories.len() >= 2, "{:?}", histories.keys());
+    for (of, revisions) in &histories {
+        assert_eq!(*revisions, (1..=revisions.len() as u64).collect::<Vec<_>>(), "{of:?} is not whole");
+    }
+    let twice = changes.values().filter(|changes| changes.len() > 1).count();
+    assert!(changes[&1].len() == 1 && twice > 10, "{twice} revisions were used again");
+    converges(&history, &workload);
+    truth_is_what_is_listed_in_the_end(&history);
+    survives_being_written(&history);
 }
 
 #[tokio::test(flavor = "multi_thread")]

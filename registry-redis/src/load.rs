@@ -68,9 +68,14 @@ impl RedisRegistry {
         limit: usize,
         operation: Operation,
     ) -> Result<State> {
+        let seen = self.store().seen(service);
+        let (epoch, revision, nonce) =
+            seen.map_or((0, 0, 0), |seen| (seen.epoch().get(), seen.revision().get(), seen.proof()));
         let mut args = Cmd::new();
         args.arg(limit);
-        let seen = self.store().seen(service);
+        args.write_arg_fmt(format_args!("{epoch:016x}"));
+        args.arg(revision);
+        args.write_arg_fmt(format_args!("{nonce:016x}"));
         let mut answer = self.connection().script(operation, service, &script::READ, &args).await?;
         let now = answer.now();
         let epoch = answer.text()?;
@@ -80,6 +85,7 @@ impl RedisRegistry {
         let before = hex(&answer.text()?).map(Epoch::new);
         let unscrubbed = Duration::from_millis(u64::try_from(now - answer.number()?).unwrap_or_default());
         let other_run = answer.number()? != 0;
+        let replaced = answer.number()? != 0;
         let values = usize::try_from(answer.count()?).unwrap_or(usize::MAX);
         let listed = usize::try_from(answer.count()?).unwrap_or(usize::MAX);
         let entries = answer.list()?;
@@ -89,14 +95,17 @@ impl RedisRegistry {
             None => return Err(strange(operation, "an epoch that no script wrote")),
         };
         if let Some(at) = at {
-            if went_back(seen, at) {
-                self.begin_epoch(service, at.epoch(), operation).await?;
-                return Err(failure(
-                    ErrorKind::Unavailable,
-                    operation,
-                    "the history of the service turned out to be another one",
-                )
-                .with_retry(registry_core::Retry::Now));
+            if replaced || went_back(seen, at) {
+                match self.begin_epoch(service, at.epoch(), operation).await {
+                    // Who may not write cannot watch either, and is told what is there now.
+                    Err(error) if replaced && error.kind() == ErrorKind::PermissionDenied => {}
+                    Err(error) => return Err(error),
+                    Ok(()) => {
+                        let message = "the history of the service turned out to be another one";
+                        return Err(failure(ErrorKind::Unavailable, operation, message)
+                            .with_retry(registry_core::Retry::Now));
+                    }
+                }
             }
             self.store().saw(service, at);
         }

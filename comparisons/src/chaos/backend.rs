@@ -51,6 +51,18 @@ impl Backend {
         }
     }
 
+    /// Whether there is one server, or store, and no other that could answer in its place.
+    #[must_use]
+    pub fn is_single(self) -> bool {
+        matches!(self, Self::Memory | Self::Etcd | Self::Redis | Self::RedisNaive)
+    }
+
+    /// Whether it is `registry-redis`.
+    #[must_use]
+    pub fn is_ours_on_redis(self) -> bool {
+        matches!(self, Self::Redis | Self::RedisSentinel | Self::RedisCluster)
+    }
+
     /// Whether it is one of this project's, and so must keep what its `guarantees()` say.
     #[must_use]
     pub fn is_ours(self) -> bool {

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::check::RETURN_MS;
 use super::client::Variant;
 use super::fault::{Fault, StruckBy};
-use super::history::{Act, At, Item, Line, Nemesis, Owner, Step};
+use super::history::{Act, At, Item, Line, Nemesis, Operation, Outcome, Owner, Step};
 use super::lines;
 use super::plan::{Cell, Plan, Strike};
 use super::playing::{Playing, RunInfo};
@@ -214,10 +214,10 @@ fn done_by_actors(history: &[Line], fault: Fault) -> (bool, String) {
                 let meanwhile = history.get(from..to).unwrap_or_default();
                 meanwhile
                     .iter()
-                    .filter(|line| matches!(line, Line::Operation(op) if op.value.is_some()))
+                    .filter(|line| matches!(line, Line::Operation(op) if op.value.is_some() && is_done(op)))
                     .count()
             });
-            (writes > FLOOD, format!("{writes} writes were asked for while it did not read"))
+            (writes > FLOOD, format!("{writes} writes were acknowledged while it did not read"))
         }
         Fault::ExpiryStorm => {
             let died = steps(Step::Crashes);
@@ -230,9 +230,14 @@ fn done_by_actors(history: &[Line], fault: Fault) -> (bool, String) {
     }
 }
 
+fn is_done(operation: &Operation) -> bool {
+    matches!(operation.outcome, Outcome::Ok { .. })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chaos::history::{Told, Verb};
 
     fn bites(process: u32) -> (bool, String) {
         let fault = Fault::ClientPaused;
@@ -262,5 +267,34 @@ mod tests {
     fn a_pause_bit_only_if_its_process_wrote_nothing_meanwhile() {
         assert_eq!(bites(1), (true, "process 1 wrote 0 lines while it was stopped".to_owned()));
         assert_eq!(bites(2), (false, "process 2 wrote 1 lines while it was stopped".to_owned()));
+    }
+    #[test]
+    fn a_slow_consumer_was_put_to_the_test_only_by_writes_that_were_done_while_it_did_not_read() {
+        let told = |at, item| Line::Told(Told { watcher: "0.1".to_owned(), at: At(at), item });
+        let write = |at, outcome: &Outcome| {
+            Line::Operation(Operation {
+                client: "1.2".to_owned(),
+                verb: Verb::Update,
+                id: Some("a".to_owned()),
+                incarnation: Some(1),
+                value: Some(at),
+                invoked: At(at),
+                returned: At(at),
+                outcome: outcome.clone(),
+            })
+        };
+        let done = Outcome::Ok { revision: Some(1), incarnation: None, position: None, listed: None };
+        let refused = Outcome::Failed { kind: "store_full".to_owned() };
+        let bitten = |outcome: &Outcome, writes: u64, before: u64| {
+            let mut history: Vec<Line> = (0..before).map(|at| write(at, outcome)).collect();
+            history.push(told(before, Item::StopsReading));
+            history.extend((0..writes).map(|at| write(before + at, outcome)));
+            history.push(told(before + writes, Item::ReadsAgain));
+            done_by_actors(&history, Fault::SlowConsumer).0
+        };
+        let enough = FLOOD as u64 + 1;
+        assert!(bitten(&done, enough, 0));
+        assert!(!bitten(&done, enough - 1, 9));
+        assert!(!bitten(&refused, enough, 0));
     }
 }

@@ -63,7 +63,8 @@ impl Scope {
         (0..seeds).flat_map(of_round).collect()
     }
 
-    /// The pair of this number: the same for the same scope. Backends take turns. None if on the backend whose turn it is no two of the faults go together.
+    /// The pair of this number: the same for the same scope. Backends take turns. None if on the backend whose turn it is no two of the faults go
+    /// together and can both bite.
     #[must_use]
     pub fn pair(&self, number: u64) -> Option<Cell> {
         let size = u64::try_from(self.backends.len()).ok().filter(|size| *size > 0)?;
@@ -72,13 +73,29 @@ impl Scope {
         let faults: Vec<Fault> = self.faults.iter().filter(fits).copied().collect();
         let mut pairs = Vec::new();
         for one in &faults {
-            let others = faults.iter().filter(|other| one.goes_with(**other));
+            let others = faults.iter().filter(|second| one.can_precede(**second, backend));
             pairs.extend(others.map(|other| vec![*one, *other]));
         }
         // The order within a pair is drawn, too: it says which of the two strikes first.
         let seed = self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number);
         let drawn = fastrand::Rng::with_seed(seed).choice(pairs)?;
         Some(Cell { backend, faults: drawn, seed: self.seed.wrapping_add(number / size) })
+    }
+
+    /// These pairs on each backend that both faults apply to, with so many seeds, seed by seed; also those that are not drawn.
+    #[must_use]
+    pub fn named(&self, pairs: &[[Fault; 2]], seeds: u64) -> Vec<Cell> {
+        let applies = |pair: &[Fault; 2], backend| pair.iter().all(|fault| fault.on(backend).is_some());
+        let of_round = |round| {
+            let on_each =
+                pairs.iter().flat_map(|pair| self.backends.iter().map(move |backend| (pair, *backend)));
+            on_each.filter(|(pair, backend)| applies(pair, *backend)).map(move |(pair, backend)| Cell {
+                backend,
+                faults: pair.to_vec(),
+                seed: self.seed.wrapping_add(round),
+            })
+        };
+        (0..seeds).flat_map(of_round).collect()
     }
 
     /// The pairs of these numbers.
@@ -212,7 +229,7 @@ mod tests {
         assert_ne!(pairs(1), pairs(2));
         for cell in pairs(1) {
             let [one, other] = cell.faults[..] else { panic!("{cell}") };
-            assert!(one.goes_with(other) && !one.row().long && !other.row().long, "{cell}");
+            assert!(one.can_precede(other, cell.backend) && !one.row().long && !other.row().long, "{cell}");
             assert!(one.on(cell.backend).is_some() && other.on(cell.backend).is_some(), "{cell}");
         }
         for backend in Backend::ALL {
@@ -220,6 +237,22 @@ mod tests {
         }
         let kinds: BTreeSet<Vec<Fault>> = pairs(1).into_iter().map(|cell| cell.faults).collect();
         assert!(kinds.len() > 60, "{}", kinds.len());
+    }
+
+    #[test]
+    fn a_pair_that_is_named_is_played_in_its_order_with_the_seeds_that_were_asked_for() {
+        let scope = Scope { backends: vec![Backend::Memory, Backend::Redis], ..Scope::all(17) };
+        let cells = scope.named(&[[Fault::Restore, Fault::BlackHoleToServer]], 2);
+        let redis = |seed| Cell {
+            backend: Backend::Redis,
+            faults: vec![Fault::Restore, Fault::BlackHoleToServer],
+            seed,
+        };
+        assert_eq!(cells, [redis(17), redis(18)]);
+        // As a record that drew it had it.
+        let named = scope.named(&[[Fault::ServerKill, Fault::BlackHole]], 1);
+        assert_eq!(named.len(), 1);
+        assert!(!Fault::ServerKill.can_precede(Fault::BlackHole, Backend::Redis));
     }
 
     #[test]

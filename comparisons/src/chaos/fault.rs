@@ -4,13 +4,14 @@ mod catalogue;
 mod row;
 
 use std::fmt;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::backend::Backend;
 
-pub use row::{Cell, Expected, Invariant, Needs, Row, Strikes, StruckBy};
+pub use row::{Beside, Cell, Expected, Halts, Invariant, Needs, Row, Strikes, StruckBy};
 
 /// A fault of the catalogue. What there is to know of it is its [`row`](Self::row).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ValueEnum)]
@@ -124,23 +125,56 @@ impl Fault {
         self.row().cells.iter().find(|cell| cell.backend == backend)
     }
 
-    /// Whether it can be in place together with another: both are to be felt, proved and healed, whichever comes first.
+    /// Whether it can be in place together with another: neither undoes the other, nor keeps it from being healed, whichever comes first.
     #[must_use]
     pub fn goes_with(self, other: Self) -> bool {
-        use Strikes::{Clients, Links, LinksAndServers, Servers};
-        matches!(
-            (self.row().strikes, other.row().strikes),
-            (Links, Servers | Clients)
-                | (Servers, Links | Clients)
-                | (LinksAndServers, Clients)
-                | (Clients, Links | Servers | LinksAndServers)
-        )
+        go_together(self.row().strikes, other.row().strikes)
+    }
+
+    /// Whether on `backend` it can strike first and `second` soon after, and both can bite, and be proved to.
+    #[must_use]
+    pub fn can_precede(self, second: Self, backend: Backend) -> bool {
+        let strikes = |fault: Self| {
+            let in_memory = fault.row().strikes_in_memory.filter(|_| backend == Backend::Memory);
+            in_memory.unwrap_or(fault.row().strikes)
+        };
+        go_together(strikes(self), strikes(second))
+            && second.bites_beside(self, true, backend)
+            && self.bites_beside(second, false, backend)
+    }
+
+    /// Whether it can bite beside another, which strikes before it, or after.
+    fn bites_beside(self, other: Self, struck_before: bool, backend: Backend) -> bool {
+        let (halts, lasts) = (other.row().halts, other.row().lasts);
+        let answers =
+            !matches!((halts, backend.is_single()), (Halts::AllServers, _) | (Halts::OneServer, true));
+        let writes = answers && halts != Halts::Writes;
+        match self.row().needs_beside {
+            Beside::Nothing => true,
+            Beside::AnswersAtFirst => answers || !struck_before || lasts <= SOON,
+            Beside::AnswersAtTimes => answers || lasts + SOON <= self.row().lasts,
+            Beside::Writes => writes || lasts * 3 < self.row().lasts,
+        }
     }
 
     /// All that apply to `backend`.
     pub fn of(backend: Backend) -> impl Iterator<Item = Self> {
         Self::all().iter().copied().filter(move |fault| fault.on(backend).is_some())
     }
+}
+
+/// A server that stands still for no longer than this is waited for; as long it must serve to be seen to.
+const SOON: Duration = Duration::from_secs(2);
+
+fn go_together(one: Strikes, other: Strikes) -> bool {
+    use Strikes::{Clients, Links, LinksAndServers, Servers};
+    matches!(
+        (one, other),
+        (Links, Servers | Clients)
+            | (Servers, Links | Clients)
+            | (LinksAndServers, Clients)
+            | (Clients, Links | Servers | LinksAndServers)
+    )
 }
 
 impl fmt::Display for Fault {

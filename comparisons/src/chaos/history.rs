@@ -353,11 +353,20 @@ pub enum Act {
 pub struct Truth {
     /// At which position.
     pub position: Position,
+    /// In which history of that epoch, counted from 0. One that takes the place of another, as a backup does, goes by the same name until a client notices;
+    /// each is told from its beginning.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub branch: u32,
     /// What changed.
     pub change: Change,
     /// Whether that is read from a list, so that what happened between this and what stands before it was not seen.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub listed: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
+fn is_first(branch: &u32) -> bool {
+    *branch == 0
 }
 
 /// One of the last reads.

@@ -146,7 +146,7 @@ mod tests {
 
     fn truth(revision: u64) -> Line {
         let change = Change::Delete { id: "a".to_owned(), cause: None };
-        Line::Truth(Truth { position: Position { epoch: 1, revision }, change, listed: false })
+        Line::Truth(Truth { position: Position { epoch: 1, revision }, branch: 0, change, listed: false })
     }
 
     fn written(lines: &[Line]) -> Vec<u8> {

@@ -67,6 +67,9 @@ pub async fn chaos(options: &cli::Chaos) -> Result<Ended, Failure> {
     let done: BTreeSet<Cell> = judged.map(|result| result.cell.clone()).collect();
 
     let wanted = wanted(&scope, options);
+    if wanted.is_empty() {
+        return Err("none of these pairs applies to any of these backends".into());
+    }
     let missing: Vec<Cell> = wanted.iter().filter(|cell| !done.contains(cell)).cloned().collect();
     let left: Box<dyn Iterator<Item = Cell>> = match options.soak {
         true => Box::new(scope.soak().filter(|cell| !done.contains(cell))),
@@ -164,6 +167,9 @@ const PAIRS: u64 = 35;
 fn wanted(scope: &Scope, options: &cli::Chaos) -> Vec<Cell> {
     if options.soak {
         return scope.record();
+    }
+    if !options.pair.is_empty() {
+        return scope.named(&options.pair, options.seeds.max(1));
     }
     let is_all = options.fault.is_empty() && !options.quick;
     let pairs = options.pairs.unwrap_or(if is_all { PAIRS } else { 0 });

@@ -6,15 +6,17 @@
 //! | an invariant is broken, beyond what follows from never coming back | VIOLATED |
 //! | no last read, or nobody was answered after everything was healed although somebody asked | DOWN |
 //! | an invariant is broken | VIOLATED |
-//! | a checker ran out of time | UNKNOWN |
+//! | a checker ran out of time, or what is listed in the end is not in the store's own log as the witness has it | UNKNOWN |
 //! | a watch was told of a gap, or a loss was allowed | DEGRADED |
 //! | none of these | SURVIVED |
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use super::check::{Checked, Invariant, Standing, Violation};
 use super::fault::Fault;
-use super::history::{Act, At, Item, Line, Nemesis, Outcome};
+use super::history::{Act, At, Change, Item, Line, Listed, Nemesis, Outcome, Truth};
 
 /// What a cell of the matrix came to; ordered from good to bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,7 +30,7 @@ pub enum Verdict {
     Down,
     /// An invariant is broken.
     Violated,
-    /// A checker ran out of time.
+    /// A checker ran out of time, or lacked the truth.
     Unknown,
     /// The fault did not provably bite, or the machine was too slow to tell: it says nothing.
     Invalid,
@@ -57,6 +59,9 @@ pub fn judge(history: &[Line], checked: &Checked) -> (Verdict, String) {
     }
     if !checked.unfinished.is_empty() {
         return (Verdict::Unknown, format!("no time left for {}", checked.unfinished.join(", ")));
+    }
+    if let Some(why) = unread(history) {
+        return (Verdict::Unknown, why);
     }
     let allowed = checked.violations.iter().find(|violation| violation.standing == Standing::Allowed);
     if let Some(allowed) = allowed {
@@ -122,6 +127,34 @@ fn down(history: &[Line]) -> Option<String> {
     let asked = after.peek().is_some();
     let answered = after.any(|op| matches!(op.outcome, Outcome::Ok { .. }));
     (asked && !answered).then(|| format!("nobody was answered after everything was healed at {healed}"))
+}
+
+/// Whether the witness has read the store's own log to its end. What nobody saw happen, no checker can miss.
+fn unread(history: &[Line]) -> Option<String> {
+    let has_log = |line: &Line| matches!(line, Line::Run(run) if run.backend.is_ours());
+    if !history.iter().any(has_log) {
+        return None;
+    }
+    let finals =
+        history.iter().filter_map(|line| if let Line::Final(read) = line { Some(read) } else { None });
+    let last = finals.max_by_key(|read| read.invoked)?;
+    let epoch = last.position?.epoch;
+    let written: BTreeSet<(u64, &str)> = history
+        .iter()
+        .filter_map(|line| match line {
+            Line::Truth(Truth { position, change: Change::Put(put), .. }) if position.epoch == epoch => {
+                Some((put.modified?, put.id.as_str()))
+            }
+            _ => None,
+        })
+        .collect();
+    let unknown = |one: &&Listed| one.modified.is_none_or(|at| !written.contains(&(at, one.id.as_str())));
+    let unknown = last.listed.iter().filter(unknown).count();
+    let nothing = last.listed.is_empty() && !history.iter().any(|line| matches!(line, Line::Truth(_)));
+    (unknown > 0 || nothing).then(|| {
+        let all = last.listed.len();
+        format!("the witness has not read the store's log to its end: it lacks {unknown} of {all} that are listed there")
+    })
 }
 
 fn gaps(history: &[Line]) -> usize {

@@ -74,7 +74,7 @@ impl Address {
     pub fn of(place: &Place) -> Option<Self> {
         match place {
             Place::Memory(_) => None,
-            Place::Url(url) => Some(Self::Url(url.clone())),
+            Place::Url(url) | Place::Group { url, .. } => Some(Self::Url(url.clone())),
             Place::NaiveUrl(url) => Some(Self::NaiveUrl(url.clone())),
         }
     }

@@ -32,7 +32,9 @@ pub(crate) fn cell(backend: &str, fault: &str) -> (Backend, Fault) {
 async fn contestant(place: Place) -> Arc<dyn Contestant> {
     match place {
         Place::Memory(registry) => Arc::new(Ours::new(registry)),
-        Place::Url(url) => Arc::new(Ours::of(service_registry::connect(&url).await.unwrap())),
+        Place::Url(url) | Place::Group { url, .. } => {
+            Arc::new(Ours::of(service_registry::connect(&url).await.unwrap()))
+        }
         Place::NaiveUrl(url) => Arc::new(NaiveHash::new(contestants::Place::Url(url))),
     }
 }
@@ -114,7 +116,7 @@ async fn struck(stand: &dyn Stand, faults: &[Fault]) -> Result<(), Trouble> {
 
 /// The first host of a URL.
 fn address(place: &Place) -> Option<String> {
-    let (Place::Url(url) | Place::NaiveUrl(url)) = place else { return None };
+    let (Place::Url(url) | Place::Group { url, .. } | Place::NaiveUrl(url)) = place else { return None };
     let hosts = url.split_once("://")?.1;
     hosts.split([',', '/']).next().map(str::to_owned)
 }

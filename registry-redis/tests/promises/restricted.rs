@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use registry_core::{
-    AfterDisruption, Durability, GapDetection, Guarantees, RegisterOptions, Registry, ResetCause,
+    AfterDisruption, Durability, ErrorKind, GapDetection, Guarantees, RegisterOptions, Registry, ResetCause,
 };
 use registry_redis::{RedisOptions, RedisRegistry};
 use registry_testing::servers::redis::{Persistence, Redis, RedisOptions as ServerOptions};
@@ -127,4 +127,26 @@ async fn what_is_denied_is_denied() {
         let outcome = redis.command(&[&["ACL", "DRYRUN", "registry"], command].concat()).await.unwrap();
         assert!(outcome.text().contains("no permissions"), "{outcome:?}");
     }
+}
+
+/// It cannot see to it that the history has another name, which is for who watches.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_only_read_is_told_what_is_there_after_a_backup_was_put_back() {
+    let redis = Redis::start(restricted(&["-@write"])).await.unwrap();
+    let (owner, looking) = (as_anybody(&redis), as_user(&redis));
+    owner.register(&instance(1), &lasting()).await.unwrap();
+    let refused = looking.register(&instance(9), &lasting()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
+    let backup = redis.save().await.unwrap();
+    owner.register(&instance(2), &lasting()).await.unwrap();
+    assert_eq!(looking.lookup(&user()).await.unwrap().len(), 2);
+    redis.restore(&backup).await.unwrap();
+    // One that has seen nothing of what was lost.
+    let owner = as_anybody(&redis);
+    for n in 3..6 {
+        owner.register(&instance(n), &lasting()).await.unwrap();
+    }
+    let listed = looking.lookup(&user()).await.unwrap();
+    let there = |n: &usize| listed.get(instance(*n).id()).is_some();
+    assert_eq!((1..6).filter(there).collect::<Vec<_>>(), [1, 3, 4, 5]);
 }

@@ -164,3 +164,29 @@ async fn the_deadlines_of_a_service_deleted_keep_neither_the_dead_nor_lose_the_l
 async fn the_instances_of_a_service_deleted_are_told_as_gone_and_the_living_are_back() {
     deleted("instances", &[]).await;
 }
+
+/// Revisions alone do not tell: the history that took the place of what was seen is further.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_was_put_back_and_written_to_is_of_another_epoch_for_the_next_lookup() {
+    let redis = Redis::start(server()).await.unwrap();
+    let looking = registry(redis.address());
+    write_up_to(&registry(redis.address()), 3, 1).await;
+    let backup = redis.save().await.unwrap();
+    write_up_to(&registry(redis.address()), 6, 2).await;
+    let before = looking.lookup(&user()).await.unwrap().cursor();
+    assert_eq!(before.revision(), Revision::new(6));
+    redis.restore(&backup).await.unwrap();
+    // Of a client that has seen nothing of what was lost.
+    write_up_to(&registry(redis.address()), 9, 3).await;
+    let now = looking.lookup(&user()).await.unwrap();
+    assert_eq!(now.cursor().revision(), Revision::new(9));
+    assert_eq!(now.get(instance(1).id()).unwrap().instance().weight(), weighing(1, 3).weight());
+    assert_ne!(now.cursor().epoch(), before.epoch(), "it is another history");
+    // It stays what it is, further changes and a trimmed log included.
+    write_up_to(&registry(redis.address()), 12, 4).await;
+    assert_eq!(looking.lookup(&user()).await.unwrap().cursor().epoch(), now.cursor().epoch());
+    write_up_to(&registry(redis.address()), 15, 5).await;
+    redis.command(&["XTRIM", &key(&user(), "log"), "MAXLEN", "1"]).await.unwrap();
+    let trimmed = looking.lookup(&user()).await.unwrap().cursor();
+    assert_eq!((trimmed.epoch(), trimmed.revision()), (now.cursor().epoch(), Revision::new(15)));
+}

@@ -2,6 +2,7 @@
 //!
 //! What a registry without revisions tells is checked for what its values show.
 
+mod branches;
 mod convergence;
 mod deadlines;
 mod evidence;
@@ -62,8 +63,8 @@ impl Patience<'_> {
 /// Finds what breaks one or more invariants.
 type Checker = fn(&Evidence<'_>, &Truth<'_>, &Patience<'_>, &mut Found) -> Result<(), OutOfTime>;
 
-/// Who looks for what, the worst first.
-const CHECKERS: [(&str, Checker); 11] = [
+/// Who looks for what, the worst first, where each history of the store is an epoch of its own.
+const CHECKERS: [(&str, Checker); 10] = [
     ("watchers", watchers::check),
     ("told", told::check),
     ("lists", lists::check),
@@ -72,26 +73,39 @@ const CHECKERS: [(&str, Checker); 11] = [
     ("fencing", fencing::check),
     ("owners", owners::check),
     ("views", views::check),
-    ("linear", linear::check),
     ("memory", memory::check),
     ("sources", truth::check),
 ];
+
+/// And by the names that clients were told, by which they compare.
+const AS_NAMED: [(&str, Checker); 3] =
+    [("order", watchers::order), ("branches", branches::check), ("linear", linear::check)];
 
 /// Everything that `history` shows to be broken. `time_left` is asked now and then; once it says no, what is not finished is told as such.
 ///
 /// A history that does not begin with what is played shows nothing.
 #[must_use]
 pub fn check(history: &[Line], time_left: &dyn Fn() -> bool) -> Checked {
-    let Some(evidence) = Evidence::read(history) else { return Checked::default() };
+    let Some(named) = Evidence::read(history) else { return Checked::default() };
+    let apart = branches::apart(history, &named);
+    let told_apart = apart.as_ref().and_then(|apart| Evidence::read(&apart.lines));
+    let evidence = told_apart.as_ref().unwrap_or(&named);
     let patience = Patience(time_left);
+    let truth = Truth::gather(evidence, &patience);
+    let named_truth = told_apart.as_ref().map(|_| Truth::gather(&named, &patience));
+    let named_truth = named_truth.as_ref().unwrap_or(&truth);
     let mut found = Found::default();
-    let Ok(truth) = Truth::gather(&evidence, &patience) else {
-        return Checked { violations: Vec::new(), unfinished: CHECKERS.map(|(name, _)| name).to_vec() };
+    let mut finished = |evidence: &Evidence<'_>, truth: &Result<Truth<'_>, OutOfTime>, checker: Checker| {
+        truth.as_ref().is_ok_and(|truth| checker(evidence, truth, &patience, &mut found).is_ok())
     };
-    let unfinished = CHECKERS
-        .iter()
-        .filter(|(_, checker)| checker(&evidence, &truth, &patience, &mut found).is_err())
-        .map(|(name, _)| *name)
-        .collect();
-    Checked { violations: standing::weigh(&evidence, found), unfinished }
+    let mut unfinished: Vec<&'static str> = Vec::new();
+    let late = CHECKERS.iter().filter(|(_, checker)| !finished(evidence, &truth, *checker));
+    unfinished.extend(late.map(|(name, _)| *name));
+    let late = AS_NAMED.iter().filter(|(_, checker)| !finished(&named, named_truth, *checker));
+    unfinished.extend(late.map(|(name, _)| *name));
+    let mut violations = standing::weigh(evidence, found);
+    if let Some(apart) = &apart {
+        violations.iter_mut().for_each(|one| one.what = apart.in_words_of_the_history(&one.what));
+    }
+    Checked { violations, unfinished }
 }

@@ -8,7 +8,7 @@ use crate::chaos::history::{At, Change, Item, Position, Told};
 /// What ended a stretch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Closed {
-    /// It goes on to the end of the history, or the watcher began anew.
+    /// It goes on to the end of the history, or the watcher began anew somewhere else.
     End,
     /// A reset, or changes, of this epoch; and whether it was said that something may be missing.
     By { epoch: u64, said: bool },
@@ -115,5 +115,13 @@ pub(super) fn stretches<'a>(items: &[Of<'a, Told>], tells_gaps: bool) -> Vec<Str
         }
     }
     all.extend(open);
+    // Whoever goes on from where it was is told of what was lost while it was away when it is back.
+    for index in (1..all.len()).rev() {
+        let [.., before, after] = &mut all[..=index] else { continue };
+        let goes_on = after.resumed && (after.epoch, after.start) == (before.epoch, before.reached);
+        if goes_on && before.closed == Closed::End {
+            before.closed = after.closed;
+        }
+    }
     all
 }

@@ -20,19 +20,19 @@ pub(super) enum State<'a> {
 }
 
 impl<'a> State<'a> {
-    fn of(change: &'a Change) -> Self {
+    pub(super) fn of(change: &'a Change) -> Self {
         match change {
             Change::Put(listed) => Self::listed(listed),
             Change::Delete { cause, .. } => Self::Gone { cause: cause.as_deref() },
         }
     }
 
-    fn listed(listed: &Listed) -> Self {
+    pub(super) fn listed(listed: &Listed) -> Self {
         Self::Put { value: listed.value, incarnation: listed.incarnation }
     }
 
     /// Whether both can be true.
-    fn agrees(self, other: Self) -> bool {
+    pub(super) fn agrees(self, other: Self) -> bool {
         match (self, other) {
             (Self::Put { value: a, incarnation: i }, Self::Put { value: b, incarnation: j }) => {
                 a == b && (i == j || i.is_none() || j.is_none())
@@ -245,7 +245,8 @@ impl<'a> Gathered<'a> {
                 let known = entry.get_mut();
                 if known.state.agrees(state) {
                     known.in_log |= in_log;
-                    known.shared |= known.first != source;
+                    // A put says when it was written, which is not another who says so.
+                    known.shared |= known.first != source && known.line != line;
                 } else {
                     let (lines, states) = ([known.line, line], [known.state, state]);
                     self.conflicts.push(Conflict { position, id, at, lines, states });

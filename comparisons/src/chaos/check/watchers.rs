@@ -9,13 +9,13 @@ use super::truth::{STEPS, Truth};
 use super::{OutOfTime, Patience};
 use crate::chaos::history::{At, Change, Item, Position, Told};
 
-pub(super) fn check(
+/// Each watcher for itself, whatever happened.
+pub(super) fn order(
     evidence: &Evidence<'_>,
-    truth: &Truth<'_>,
+    _: &Truth<'_>,
     patience: &Patience<'_>,
     found: &mut Found,
 ) -> Result<(), OutOfTime> {
-    let mut denied = HashMap::new();
     for (watcher, items) in &evidence.watchers {
         let mut sequence = Sequence::new(watcher, evidence.run.tells_gaps);
         for (count, told) in items.iter().enumerate() {
@@ -24,6 +24,19 @@ pub(super) fn check(
             }
             sequence.take(*told, found);
         }
+    }
+    Ok(())
+}
+
+/// What they were told, held against what happened.
+pub(super) fn check(
+    evidence: &Evidence<'_>,
+    truth: &Truth<'_>,
+    patience: &Patience<'_>,
+    found: &mut Found,
+) -> Result<(), OutOfTime> {
+    let mut denied = HashMap::new();
+    for (watcher, items) in &evidence.watchers {
         for stretch in stretches(items, evidence.run.tells_gaps) {
             patience.hold()?;
             let lossy = evidence.of_branches(stretch.epoch) == Standing::Allowed;

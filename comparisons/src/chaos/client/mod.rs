@@ -155,7 +155,7 @@ impl Connected {
     pub async fn to(place: &Place, variant: Variant) -> Result<Self, Trouble> {
         Ok(match place {
             Place::Memory(registry) => Self::Ours(Arc::new(registry.clone())),
-            Place::Url(url) => Self::Ours(service_registry::connect(url).await?),
+            Place::Url(url) | Place::Group { url, .. } => Self::Ours(service_registry::connect(url).await?),
             Place::NaiveUrl(url) => {
                 let place = RedisPlace::Url(url.clone());
                 match variant {

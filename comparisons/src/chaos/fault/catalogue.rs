@@ -9,7 +9,7 @@ mod stores;
 use std::time::Duration;
 
 use super::super::backend::Backend;
-use super::row::{Cell, Expected, Needs, Row, Strikes, StruckBy};
+use super::row::{Beside, Cell, Expected, Halts, Needs, Row, Strikes, StruckBy};
 use super::{Fault, Invariant};
 use crate::claims::Claim;
 
@@ -82,6 +82,9 @@ const USUAL: Row = Row {
     claims: &[],
     struck_by: StruckBy::Stand,
     strikes: Strikes::Servers,
+    strikes_in_memory: None,
+    halts: Halts::Nothing,
+    needs_beside: Beside::Nothing,
     bites_watches: false,
     disrupts_leases: false,
     lasts: Duration::from_secs(4),
@@ -170,6 +173,55 @@ mod tests {
         assert!(!Fault::LinkCut.goes_with(Fault::Latency) && !Fault::LinkCut.goes_with(Fault::Compaction));
         for row in PARTS.into_iter().flatten() {
             assert_eq!(row.strikes == Strikes::Clients, row.struck_by == StruckBy::Runner, "{}", row.id);
+        }
+    }
+
+    /// What could not bite in a record of 147 pairs.
+    #[test]
+    fn no_pair_is_drawn_of_which_one_cannot_bite() {
+        use Backend::{Etcd, EtcdCluster, Memory, Redis, RedisNaive, RedisSentinel};
+        use Fault::{
+            BlackHole, BlackHoleToClient, BlackHoleToServer, DiskFull, Flaps, Latency, LinkCut, Pause,
+            PauseShort, PowerCut, QuorumLoss, ServerKill, ServerStop, SlowConsumer, SlowFsync, StoreFull,
+            Throttle,
+        };
+        let mute = [
+            (Memory, PauseShort, BlackHole),
+            (Etcd, ServerKill, BlackHoleToClient),
+            (Etcd, Pause, SlowConsumer),
+            (Redis, ServerKill, BlackHole),
+            (Redis, ServerStop, Latency),
+            (Redis, Pause, BlackHoleToClient),
+            (Redis, PowerCut, BlackHoleToServer),
+            (RedisNaive, ServerKill, Throttle),
+            (RedisNaive, ServerStop, BlackHole),
+            (RedisNaive, Pause, BlackHoleToClient),
+            // And what was not drawn then, or counted what was only asked for.
+            (EtcdCluster, PowerCut, LinkCut),
+            (Redis, Flaps, Pause),
+            (EtcdCluster, QuorumLoss, SlowConsumer),
+            (Redis, SlowConsumer, DiskFull),
+            (Memory, StoreFull, SlowConsumer),
+            (Etcd, SlowFsync, SlowConsumer),
+        ];
+        for (backend, first, second) in mute {
+            assert!(first.goes_with(second), "{first} {second}");
+            assert!(!first.can_precede(second, backend), "{first}, then {second} on {backend}");
+        }
+        let both = [
+            // The link is struck while its server answers, or that of another one is.
+            (Redis, BlackHole, ServerKill),
+            (Redis, Throttle, PowerCut),
+            (EtcdCluster, ServerKill, BlackHole),
+            (RedisSentinel, Pause, SlowConsumer),
+            // It is over soon.
+            (Etcd, PauseShort, LinkCut),
+            (Redis, SlowConsumer, PauseShort),
+            (Redis, ServerKill, Flaps),
+            (Memory, PauseShort, SlowConsumer),
+        ];
+        for (backend, first, second) in both {
+            assert!(first.can_precede(second, backend), "{first}, then {second} on {backend}");
         }
     }
 

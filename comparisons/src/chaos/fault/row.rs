@@ -33,6 +33,12 @@ pub struct Row {
     pub struck_by: StruckBy,
     /// What it strikes.
     pub strikes: Strikes,
+    /// What it strikes of the registry in memory, where that is something else.
+    pub strikes_in_memory: Option<Strikes>,
+    /// What stands still meanwhile.
+    pub halts: Halts,
+    /// What must go on beside it, or it cannot bite, or not be proved to.
+    pub needs_beside: Beside,
     /// Whether it interrupts watches, or what they are told.
     pub bites_watches: bool,
     /// Whether owners cannot renew meanwhile, so that deadlines may move by one TTL and by how long it lasts.
@@ -86,6 +92,32 @@ pub enum Strikes {
     LinksAndServers,
     /// Clients.
     Clients,
+}
+
+/// What stands still while a fault is in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halts {
+    /// Nothing for long.
+    Nothing,
+    /// One server answers nobody; the only one, where there is no other.
+    OneServer,
+    /// No server answers anybody.
+    AllServers,
+    /// Servers answer, and write nothing, or hardly anything.
+    Writes,
+}
+
+/// What a fault needs of servers while another one is in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// Nothing.
+    Nothing,
+    /// A server answers when it strikes: on a link to one that does not, nothing is felt.
+    AnswersAtFirst,
+    /// A server answers at some times while it lasts.
+    AnswersAtTimes,
+    /// Much is written while it lasts.
+    Writes,
 }
 
 /// A fault on a backend.

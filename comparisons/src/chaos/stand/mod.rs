@@ -19,6 +19,7 @@ mod set_up;
 mod site;
 mod struck;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -38,6 +39,13 @@ pub enum Place {
     Memory(MemoryRegistry),
     /// At a URL as `service_registry::connect` takes it.
     Url(String),
+    /// At a URL of a group of Redis servers, which tell clients each other's addresses; and where those that have data are themselves, past all proxies.
+    Group {
+        /// As `service_registry::connect` takes it.
+        url: String,
+        /// Each of them.
+        servers: Vec<SocketAddr>,
+    },
     /// `redis-naive` at a URL of Redis.
     NaiveUrl(String),
 }

@@ -127,7 +127,12 @@ impl Site {
             Deployment::Cluster(cluster) => ("redis+cluster", cluster.seeds(), String::new()),
         };
         let url = url(scheme, addresses, &path);
-        if self.naive { Place::NaiveUrl(url) } else { Place::Url(url) }
+        match &self.deployment {
+            _ if self.naive => Place::NaiveUrl(url),
+            Deployment::Sentinel(group) => Place::Group { url, servers: group.direct_addresses() },
+            Deployment::Cluster(cluster) => Place::Group { url, servers: cluster.direct_addresses() },
+            _ => Place::Url(url),
+        }
     }
 
     /// What faults of links work on.

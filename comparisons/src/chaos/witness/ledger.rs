@@ -9,15 +9,15 @@ use crate::chaos::recorder::Recorder;
 pub(super) struct Ledger {
     recorder: Recorder,
     epoch: Option<u64>,
-    /// Of a history that is not there any more: what is written instead has the same name until a client gives it another one.
-    left: Option<u64>,
+    /// How many histories of an epoch are not there any more: what is written instead has the same name until a client gives it another one.
+    left: BTreeMap<u64, u32>,
     revision: u64,
     listed: BTreeMap<String, Listed>,
 }
 
 impl Ledger {
     pub(super) fn new(recorder: Recorder) -> Self {
-        Self { recorder, epoch: None, left: None, revision: 0, listed: BTreeMap::new() }
+        Self { recorder, epoch: None, left: BTreeMap::new(), revision: 0, listed: BTreeMap::new() }
     }
 
     /// The last revision written down; 0 if there is none in this history.
@@ -27,11 +27,6 @@ impl Ledger {
 
     pub(super) fn epoch(&self) -> Option<u64> {
         self.epoch
-    }
-
-    /// Whether the history of this epoch is not there any more.
-    pub(super) fn has_left(&self, epoch: u64) -> bool {
-        self.left == Some(epoch)
     }
 
     /// Nothing else happened up to this revision of the present history.
@@ -46,14 +41,16 @@ impl Ledger {
 
     /// The store has another history, and what was listed in the last one is not there any more.
     pub(super) fn wiped(&mut self) {
-        self.left = self.epoch.or(self.left);
+        if let Some(epoch) = self.epoch {
+            *self.left.entry(epoch).or_default() += 1;
+        }
         (self.epoch, self.revision) = (None, 0);
         self.listed.clear();
     }
 
     /// From now on revisions are of this epoch; what is listed stays.
     pub(super) fn enter(&mut self, epoch: u64) {
-        if self.epoch == Some(epoch) || self.has_left(epoch) {
+        if self.epoch == Some(epoch) {
             return;
         }
         self.epoch = Some(epoch);
@@ -101,7 +98,9 @@ impl Ledger {
 
     fn write(&self, revision: u64, change: Change, listed: bool) {
         let epoch = self.epoch.unwrap_or_default();
-        self.recorder.write(Line::Truth(Truth { position: Position { epoch, revision }, change, listed }));
+        let branch = self.left.get(&epoch).copied().unwrap_or_default();
+        let position = Position { epoch, revision };
+        self.recorder.write(Line::Truth(Truth { position, branch, change, listed }));
     }
 }
 
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_in_the_place_of_a_lost_history_is_of_the_next_epoch() {
+    fn what_is_written_in_the_place_of_a_lost_history_is_another_branch_until_it_has_a_name() {
         let (recorder, mut recording) = Recorder::new(Clock::start());
         let mut ledger = Ledger::new(recorder);
         ledger.enter(7);
@@ -154,7 +153,13 @@ mod tests {
         ledger.change(3, put("b", 3));
         ledger.enter(8);
         ledger.change(4, put("c", 4));
-        assert_eq!(positions(recording.drain()), [(7, 3, false), (8, 3, true), (8, 4, false)]);
+        let lines = recording.drain();
+        let branches = lines.iter().map(|line| match line {
+            Line::Truth(truth) => truth.branch,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(branches.collect::<Vec<_>>(), [0, 1, 0, 0]);
+        assert_eq!(positions(lines), [(7, 3, false), (7, 3, false), (8, 3, true), (8, 4, false)]);
     }
 
     #[test]

@@ -1,14 +1,13 @@
 //! The witness: past all faults, it follows every change to the end, and reads last.
 //!
-//! What it takes for the truth is independent of this project's watches where the store lets it: the journal of a store in memory, and a watch of etcd and the log in
-//! Redis read raw. Where servers tell clients the addresses of others (Sentinel, Cluster) it is a watch of the registry. Of a registry that people write there is no
-//! log, and no truth but the last reads.
+//! What it takes for the truth is independent of this project's watches: the journal of a store in memory, a watch of etcd read raw, and the logs in Redis read raw
+//! from every server, past all proxies. Of a registry that people write there is no log, and no truth but the last reads.
 
+mod chains;
 mod etcd;
 mod journal;
 mod ledger;
 mod redis;
-mod told;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -50,7 +49,6 @@ impl Witness {
     ) -> Result<Self, Trouble> {
         let connected = Connected::to(place, variant).await?;
         let client = connected.client("witness", service, ttl, recorder);
-        let ledger = || Ledger::new(recorder.clone());
         let (over, ended) = watch::channel(false);
         let follower = match place {
             Place::Memory(registry) => {
@@ -61,13 +59,20 @@ impl Witness {
             Place::NaiveUrl(_) => {
                 return Ok(Self { client, recorder: recorder.clone(), truth: Truth::None });
             }
+            Place::Group { servers, .. } => {
+                let servers = redis::servers(servers);
+                tokio::spawn(redis::follow(servers, service.clone(), recorder.clone(), ended))
+            }
             Place::Url(url) => {
                 if let Some(members) = etcd::members(url) {
-                    tokio::spawn(etcd::follow(members, service.clone(), ledger(), ended))
+                    let ledger = Ledger::new(recorder.clone());
+                    tokio::spawn(etcd::follow(members, service.clone(), ledger, ended))
                 } else if let Some(server) = redis::server(url) {
-                    tokio::spawn(redis::follow(server, service.clone(), ledger(), ended))
+                    tokio::spawn(redis::follow(vec![server], service.clone(), recorder.clone(), ended))
                 } else {
-                    tokio::spawn(told::follow(client.watch(None), ledger(), ended))
+                    return Err(Trouble::failed(format!(
+                        "nobody can read past its clients what is behind {url}"
+                    )));
                 }
             }
         };

@@ -1,21 +1,27 @@
-//! The log of one Redis, read raw, as `registry-redis` keeps it by default: the stream `registry:{<service>}:log` has one entry for each change, with a nonce; the
-//! hash `registry:{<service>}:head` has the epoch.
+//! The log of a service in Redis, read raw from every server that may have it, as `registry-redis` keeps it by default: the stream `registry:{<service>}:log` has one
+//! entry for each change, with a nonce and that of the one before; the hash `registry:{<service>}:head` has the epoch, and the last revision and nonce.
 
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError, pipe};
 use registry_core::ServiceName;
 use registry_core::codec;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::ledger::Ledger;
-use crate::chaos::history::{Change, Listed};
+use super::chains::{Chains, Entry, Next, Nonce, Place};
+use crate::chaos::history::{Change, Line, Listed};
+use crate::chaos::recorder::Recorder;
 use crate::contestants::value;
 
-/// So often the log is read.
+/// So often the log is read: of one server, of each of several, and of one that refuses, as nodes of a cluster do that do not have the service.
 const EVERY: Duration = Duration::from_millis(20);
+const EVERY_OF_SEVERAL: Duration = Duration::from_millis(50);
+const REFUSED: Duration = Duration::from_millis(200);
 /// So many entries at a time.
 const PAGE: usize = 1_000;
 /// How long the server may take to answer.
@@ -28,86 +34,138 @@ pub(super) fn server(url: &str) -> Option<String> {
     (!host.contains(['@', '/', ',']) && !parameters.contains("prefix=")).then(|| format!("redis://{host}"))
 }
 
-/// Reads the log again and again.
+/// The servers of a group, each where it is itself.
+pub(super) fn servers(addresses: &[SocketAddr]) -> Vec<String> {
+    addresses.iter().map(|address| format!("redis://{address}")).collect()
+}
+
+/// Reads the log of each of `servers` again and again, and in the end writes down what they had, put together.
 pub(super) async fn follow(
-    server: String,
+    servers: Vec<String>,
     service: ServiceName,
-    mut ledger: Ledger,
-    mut over: watch::Receiver<bool>,
+    recorder: Recorder,
+    over: watch::Receiver<bool>,
 ) {
-    let mut log = Log { service, last: None };
-    let mut connection = None;
-    loop {
-        // Once more after it is over: what was asked before may not have had everything.
-        let last = *over.borrow_and_update();
-        match log.read(&server, &mut connection, &mut ledger).await {
-            Ok(true) => continue,
-            Ok(false) if last => return,
-            Ok(false) => {}
-            Err(_) => connection = None,
-        }
-        tokio::select! {
-            () = sleep(EVERY) => {}
-            _ = over.changed() => {}
+    let every = if servers.len() > 1 { EVERY_OF_SEVERAL } else { EVERY };
+    let chains = Mutex::new(Chains::default());
+    let logs = servers.into_iter().map(|server| {
+        let log = Log { server, service: &service, chains: &chains, here: None };
+        log.follow(every, over.clone())
+    });
+    let mut histories: Vec<(Instant, Here)> = join_all(logs).await.into_iter().flatten().collect();
+    histories.sort_by_key(|(seen, _)| *seen);
+    let mut chains = chains.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (_, here) in histories {
+        here.ends(&mut chains);
+    }
+    let (truths, missing) = chains.truths();
+    truths.into_iter().for_each(|truth| recorder.write(Line::Truth(truth)));
+    missing.into_iter().for_each(|what| recorder.note(format!("truth_gap: {what}"), None));
+}
+
+/// Where a log was read to, and by which name it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Here {
+    epoch: u64,
+    last: Option<Place>,
+}
+
+impl Here {
+    fn ends(self, chains: &mut Chains) {
+        if let Some(last) = self.last {
+            chains.ends(self.epoch, last.nonce);
         }
     }
 }
 
-struct Log {
-    service: ServiceName,
-    /// Revision and nonce of the last entry that was read.
-    last: Option<(u64, String)>,
+/// The log of one server.
+struct Log<'a> {
+    server: String,
+    service: &'a ServiceName,
+    chains: &'a Mutex<Chains>,
+    here: Option<Here>,
 }
 
-impl Log {
+impl Log<'_> {
+    /// Gives where it ended, and when that was seen last.
+    async fn follow(mut self, every: Duration, mut over: watch::Receiver<bool>) -> Option<(Instant, Here)> {
+        let mut connection = None;
+        let mut seen = None;
+        loop {
+            // Once more after it is over: what was asked before may not have had everything.
+            let last = *over.borrow_and_update();
+            let asked = Instant::now();
+            let read = self.read(&mut connection).await;
+            if read.is_ok() {
+                seen = self.here.map(|here| (asked, here));
+            }
+            let pause = match read {
+                Ok(true) => continue,
+                Ok(false) => every,
+                Err(error) => {
+                    if error.kind() == redis::ErrorKind::Io || error.is_connection_dropped() {
+                        connection = None;
+                    }
+                    REFUSED
+                }
+            };
+            if last {
+                return seen;
+            }
+            tokio::select! {
+                () = sleep(pause) => {}
+                _ = over.changed() => {}
+            }
+        }
+    }
+
     /// Reads some entries; whether there may be more.
-    async fn read(
-        &mut self,
-        server: &str,
-        connection: &mut Option<MultiplexedConnection>,
-        ledger: &mut Ledger,
-    ) -> Result<bool, RedisError> {
+    async fn read(&mut self, connection: &mut Option<MultiplexedConnection>) -> Result<bool, RedisError> {
         let asked = match connection {
             Some(connection) => connection,
-            None => connection.insert(connect(server).await?),
+            None => connection.insert(connect(&self.server).await?),
         };
         let key = |part: &str| format!("registry:{{{}}}:{part}", self.service);
-        let from = self.last.as_ref().map_or("-".to_owned(), |(revision, _)| format!("{revision}-0"));
+        let last = self.here.and_then(|here| here.last);
+        let from = last.map_or("-".to_owned(), |last| format!("{}-0", last.revision));
         let mut both = pipe();
-        both.atomic().cmd("HGET").arg(key("head")).arg("epoch");
+        both.atomic().cmd("HMGET").arg(key("head")).arg(&["epoch", "revision", "nonce"]);
         both.cmd("XRANGE").arg(key("log")).arg(from).arg("+").arg("COUNT").arg(PAGE);
-        let (epoch, page): (Option<String>, Vec<Stored>) = both.query_async(asked).await?;
-        let epoch = epoch.and_then(|epoch| u64::from_str_radix(&epoch, 16).ok());
-        let entries: Vec<Entry> = page.iter().filter_map(Entry::read).collect();
-        let mut entries = entries.as_slice();
-        if let Some((revision, nonce)) = &self.last {
-            // The last one is read again, as a proof that the history is the same.
-            match entries.split_first() {
-                Some((first, rest)) if (first.revision, &first.nonce) == (*revision, nonce) => entries = rest,
-                _ => {
-                    self.last = None;
-                    ledger.wiped();
-                    return Ok(false);
-                }
+        let (head, page): (Head, Vec<Stored>) = both.query_async(asked).await?;
+        let entries: Vec<Entry> = page.iter().filter_map(read).collect();
+        Ok(self.take(place(&head), entries))
+    }
+
+    fn take(&mut self, head: Option<(u64, Place)>, entries: Vec<Entry>) -> bool {
+        let mut chains = self.chains.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.here.and_then(|here| here.last);
+        let next = Next::of(last, head.map(|(_, place)| place), entries.first());
+        let epoch = head.map(|(epoch, _)| epoch);
+        let same = self.here.is_none_or(|here| epoch == Some(here.epoch));
+        if next == Next::Replaced || next == Next::AfterGap && !same {
+            if let Some(here) = self.here.take() {
+                here.ends(&mut chains);
             }
-        } else if epoch.is_some_and(|epoch| ledger.has_left(epoch)) {
-            return Ok(false);
-        } else if entries.first().is_some_and(|first| first.revision != 1) {
-            ledger.gap("the log does not begin with the first change");
+            return head.is_some();
         }
-        if self.last.is_none()
-            && let Some(epoch) = epoch
-        {
-            ledger.enter(epoch);
+        let Some(epoch) = epoch else { return false };
+        // The same history by another name.
+        if let Some(here) = self.here.filter(|_| !same) {
+            here.ends(&mut chains);
         }
-        for entry in entries {
-            ledger.change(entry.revision, entry.change.clone());
-            self.last = Some((entry.revision, entry.nonce.clone()));
+        let more = entries.len() >= PAGE;
+        let (skipped, mut after) = match next {
+            Next::AfterFirst => (1, None),
+            Next::AfterGap => (0, last.map(|last| last.nonce)),
+            Next::WithFirst | Next::Replaced => (0, None),
+        };
+        let mut here = Here { epoch, last };
+        for entry in entries.into_iter().skip(skipped) {
+            here.last = Some(Place { revision: entry.revision, nonce: entry.nonce });
+            chains.add(entry, after.take());
         }
-        if let Some(epoch) = epoch {
-            ledger.enter(epoch);
-        }
-        Ok(entries.len() + 1 >= PAGE)
+        self.here = Some(here);
+        more
     }
 }
 
@@ -118,36 +176,40 @@ async fn connect(server: &str) -> Result<MultiplexedConnection, RedisError> {
     Client::open(server)?.get_multiplexed_async_connection_with_config(&config).await
 }
 
+/// Epoch, revision and nonce, as far as there are any.
+type Head = (Option<String>, Option<u64>, Option<String>);
+
+fn place((epoch, revision, nonce): &Head) -> Option<(u64, Place)> {
+    let place = Place { revision: (*revision)?, nonce: hex(nonce.as_deref()?)? };
+    Some((hex(epoch.as_deref()?)?, place))
+}
+
+fn hex(digits: &str) -> Option<Nonce> {
+    u64::from_str_radix(digits, 16).ok()
+}
+
 /// An entry as Redis gives it: its id, and its fields, each name followed by its value.
 type Stored = (String, Vec<Vec<u8>>);
 
-/// An entry of the log.
-struct Entry {
-    revision: u64,
-    nonce: String,
-    change: Change,
-}
-
-impl Entry {
-    fn read((id, fields): &Stored) -> Option<Self> {
-        let revision = id.strip_suffix("-0")?.parse().ok()?;
-        let field = |name: &str| {
-            let mut pairs = fields.chunks_exact(2);
-            pairs.find(|pair| pair[0] == name.as_bytes()).map(|pair| pair[1].as_slice())
+fn read((id, fields): &Stored) -> Option<Entry> {
+    let revision = id.strip_suffix("-0")?.parse().ok()?;
+    let field = |name: &str| {
+        let mut pairs = fields.chunks_exact(2);
+        pairs.find(|pair| pair[0] == name.as_bytes()).map(|pair| pair[1].as_slice())
+    };
+    let word = |name| Some(std::str::from_utf8(field(name)?).ok()?.to_owned());
+    let (id, what) = (word("id")?, word("change")?);
+    let (nonce, previous) = (hex(&word("nonce")?)?, hex(&word("previous")?)?);
+    let put = if what == "put" { listed(&id, field("value")?) } else { None };
+    let gone = || {
+        let cause = match what.as_str() {
+            "left" => "deregistered",
+            "expired" => "expired",
+            _ => "unknown",
         };
-        let word = |name| Some(std::str::from_utf8(field(name)?).ok()?.to_owned());
-        let (id, what, nonce) = (word("id")?, word("change")?, word("nonce")?);
-        let put = if what == "put" { listed(&id, field("value")?) } else { None };
-        let gone = || {
-            let cause = match what.as_str() {
-                "left" => "deregistered",
-                "expired" => "expired",
-                _ => "unknown",
-            };
-            Change::Delete { id, cause: Some(cause.to_owned()) }
-        };
-        Some(Self { revision, nonce, change: put.map_or_else(gone, Change::Put) })
-    }
+        Change::Delete { id, cause: Some(cause.to_owned()) }
+    };
+    Some(Entry { revision, nonce, previous, change: put.map_or_else(gone, Change::Put) })
 }
 
 /// A line that begins with modified, created and incarnation, then the entry as JSON. None if it cannot be read: then it is listed nowhere.
@@ -163,19 +225,21 @@ fn listed(id: &str, stored: &[u8]) -> Option<Listed> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Entry, server};
+    use std::sync::Mutex;
+
+    use super::{Chains, Entry, Here, Log, Place, read, server};
     use crate::chaos::history::{Change, Listed};
     use registry_core::codec::Stored;
-    use registry_core::{Incarnation, OwnerToken};
+    use registry_core::{Incarnation, OwnerToken, ServiceName};
 
     fn entry(change: &str, value: Vec<u8>) -> Option<Entry> {
-        let fields = [("nonce", "0f"), ("previous", ""), ("change", change), ("id", "a")];
+        let fields = [("nonce", "0f"), ("previous", "0e"), ("change", change), ("id", "a")];
         let mut fields: Vec<Vec<u8>> = fields
             .iter()
             .flat_map(|(name, value)| [name.as_bytes().to_vec(), value.as_bytes().to_vec()])
             .collect();
         fields.extend([b"value".to_vec(), value]);
-        Entry::read(&("7-0".to_owned(), fields))
+        read(&("7-0".to_owned(), fields))
     }
 
     #[test]
@@ -184,11 +248,59 @@ mod tests {
         let json = Stored::new(instance, Incarnation::new(9), OwnerToken::from_u128(1)).encode();
         let put = entry("put", [b"7 3 9 ab 10000 7f 1 00\n".as_slice(), &json].concat()).unwrap();
         let listed = Listed { id: "a".to_owned(), value: 42, incarnation: Some(9), modified: Some(7) };
-        assert_eq!((put.revision, put.change), (7, Change::Put(listed)));
+        assert_eq!((put.revision, put.nonce, put.previous), (7, 0xf, 0xe));
+        assert_eq!(put.change, Change::Put(listed));
         for (change, cause) in [("expired", "expired"), ("left", "deregistered"), ("put", "unknown")] {
             let gone = entry(change, b"nonsense".to_vec()).unwrap();
             assert_eq!(gone.change, Change::Delete { id: "a".to_owned(), cause: Some(cause.to_owned()) });
         }
+    }
+
+    /// What a server has: epoch, and the nonces of its entries, of revisions from 1 on.
+    fn take(log: &mut Log<'_>, epoch: u64, nonces: &[u64]) {
+        let change = Change::Delete { id: "a".to_owned(), cause: None };
+        let all = (1..).zip(nonces).zip([&[0], nonces].concat());
+        let all: Vec<Entry> = all
+            .map(|((revision, nonce), previous)| Entry {
+                revision,
+                nonce: *nonce,
+                previous,
+                change: change.clone(),
+            })
+            .collect();
+        let head = all.last().map(|last| (epoch, Place { revision: last.revision, nonce: last.nonce }));
+        let last = |log: &Log<'_>| log.here.and_then(|here| here.last).map_or(0, |last| last.revision);
+        while log.take(head, all.iter().filter(|entry| entry.revision >= last(log)).cloned().collect()) {}
+    }
+
+    #[test]
+    fn a_backup_that_was_put_back_is_another_branch_of_its_epoch_until_the_epoch_is_another_one() {
+        let (chains, service) = (Mutex::new(Chains::default()), ServiceName::new("s").unwrap());
+        let mut log = Log { server: String::new(), service: &service, chains: &chains, here: None };
+        for (epoch, nonces) in [
+            (7, &[10, 20][..]),
+            (7, &[10, 20, 30]),
+            // Put back, and gone on with.
+            (7, &[10, 20]),
+            (7, &[10, 20, 31]),
+            // Somebody has noticed.
+            (8, &[10, 20, 31, 41]),
+            // Emptied, and begun anew.
+            (0, &[]),
+            (9, &[12]),
+        ] {
+            take(&mut log, epoch, nonces);
+        }
+        let here = log.here.unwrap();
+        assert_eq!(here, Here { epoch: 9, last: Some(Place { revision: 1, nonce: 12 }) });
+        here.ends(&mut chains.lock().unwrap());
+        let (truths, missing) = chains.lock().unwrap().truths();
+        let of = |epoch, branch| {
+            let of = truths.iter().filter(|one| (one.position.epoch, one.branch) == (epoch, branch));
+            of.map(|one| one.position.revision).collect::<Vec<_>>()
+        };
+        assert_eq!([of(7, 0), of(7, 1), of(8, 0), of(9, 0)].map(|all| all.len()), [3, 3, 4, 1]);
+        assert_eq!((truths.len(), missing), (11, Vec::new()));
     }
 
     #[test]

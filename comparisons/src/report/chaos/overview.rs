@@ -17,7 +17,7 @@ pub(super) const VERDICTS: [(Verdict, &str); 6] = [
     (Verdict::Degraded, "promises were kept; something was lost or missed, and whoever it concerns was told"),
     (Verdict::Down, "it did not come back in time after the fault was healed"),
     (Verdict::Violated, "a promise was broken"),
-    (Verdict::Unknown, "the checkers ran out of time, so it says nothing"),
+    (Verdict::Unknown, "the checkers ran out of time, or lacked the truth, so it says nothing"),
     (Verdict::Invalid, "the fault did not provably bite, so it says nothing"),
 ];
 

@@ -66,6 +66,12 @@ impl<N: Node> Nodes<N> {
         self.members.iter().map(|member| member.announced).collect()
     }
 
+    /// Where the nodes themselves listen, in order, past every proxy.
+    #[must_use]
+    pub fn direct_addresses(&self) -> Vec<SocketAddr> {
+        self.members.iter().map(|member| member.direct).collect()
+    }
+
     /// Any command that has one answer, to one node, on a connection of its own, past every proxy.
     ///
     /// # Errors

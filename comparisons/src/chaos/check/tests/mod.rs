@@ -1,8 +1,11 @@
 //! The checkers say nothing of good histories, and find each defect that is planted in them.
 
+mod branches;
+mod findings;
 mod model;
 mod mutations;
 mod rules;
+mod variants;
 
 use super::{Checked, Invariant, Standing, check};
 use crate::chaos::history::Line;
@@ -53,7 +56,7 @@ fn nothing_is_said_of_a_good_history() {
 #[test]
 fn nothing_is_said_of_a_good_history_without_revisions() {
     for seed in 0..SEEDS {
-        silent(&model::naive(model::play(seed)), seed, "naive");
+        silent(&variants::naive(model::play(seed)), seed, "naive");
     }
 }
 
@@ -71,7 +74,7 @@ fn each_planted_defect_is_found_by_the_invariant_it_breaks() {
         for seed in 0..PLANTED {
             let mut history = model::play(seed);
             if mutation.naive {
-                history = model::naive(history);
+                history = variants::naive(history);
             }
             let mut random = fastrand::Rng::with_seed(seed);
             if (mutation.plant)(&mut history, &mut random).is_none() {

@@ -14,7 +14,7 @@ use crate::chaos::history::{
 pub(super) const TTL: u64 = 2_000;
 const TICK: u64 = 10;
 const BEAT: u64 = 600;
-const END: u64 = 20_500;
+pub(super) const END: u64 = 20_500;
 const READ: u64 = 20_000;
 
 /// What is struck in the run of a seed.
@@ -25,7 +25,16 @@ enum Struck {
     Store,
     Everybody,
     Owners,
+    /// A backup takes the place of the data, while half of the readers are cut off; others notice.
+    Replaced,
+    /// The same, while all readers have been cut off since before the backup was taken: nobody has seen what is lost.
+    Unseen,
 }
+
+/// When a backup is taken, when it takes the place of the data, and when that is noticed.
+const BACKUP: u64 = 4_000;
+pub(super) const RESTORED: u64 = 8_000;
+const NOTICED: u64 = 9_000;
 
 fn struck(seed: u64) -> Struck {
     [Struck::Nothing, Struck::Readers, Struck::Store, Struck::Everybody, Struck::Owners][(seed % 5) as usize]
@@ -36,14 +45,16 @@ pub(super) fn keeps(seed: u64) -> bool {
     struck(seed) != Struck::Store
 }
 
-/// From when to when, in ms.
-fn window(struck: Struck) -> Option<(Fault, u64, u64)> {
+/// From when to when, in ms. The last one is when those are cut off who are.
+fn windows(struck: Struck) -> &'static [(Fault, u64, u64)] {
     match struck {
-        Struck::Nothing => None,
-        Struck::Readers => Some((Fault::BlackHole, 7_000, 11_000)),
-        Struck::Store => Some((Fault::Wipe, 7_990, 8_300)),
-        Struck::Everybody => Some((Fault::Pause, 7_000, 11_000)),
-        Struck::Owners => Some((Fault::LinkCut, 7_000, 11_000)),
+        Struck::Nothing => &[],
+        Struck::Readers => &[(Fault::BlackHole, 7_000, 11_000)],
+        Struck::Store => &[(Fault::Wipe, 7_990, 8_300)],
+        Struck::Everybody => &[(Fault::Pause, 7_000, 11_000)],
+        Struck::Owners => &[(Fault::LinkCut, 7_000, 11_000)],
+        Struck::Replaced => &[(Fault::Restore, BACKUP, NOTICED), (Fault::BlackHole, 4_900, 9_300)],
+        Struck::Unseen => &[(Fault::Restore, BACKUP, NOTICED), (Fault::BlackHole, 3_900, 9_300)],
     }
 }
 
@@ -53,7 +64,7 @@ struct Entry {
     due: u64,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Store {
     epoch: u64,
     revision: u64,
@@ -125,19 +136,30 @@ struct World {
     store: Store,
     value: u64,
     truths: bool,
+    branch: u32,
     forgets: bool,
+    backup: Store,
     history: Vec<Line>,
 }
 
 /// The good history of a seed.
 pub(super) fn play(seed: u64) -> Vec<Line> {
+    play_struck(seed, struck(seed))
+}
+
+/// The good history of a seed, in which a backup takes the place of what some readers have seen, or nobody has.
+pub(super) fn restored(seed: u64, seen: bool) -> Vec<Line> {
+    play_struck(seed, if seen { Struck::Replaced } else { Struck::Unseen })
+}
+
+fn play_struck(seed: u64, struck: Struck) -> Vec<Line> {
     let mut random = Rng::with_seed(seed);
-    let struck = struck(seed);
-    let (truths, forgets) = (random.bool(), random.bool());
+    let restored = matches!(struck, Struck::Replaced | Struck::Unseen);
+    let (truths, forgets) = (random.bool() || restored, random.bool() && !restored);
     let run = Run {
         schema: 1,
         backend: Backend::Etcd,
-        faults: window(struck).iter().map(|(fault, ..)| *fault).collect(),
+        faults: windows(struck).iter().map(|(fault, ..)| *fault).collect(),
         seed,
         service: "s".to_owned(),
         ttl_ms: TTL,
@@ -146,11 +168,13 @@ pub(super) fn play(seed: u64) -> Vec<Line> {
         linearizable: true,
         tells_gaps: true,
         exact_deadlines: false,
-        keeps_acknowledged: keeps(seed),
+        keeps_acknowledged: struck != Struck::Store && !restored,
     };
     let store = Store { epoch: 1 + random.u64(0..5), ..Store::default() };
     let history = vec![Line::Run(run)];
-    let mut world = World { random, struck, now: 0, store, value: 0, truths, forgets, history };
+    let backup = Store::default();
+    let (now, value, branch) = (0, 0, 0);
+    let mut world = World { random, struck, now, store, value, truths, branch, forgets, backup, history };
     let mut actors = world.actors();
     let mut watchers = world.watchers();
     while world.now < END {
@@ -168,62 +192,13 @@ pub(super) fn play(seed: u64) -> Vec<Line> {
     world.history
 }
 
-/// The same history of a registry that has neither revisions nor incarnations.
-pub(super) fn naive(history: Vec<Line>) -> Vec<Line> {
-    let bare = |listed: &mut Listed| (listed.incarnation, listed.modified) = (None, None);
-    history
-        .into_iter()
-        .filter_map(|mut line| {
-            match &mut line {
-                Line::Run(run) => {
-                    run.backend = Backend::RedisNaive;
-                    (run.linearizable, run.tells_gaps, run.keeps_acknowledged) = (false, false, false);
-                }
-                Line::Operation(op) => {
-                    op.incarnation = None;
-                    if let Outcome::Ok { revision, incarnation, position, listed } = &mut op.outcome {
-                        (*revision, *incarnation, *position) = (None, None, None);
-                        listed.iter_mut().flatten().for_each(bare);
-                    }
-                }
-                Line::Told(told) => match &mut told.item {
-                    Item::Started { from } => *from = None,
-                    Item::Reset { position, gap, listed } => {
-                        (*position, *gap) = (None, None);
-                        listed.iter_mut().for_each(bare);
-                    }
-                    Item::Changes { position, changes } => {
-                        *position = None;
-                        for change in changes {
-                            match change {
-                                Change::Put(listed) => bare(listed),
-                                Change::Delete { cause, .. } => *cause = None,
-                            }
-                        }
-                    }
-                    Item::Progress { .. } => return None,
-                    Item::Live { position } => *position = None,
-                    _ => {}
-                },
-                Line::Final(read) => {
-                    read.position = None;
-                    read.listed.iter_mut().for_each(bare);
-                }
-                Line::Viewed(_) | Line::Truth(_) => return None,
-                _ => {}
-            }
-            Some(line)
-        })
-        .collect()
-}
-
 impl World {
     fn at(&self, micros: u64) -> At {
         At(self.now * 1_000 + micros)
     }
 
     fn within(&self) -> bool {
-        window(self.struck).is_some_and(|(_, from, to)| from <= self.now && self.now < to)
+        windows(self.struck).last().is_some_and(|(_, from, to)| (*from..*to).contains(&self.now))
     }
 
     fn actors(&mut self) -> Vec<Actor> {
@@ -284,37 +259,65 @@ impl World {
     }
 
     fn nemesis(&mut self, actors: &mut [Actor]) {
-        let Some((fault, from, to)) = window(self.struck) else { return };
-        let mut tell = |at: At, act| self.history.push(Line::Nemesis(Nemesis { fault, at, act }));
         let now = At(self.now * 1_000);
-        if self.now == from {
-            tell(now, Act::Strikes);
-            tell(now, Act::Struck { what: "all of it".to_owned() });
+        for (fault, from, to) in windows(self.struck).iter().copied() {
+            let mut tell = |at: At, act| self.history.push(Line::Nemesis(Nemesis { fault, at, act }));
+            if self.now == from {
+                tell(now, Act::Strikes);
+                tell(now, Act::Struck { what: "all of it".to_owned() });
+            }
+            if self.now == to {
+                tell(now, Act::Heals);
+                tell(At(now.0 + 1), Act::Healed { bitten: true, proof: "a probe".to_owned() });
+            }
+            // Time in which nobody could renew does not count.
+            if self.struck == Struck::Everybody && self.now == to {
+                self.store.entries.values_mut().for_each(|entry| entry.due += to - from);
+                actors.iter_mut().for_each(|actor| actor.beat = actor.beat.max(to));
+            }
         }
-        if self.now == to {
-            tell(now, Act::Heals);
-            tell(At(now.0 + 1), Act::Healed { bitten: true, proof: "a probe".to_owned() });
-        }
-        if self.struck == Struck::Store && self.now == 8_000 {
+        if self.struck == Struck::Store && self.now == RESTORED {
             let epoch = self.store.epoch + 3;
             self.store = Store { epoch, ..Store::default() };
         }
-        // Time in which nobody could renew does not count.
-        if self.struck == Struck::Everybody && self.now == to {
-            self.store.entries.values_mut().for_each(|entry| entry.due += to - from);
-            actors.iter_mut().for_each(|actor| actor.beat = actor.beat.max(to));
+        match self.struck {
+            Struck::Replaced | Struck::Unseen if self.now == BACKUP => self.backup = self.store.clone(),
+            Struck::Replaced | Struck::Unseen if self.now == RESTORED => {
+                self.store = self.backup.clone();
+                self.store.entries.values_mut().for_each(|entry| entry.due = RESTORED + TTL);
+                self.branch += 1;
+                self.tell_all();
+            }
+            Struck::Replaced if self.now == NOTICED => {
+                self.store.epoch += 3;
+                self.branch = 0;
+                self.tell_all();
+            }
+            _ => {}
+        }
+    }
+
+    /// The store's log, from its beginning.
+    fn tell_all(&mut self) {
+        for (revision, changes) in self.store.log.clone() {
+            self.tell_truth(revision, &changes);
+        }
+    }
+
+    fn tell_truth(&mut self, revision: u64, changes: &[Change]) {
+        for change in changes {
+            let position = Position { revision, ..self.store.position() };
+            let (branch, change) = (self.branch, change.clone());
+            self.history.push(Line::Truth(Truth { position, branch, change, listed: false }));
         }
     }
 
     fn change(&mut self, changes: Vec<Change>) -> u64 {
         let revision = self.store.change(changes);
         if self.truths
-            && let Some((_, changes)) = self.store.log.last()
+            && let Some((_, changes)) = self.store.log.last().cloned()
         {
-            for change in changes {
-                let (position, change) = (self.store.position(), change.clone());
-                self.history.push(Line::Truth(Truth { position, change, listed: false }));
-            }
+            self.tell_truth(revision, &changes);
         }
         revision
     }
@@ -470,7 +473,8 @@ impl World {
             let note = Note { at: self.at(0), what: "resident_kb".to_owned(), figure };
             self.history.push(Line::Note(note));
         }
-        if !self.now.is_multiple_of(150) || matches!(self.struck, Struck::Everybody) && self.within() {
+        let cut = matches!(self.struck, Struck::Everybody | Struck::Unseen) && self.within();
+        if !self.now.is_multiple_of(150) || cut {
             return;
         }
         let outcome =
@@ -532,6 +536,16 @@ impl World {
                 self.tell(watcher, Item::Dropped);
                 watcher.dropped = true;
             }
+            // While it is cut off it goes away, and comes back.
+            ("2.1", 6_000) if self.struck == Struck::Replaced => {
+                self.tell(watcher, Item::Dropped);
+                watcher.dropped = true;
+            }
+            ("2.1", 7_000) if self.struck == Struck::Replaced => {
+                self.tell(watcher, Item::Started { from: watcher.here });
+                watcher.dropped = false;
+                watcher.stale = true;
+            }
             ("2.1", 14_500) => {
                 self.tell(watcher, Item::Started { from: watcher.here });
                 watcher.dropped = false;
@@ -555,12 +569,12 @@ impl World {
             return;
         }
         let cut = match self.struck {
-            Struck::Readers => watcher.struck,
-            Struck::Everybody => true,
+            Struck::Readers | Struck::Replaced => watcher.struck,
+            Struck::Everybody | Struck::Unseen => true,
             _ => false,
         };
         if cut && self.within() {
-            let since = window(self.struck).map_or(0, |(_, from, _)| from);
+            let since = windows(self.struck).last().map_or(0, |(_, from, _)| *from);
             if self.now >= since + 1_500 && !watcher.stale {
                 self.tell(watcher, Item::Stale { error: "unavailable".to_owned() });
             }
@@ -581,7 +595,12 @@ impl World {
             return;
         };
         if here.epoch != self.store.epoch {
-            self.reset(watcher, Some("wiped"));
+            let wiped = self.struck == Struck::Store;
+            self.reset(watcher, Some(if wiped { "wiped" } else { "diverged" }));
+            return;
+        }
+        // It is not where it was, and does not know it yet.
+        if self.struck == Struck::Replaced && (RESTORED..NOTICED).contains(&self.now) {
             return;
         }
         if watcher.stale && self.forgets && here != self.store.position() {
@@ -619,72 +638,4 @@ impl World {
             watcher.shown = Some(now);
         }
     }
-}
-
-/// The same history so many days later, in another epoch.
-pub(super) fn later(history: &[Line], days: u64) -> Vec<Line> {
-    let at = |at: &mut At| at.0 += days * (END + 1_000) * 1_000;
-    let place = |position: &mut Position| position.epoch += days * 100;
-    let entry = |listed: &mut Listed| {
-        listed.value += days * 10_000_000;
-        listed.incarnation = listed.incarnation.map(|incarnation| incarnation + days * 100_000);
-    };
-    let change = |change: &mut Change| {
-        if let Change::Put(listed) = change {
-            entry(listed);
-        }
-    };
-    let mut all = history.to_vec();
-    for line in &mut all {
-        match line {
-            Line::Run(_) => {}
-            Line::Operation(op) => {
-                at(&mut op.invoked);
-                at(&mut op.returned);
-                op.value = op.value.map(|value| value + days * 10_000_000);
-                op.incarnation = op.incarnation.map(|incarnation| incarnation + days * 100_000);
-                if let Outcome::Ok { incarnation, position, listed, .. } = &mut op.outcome {
-                    *incarnation = incarnation.map(|incarnation| incarnation + days * 100_000);
-                    position.iter_mut().for_each(place);
-                    listed.iter_mut().flatten().for_each(entry);
-                }
-            }
-            Line::Told(told) => {
-                at(&mut told.at);
-                match &mut told.item {
-                    Item::Started { from: position } | Item::Live { position } => {
-                        position.iter_mut().for_each(place)
-                    }
-                    Item::Reset { position, listed, .. } => {
-                        position.iter_mut().for_each(place);
-                        listed.iter_mut().for_each(entry);
-                    }
-                    Item::Changes { position, changes } => {
-                        position.iter_mut().for_each(place);
-                        changes.iter_mut().for_each(change);
-                    }
-                    Item::Progress { position } => place(position),
-                    _ => {}
-                }
-            }
-            Line::Viewed(viewed) => {
-                at(&mut viewed.at);
-                viewed.proven.iter_mut().for_each(at);
-                viewed.listed.iter_mut().flatten().for_each(entry);
-            }
-            Line::Owner(owner) => at(&mut owner.at),
-            Line::Nemesis(step) => at(&mut step.at),
-            Line::Truth(truth) => {
-                place(&mut truth.position);
-                change(&mut truth.change);
-            }
-            Line::Final(read) => {
-                at(&mut read.invoked);
-                read.position.iter_mut().for_each(place);
-                read.listed.iter_mut().for_each(entry);
-            }
-            Line::Note(note) => at(&mut note.at),
-        }
-    }
-    all
 }

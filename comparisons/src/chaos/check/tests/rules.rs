@@ -4,17 +4,30 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{broken, checked, model};
+use super::{broken, checked, model, variants};
 use crate::chaos::check::{Invariant, Standing, check};
 use crate::chaos::excerpt::excerpt;
 use crate::chaos::fault::Fault;
 use crate::chaos::history::{
-    Act, At, Change, Final, Item, Line, Listed, Nemesis, Position, Told, Verb, Viewed,
+    Act, At, Change, Final, Item, Line, Listed, Nemesis, Position, Told, Truth, Verb, Viewed,
 };
 use crate::chaos::verdict::{Verdict, judge};
 
+/// With the least that a witness knows: what is listed in the end.
 fn verdict(history: &[Line]) -> Verdict {
-    judge(history, &checked(history)).0
+    let finals =
+        history.iter().filter_map(|line| if let Line::Final(read) = line { Some(read) } else { None });
+    let known =
+        finals.filter_map(|read| Some((read.position?, &read.listed))).flat_map(|(position, listed)| {
+            let known = move |one: &Listed| {
+                let revision = one.modified.unwrap_or_default();
+                let (position, change) = (Position { revision, ..position }, Change::Put(one.clone()));
+                Line::Truth(Truth { position, branch: 0, change, listed: true })
+            };
+            listed.iter().map(known)
+        });
+    let witnessed: Vec<Line> = history.iter().cloned().chain(known).collect();
+    judge(&witnessed, &checked(history)).0
 }
 
 #[test]
@@ -63,6 +76,37 @@ fn a_checker_that_runs_out_of_time_is_unknown_and_not_good() {
 }
 
 #[test]
+fn what_the_witness_did_not_see_to_its_end_is_unknown_and_not_good() {
+    let is_truth = |line: &Line| matches!(line, Line::Truth(_));
+    let mut history = (0..).step_by(5).map(model::play).find(|history| history.iter().any(is_truth)).unwrap();
+    let found = checked(&history);
+    let of = |history: &[Line]| judge(history, &found).0;
+    assert!(matches!(of(&history), Verdict::Survived | Verdict::Degraded));
+    let Some(Line::Final(read)) = history.iter().find(|line| matches!(line, Line::Final(_))) else {
+        panic!("no read")
+    };
+    let last = read.listed[0].clone();
+    let without = |wanted: &dyn Fn(&Line) -> bool| -> Vec<Line> {
+        history.iter().filter(|line| !wanted(line)).cloned().collect()
+    };
+    let is_last =
+        |line: &Line| matches!(line, Line::Truth(truth) if truth.change == Change::Put(last.clone()));
+    assert_eq!(of(&without(&is_last)), Verdict::Unknown);
+    let unread = without(&is_truth);
+    assert_eq!(of(&unread), Verdict::Unknown);
+    // What people write has no log.
+    assert_ne!(verdict(&variants::naive(unread.clone())), Verdict::Unknown);
+    // Nothing listed, and nothing seen.
+    history = unread;
+    for line in &mut history {
+        if let Line::Final(read) = line {
+            read.listed.clear();
+        }
+    }
+    assert_eq!(of(&history), Verdict::Unknown);
+}
+
+#[test]
 fn what_a_wipe_loses_is_allowed_only_where_it_was_never_claimed_and_everybody_was_told() {
     let history = model::play(2);
     let lost = |history: &[Line], standing| {
@@ -93,7 +137,7 @@ fn what_a_wipe_loses_is_allowed_only_where_it_was_never_claimed_and_everybody_wa
 }
 
 /// A primary dies with a write that nobody else has, and its successor uses the revision again.
-fn branched() -> Vec<Line> {
+pub(super) fn branched() -> Vec<Line> {
     let mut history = model::play(0);
     let Some(Line::Run(run)) = history.first_mut() else { panic!("no run") };
     (run.keeps_acknowledged, run.faults) = (false, vec![Fault::LeaderKill]);
@@ -166,7 +210,7 @@ fn a_long_history_is_checked_in_time() {
     let lines = if cfg!(debug_assertions) { 20_000 } else { 200_000 };
     let mut days = 0;
     while history.len() < lines {
-        history.extend(model::later(&day, days));
+        history.extend(variants::later(&day, days));
         days += 1;
     }
     let start = Instant::now();

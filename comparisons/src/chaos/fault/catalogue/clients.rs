@@ -1,6 +1,8 @@
 //! What clients do, or what becomes of their processes. The runner sees to it; the stand does nothing.
 
-use super::{Claim, Duration, Expected, Fault, NAIVE, Row, Strikes, StruckBy, USUAL, everywhere, on_servers};
+use super::{
+    Beside, Claim, Duration, Expected, Fault, NAIVE, Row, Strikes, StruckBy, USUAL, everywhere, on_servers,
+};
 
 const OF_RUNNER: Row = Row { struck_by: StruckBy::Runner, strikes: Strikes::Clients, ..USUAL };
 
@@ -13,6 +15,7 @@ pub(super) static ROWS: &[Row] = &[
         proof: "The history tells when it stopped reading, and how much was written meanwhile.",
         invariants: &[4, 7, 8, 16],
         claims: &[Claim::PubSub],
+        needs_beside: Beside::Writes,
         bites_watches: true,
         lasts: Duration::from_secs(12),
         cells: &everywhere(Expected::Degraded, NAIVE),

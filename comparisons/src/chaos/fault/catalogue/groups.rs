@@ -1,7 +1,9 @@
 //! Servers of a group against each other. The one that leads is the leader of etcd, the primary under Sentinels, and of a cluster the primary with the most
 //! keys.
 
-use super::{Claim, Duration, Expected, Fault, LOST, REVOKED, Row, USUAL, cluster, etcd_cluster, sentinel};
+use super::{
+    Claim, Duration, Expected, Fault, Halts, LOST, REVOKED, Row, USUAL, cluster, etcd_cluster, sentinel,
+};
 
 const SURVIVED: Expected = Expected::Survived;
 const SWALLOWED: &str = "The proxies between the servers count the bytes that they have swallowed.";
@@ -32,6 +34,7 @@ pub(super) static ROWS: &[Row] = &[
         what: "The server that leads is killed, and comes back once another leads.",
         injected: "SIGKILL, and a start on the same port.",
         proof: "It did not answer until it was started again, and another one led.",
+        halts: Halts::OneServer,
         ..OF_LEADER
     },
     Row {
@@ -40,6 +43,7 @@ pub(super) static ROWS: &[Row] = &[
         what: "The server that leads stands still until another leads, and goes on as if nothing had been.",
         injected: "SIGSTOP and SIGCONT.",
         proof: "It did not answer meanwhile, and another one led.",
+        halts: Halts::OneServer,
         cells: &[
             etcd_cluster(Expected::AtBest(REVOKED)),
             sentinel(Expected::AtBest(LOST)).lossy(),
@@ -84,6 +88,7 @@ pub(super) static ROWS: &[Row] = &[
         proof: "The member that is left serves no linearizable read; the Sentinel that is left says NOQUORUM; every node of the cluster says cluster_state:fail.",
         invariants: &[9, 10, 13, 14, 15],
         claims: &[Claim::Clustering],
+        halts: Halts::Writes,
         bites_watches: true,
         disrupts_leases: true,
         lasts: FAILOVER,

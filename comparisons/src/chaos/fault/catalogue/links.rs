@@ -4,14 +4,14 @@
 //! of writers are struck as well. The registry in memory has no network: a client of it can be cut off, or be met with silence.
 
 use super::{
-    Claim, Duration, Expected, Fault, NAIVE, NAIVE_AWAY, Row, Strikes, USUAL, everywhere, on_servers,
+    Beside, Claim, Duration, Expected, Fault, NAIVE, NAIVE_AWAY, Row, Strikes, USUAL, everywhere, on_servers,
 };
 
 const SURVIVED: Expected = Expected::Survived;
 const CANARY: &str = "A connection that was opened through each link before is asked, and the proxies count.";
 const AWAY: &[u8] = &[4, 5, 7, 8, 13, 15];
 
-const LINK: Row = Row { strikes: Strikes::Links, ..USUAL };
+const LINK: Row = Row { strikes: Strikes::Links, needs_beside: Beside::AnswersAtFirst, ..USUAL };
 
 pub(super) static ROWS: &[Row] = &[
     Row {
@@ -116,6 +116,7 @@ pub(super) static ROWS: &[Row] = &[
         invariants: &[4, 5, 7, 8, 15],
         claims: &[Claim::Versioning, Claim::PubSub],
         bites_watches: true,
+        needs_beside: Beside::AnswersAtTimes,
         lasts: Duration::from_secs(6),
         cells: &everywhere(SURVIVED, NAIVE_AWAY),
         ..LINK

@@ -1,6 +1,9 @@
 //! One server, or its machine. Of a group it is one that does not lead.
 
-use super::{Claim, Duration, Expected, Fault, NAIVE, NAIVE_AWAY, Needs, Row, USUAL, everywhere, on_servers};
+use super::{
+    Claim, Duration, Expected, Fault, Halts, NAIVE, NAIVE_AWAY, Needs, Row, Strikes, USUAL, everywhere,
+    on_servers,
+};
 
 const SURVIVED: Expected = Expected::Survived;
 const PIDS: &str = "It did not answer from then on until it was started again, and has another pid.";
@@ -11,6 +14,9 @@ const PAUSE: Row = Row {
     proof: SILENT,
     invariants: &[9, 10, 12, 13, 15],
     claims: &[Claim::Persistence],
+    // Its clients have no other links than those on which they meet the silence.
+    strikes_in_memory: Some(Strikes::LinksAndServers),
+    halts: Halts::OneServer,
     bites_watches: true,
     disrupts_leases: true,
     ..USUAL
@@ -25,6 +31,7 @@ pub(super) static ROWS: &[Row] = &[
         proof: PIDS,
         invariants: &[4, 5, 7, 9, 10, 11, 13],
         claims: &[Claim::Persistence],
+        halts: Halts::OneServer,
         bites_watches: true,
         disrupts_leases: true,
         cells: &on_servers(SURVIVED, NAIVE_AWAY),
@@ -38,6 +45,7 @@ pub(super) static ROWS: &[Row] = &[
         proof: PIDS,
         invariants: &[4, 5, 7, 9, 10, 11, 13],
         claims: &[Claim::Persistence],
+        halts: Halts::OneServer,
         bites_watches: true,
         disrupts_leases: true,
         cells: &on_servers(SURVIVED, NAIVE_AWAY),
@@ -77,6 +85,7 @@ pub(super) static ROWS: &[Row] = &[
         proof: "A file that was written just before and not synced is lost on every disk, and no server answered until it was started again.",
         invariants: &[1, 5, 7, 9, 11, 12, 17],
         claims: &[Claim::Persistence],
+        halts: Halts::AllServers,
         bites_watches: true,
         disrupts_leases: true,
         cells: &on_servers(Expected::SurvivedOrDegraded, NAIVE_AWAY),
@@ -91,6 +100,7 @@ pub(super) static ROWS: &[Row] = &[
         proof: "Syncing a small file on the same disk takes some 300 ms.",
         invariants: &[9, 10, 12],
         claims: &[Claim::Persistence, Claim::Latency],
+        halts: Halts::Writes,
         lasts: Duration::from_secs(6),
         cells: &on_servers(Expected::SurvivedOrDegraded, NAIVE),
         ..USUAL

@@ -1,8 +1,8 @@
 //! What is stored.
 
 use super::{
-    Claim, Expected, Fault, NAIVE, NAIVE_AWAY, Needs, Row, Strikes, USUAL, cluster, etcd, etcd_cluster,
-    everywhere, memory, naive, on_servers, redis, sentinel,
+    Claim, Expected, Fault, Halts, NAIVE, NAIVE_AWAY, Needs, Row, Strikes, USUAL, cluster, etcd,
+    etcd_cluster, everywhere, memory, naive, on_servers, redis, sentinel,
 };
 
 const SURVIVED: Expected = Expected::Survived;
@@ -83,6 +83,7 @@ pub(super) static ROWS: &[Row] = &[
         proof: "The server says that it could not write, and refuses a write.",
         invariants: &[9, 10, 14],
         claims: &[Claim::Persistence],
+        halts: Halts::Writes,
         disrupts_leases: true,
         cells: &[redis(Expected::SurvivedOrDegraded), naive(NAIVE_GONE)],
         ..USUAL
@@ -95,6 +96,7 @@ pub(super) static ROWS: &[Row] = &[
         proof: "A write that needs room is refused.",
         invariants: &[9, 10, 14],
         claims: &[Claim::Persistence],
+        halts: Halts::Writes,
         disrupts_leases: true,
         cells: &everywhere(SURVIVED, NAIVE_GONE),
         ..USUAL
