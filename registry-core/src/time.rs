@@ -22,6 +22,9 @@ pub fn later(now: Instant, after: Duration) -> Instant {
 ///
 /// tokio wakes the thread that waits for the network when a timer is registered that is due before all others, and a deadline of a request in a quiet
 /// process is. One that is put off is not registered anew. So keep a `Timers` for each length of time, where each deadline lies behind the one before.
+///
+/// A timer that is kept still comes due once, at the deadline it had last, and wakes whoever used it last, for nothing. Until then it holds on to that
+/// task's memory, and to its runtime.
 #[derive(Debug, Default)]
 pub struct Timers {
     kept: Mutex<Vec<Kept>>,
@@ -32,7 +35,7 @@ const MOST: usize = 64;
 
 #[derive(Debug)]
 struct Kept {
-    /// Which runtime wakes it.
+    /// Which runtime wakes it. One that has ended must not be asked; tokio gives no id twice, where it can count to 2^64.
     runtime: Id,
     sleep: Pin<Box<Sleep>>,
 }
@@ -42,7 +45,6 @@ impl Timers {
     ///
     /// # Panics
     /// Outside of a tokio runtime with a clock, as tokio's timers do.
-    #[must_use]
     pub fn at(&self, deadline: Instant) -> Timer<'_> {
         let runtime = Handle::current().id();
         let mut kept = match self.take(runtime) {
@@ -58,14 +60,17 @@ impl Timers {
         Timer { timers: self, kept: Some(kept) }
     }
 
-    /// One that was kept on `runtime`. Those of another, which may have ended, are let go.
+    /// One that was kept on `runtime`. Where there is none, those of others that are over are let go: their runtimes may have ended.
     fn take(&self, runtime: Id) -> Option<Kept> {
+        // Dropped behind the lock: with a timer goes the waker of whoever used it.
+        let _over: Vec<Kept>;
         let mut kept = self.kept();
-        while let Some(one) = kept.pop() {
-            if one.runtime == runtime {
-                return Some(one);
-            }
+        if let Some(at) = kept.iter().rposition(|one| one.runtime == runtime) {
+            return Some(kept.remove(at));
         }
+        let now = Instant::now();
+        let (over, pending) = kept.drain(..).partition(|one| one.sleep.deadline() <= now);
+        (_over, *kept) = (over, pending);
         None
     }
 
@@ -107,10 +112,13 @@ impl Future for Timer<'_> {
 
 impl Drop for Timer<'_> {
     fn drop(&mut self) {
+        let Some(this) = self.kept.take() else { return };
         let mut kept = self.timers.kept();
-        if kept.len() < MOST {
-            kept.extend(self.kept.take());
-        }
+        kept.push(this);
+        // That which was not used for longest.
+        let over = (kept.len() > MOST).then(|| kept.remove(0));
+        drop(kept);
+        drop(over);
     }
 }
 
@@ -171,5 +179,17 @@ mod tests {
             runtime.block_on(async { timers.at(later(Instant::now(), SECOND)).await });
         }
         assert_eq!(timers.kept().len(), 1);
+    }
+
+    #[test]
+    fn two_runtimes_in_turn_keep_a_timer_each() {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (timers, one, other) = (Timers::default(), runtime(), runtime());
+        for _ in 0..3 {
+            for runtime in [&one, &other] {
+                runtime.block_on(async { drop(timers.at(later(Instant::now(), 60 * SECOND))) });
+            }
+        }
+        assert_eq!(timers.kept().len(), 2);
     }
 }

@@ -107,12 +107,13 @@ impl Connection {
     {
         let begun = Instant::now();
         let end = later(begun, self.request_timeout);
-        let mut timer = self.timers.at(end);
+        let mut hedge_at = later(begun, self.hedge_after);
+        let due = |hedge_at: Instant, waits: bool| if waits { hedge_at.min(end) } else { end };
+        let mut timer = self.timers.at(due(hedge_at, self.members.len() > 1));
         let first = self.current.load(Ordering::Relaxed) % self.members.len();
         let mut waiting = self.turn(first).into_iter();
         let mut attempts = FuturesUnordered::new();
         let mut failed: Option<Error> = None;
-        let mut hedge_at = begun;
         loop {
             let now = Instant::now();
             let hedging = !attempts.is_empty();
@@ -141,8 +142,8 @@ impl Connection {
                     None => {}
                 }
             }
-            let due = if waiting.len() > 0 { hedge_at.min(end) } else { end };
-            timer.reset(due);
+            let until = due(hedge_at, waiting.len() > 0);
+            timer.reset(until);
             tokio::select! {
                 biased;
                 Some((at, answer)) = attempts.next() => match answer {
@@ -159,7 +160,7 @@ impl Connection {
                     Err(error) => return Err(error),
                 },
                 () = &mut timer => {
-                    if due < end {
+                    if until < end {
                         if self.hedges.load(Ordering::Relaxed) >= HEDGES {
                             hedge_at = later(Instant::now(), self.hedge_after);
                         }

@@ -31,7 +31,9 @@ pub(crate) struct Held {
 impl Held {
     fn by(&self, found: Option<&KeyValue>) -> bool {
         found.is_some_and(|kv| {
-            kv.lease() == self.lease && self.modified.is_none_or(|modified| kv.mod_revision() == modified)
+            kv.key() == self.key.as_bytes()
+                && kv.lease() == self.lease
+                && self.modified.is_none_or(|modified| kv.mod_revision() == modified)
         })
     }
 }

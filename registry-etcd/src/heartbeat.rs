@@ -19,7 +19,9 @@ use crate::options::EtcdOptions;
 /// A stream that nobody used for so long is closed.
 const IDLE: Duration = Duration::from_secs(60);
 /// So many heartbeats are sent before it is looked for answers again.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 16;
+/// To which timers are exact.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// What etcd answers: the TTL in force, in seconds.
 type Waiter = oneshot::Sender<Result<i64>>;
@@ -146,7 +148,7 @@ impl Heartbeats {
             match timeout_at(slow.min(deadline), answer.as_mut()).await {
                 Ok(Ok(result)) => return result.map_err(Failure::of_stream),
                 Ok(Err(_)) => return ended(),
-                Err(_) if slow > deadline => return Err(Failure::Late),
+                Err(_) if slow > later(deadline, MOMENT) => return Err(Failure::Late),
                 Err(_) if stream.waiting_since() == Some(since) => break,
                 Err(_) => {}
             }
@@ -207,7 +209,7 @@ async fn pump(
     mut responses: LeaseKeepAliveStream,
     mut requests: mpsc::UnboundedReceiver<(i64, Waiter)>,
 ) {
-    // In the order in which they were sent, which is that of the answers.
+    // In the order in which they were sent, which is that of etcd's answers; a proxy may have another.
     let mut waiting: VecDeque<(i64, Waiter)> = VecDeque::new();
     let mut due = Vec::new();
     let mut used = Instant::now();

@@ -69,8 +69,10 @@ impl Call<'_> {
         call.write_arg_fmt(format_args!("{:016x}", self.connection.draw()));
         call.arg(options.history).arg(LOG_BYTES).arg(watched.since).arg(watched.forward);
         for arg in self.args.args_iter() {
-            if let Arg::Simple(bytes) = arg {
-                call.write_arg(bytes);
+            match arg {
+                Arg::Simple(bytes) => call.write_arg(bytes),
+                // Of scans alone, which no script is.
+                other => debug_assert!(false, "{other:?} is no argument of a script"),
             }
         }
         call

@@ -41,6 +41,8 @@ pub(crate) struct Connection {
     /// Services that could not be written to since they last were.
     troubled: Mutex<BTreeMap<ServiceName, Trouble>>,
     timers: Timers,
+    /// Of requests that may take longer, as those that wait for replicas.
+    other_timers: Timers,
 }
 
 /// One request: what is sent, perhaps anew and elsewhere.
@@ -62,6 +64,7 @@ impl Connection {
             calls: AtomicU64::new(0),
             troubled: Mutex::default(),
             timers: Timers::default(),
+            other_timers: Timers::default(),
         })
     }
 
@@ -330,16 +333,17 @@ impl Connection {
             tokio::spawn(async move { link.learn_again().await });
         }
         let mut patience = request.stall(self.options.stall_after);
-        let mut timer = self.timers.at(later(Instant::now(), patience).min(deadline));
+        let timers = if patience == self.options.stall_after { &self.timers } else { &self.other_timers };
+        let due = |patience| later(Instant::now(), patience).min(deadline);
+        // The one timer of most requests.
+        let mut until = due(patience);
+        let mut timer = timers.at(until);
         loop {
             let another = {
                 let mut answer = pin!(request.send(&link, asking));
                 let answered =
                     |answer: RedisResult<Value>| Some(Ok(answer.map(|value| (value, Arc::clone(&link)))));
                 loop {
-                    // The one timer of most requests.
-                    let until = later(Instant::now(), patience).min(deadline);
-                    timer.reset(until);
                     tokio::select! {
                         biased;
                         answer = &mut answer => return answered(answer),
@@ -352,12 +356,16 @@ impl Connection {
                         another = node.another(&link) => if let Ok(another) = another { break another },
                         () = &mut timer => return None,
                     }
+                    until = due(patience);
+                    timer.reset(until);
                 }
             };
             link.give_up();
             link = another;
             // It may be slow and not gone: copies must not pile up there.
             patience = patience.saturating_mul(2);
+            until = due(patience);
+            timer.reset(until);
         }
     }
 
