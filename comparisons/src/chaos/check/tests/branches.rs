@@ -1,5 +1,7 @@
 //! A backup takes the place of what some have seen: two histories go by one name until that is noticed.
 
+#![expect(clippy::ptr_arg, reason = "all mutations have one type, and some of them add lines")]
+
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
@@ -125,8 +127,8 @@ fn told_so(history: &[Line], watcher: &str) -> Option<usize> {
 fn go_over_before_it_is_told(history: &mut Vec<Line>, watcher: &str) -> Option<()> {
     let reset = told_so(history, watcher)?;
     let at = told(&history[reset])?.at;
-    let before = changes(history, watcher).into_iter().filter(|(index, ..)| *index < reset);
-    let (_, last, _) = before.last()?;
+    let mut before = changes(history, watcher).into_iter().filter(|(index, ..)| *index < reset);
+    let (_, last, _) = before.next_back()?;
     let fork = fork(history)?;
     let [_, present] = branches(history);
     let rest: Vec<(u64, Change)> =
