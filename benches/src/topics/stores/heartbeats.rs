@@ -218,8 +218,8 @@ impl EtcdBeats {
 
     async fn look(&self, due: &[RawEtcdLease]) -> Result<(), Trouble> {
         let keys_only = || Some(GetOptions::new().with_keys_only());
-        let reads: Vec<_> = due.iter().map(|lease| TxnOp::get(lease.key.as_str(), keys_only())).collect();
-        let answer = self.kv.clone().txn(Txn::new().and_then(reads)).await?;
+        let asked: Vec<_> = due.iter().map(|lease| TxnOp::get(lease.key.as_str(), keys_only())).collect();
+        let answer = self.kv.clone().txn(Txn::new().and_then(asked)).await?;
         let held = reads(answer).zip(due).filter(|(found, lease)| lease.holds(found.kvs().first()));
         if held.count() == due.len() { Ok(()) } else { Err(Trouble::failed("a lease does not hold its key")) }
     }
