@@ -132,7 +132,8 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self> {
         // No protocol has a colon in it.
-        let of_protocol = text.split_once(':').and_then(|(name, rest)| Some((name, rest.strip_prefix("//")?)));
+        let of_protocol =
+            text.split_once(':').and_then(|(name, rest)| Some((name, rest.strip_prefix("//")?)));
         let (protocol, authority) = match of_protocol {
             Some((protocol, rest)) => (Some(protocol), rest),
             None => (None, text),

@@ -26,12 +26,7 @@ static ZONE: Rule = Rule::new("zone", Zone::MAX_LEN, ".-_", "");
 static VERSION: Rule = Rule::new("version", Version::MAX_LEN, ".-_+", "");
 
 impl Rule {
-    const fn new(
-        field: &'static str,
-        max: usize,
-        punctuation: &'static str,
-        leading: &'static str,
-    ) -> Self {
+    const fn new(field: &'static str, max: usize, punctuation: &'static str, leading: &'static str) -> Self {
         let mut allowed = [false; 256];
         let mut byte = 0;
         while byte < 128 {

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{
-    Arg, Cmd, ErrorKind as Kind, RedisError, RedisResult, RedisWrite, ServerErrorKind, Value, cmd,
-};
+use redis::{Arg, Cmd, ErrorKind as Kind, RedisError, RedisResult, RedisWrite, ServerErrorKind, Value, cmd};
 use registry_core::{Error, ErrorKind, Incarnation, Operation};
 use tokio::time::Instant;
 

@@ -332,7 +332,8 @@ impl Connection {
         loop {
             let another = {
                 let mut answer = pin!(request.send(&link, asking));
-                let answered = |answer: RedisResult<Value>| Ok(Ok(answer.map(|value| (value, Arc::clone(&link)))));
+                let answered =
+                    |answer: RedisResult<Value>| Ok(Ok(answer.map(|value| (value, Arc::clone(&link)))));
                 loop {
                     // The one timer of most requests.
                     let until = later(Instant::now(), patience).min(deadline);
