@@ -11,8 +11,9 @@ use registry_memory::MemoryRegistry;
 use registry_tonic::{Channel, ChannelBuilder, Policy};
 use support::echo::Request;
 use support::echo::echo_client::EchoClient;
+use support::in_memory::InMemory;
 use support::listed::{bare, instance_at, list};
-use support::{PATIENCE, call, service, settled, shared, within};
+use support::{Named, PATIENCE, call, service, settled, shared, within};
 use tokio::task::JoinHandle;
 
 fn builder(registry: &MemoryRegistry) -> ChannelBuilder {
@@ -102,31 +103,44 @@ async fn in_turn_is_exactly_in_turn() {
     }
 }
 
-#[tokio::test]
+/// Lists servers in memory in these zones, and gives a channel that prefers the zone `z1`, and what has registered the first. Only the clock of the test
+/// takes time: a machine that has other things to do would make any of them slow, and calls leave who is slow.
+async fn in_zones<const N: usize>(
+    registry: &MemoryRegistry,
+    all: [(&'static str, Option<&str>); N],
+) -> (Channel, Registration) {
+    let memory = InMemory::default();
+    let mut first = None;
+    for (name, zone) in all {
+        let mut instance = memory.serve(Named::new(name).router()).id(name);
+        if let Some(zone) = zone {
+            instance = instance.zone(zone);
+        }
+        let (_, registration) = list(registry, instance).await;
+        first.get_or_insert(registration);
+    }
+    let channel = builder(registry).connector(memory).prefer_zone("z1".parse().unwrap()).build();
+    settled(&channel, N).await;
+    (channel, first.unwrap())
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_own_zone_is_preferred_for_as_long_as_somebody_is_there() {
     let registry = MemoryRegistry::new();
-    let near = listed(&registry, "near", |instance| instance.zone("z1")).await;
-    let _far = [
-        listed(&registry, "far-1", |instance| instance.zone("z2")).await,
-        listed(&registry, "far-2", |instance| instance).await,
-    ];
-    let channel = builder(&registry).prefer_zone("z1".parse().unwrap()).build();
-    settled(&channel, 3).await;
+    let all = [("near", Some("z1")), ("far-1", Some("z2")), ("far-2", None)];
+    let (channel, near) = in_zones(&registry, all).await;
     for _ in 0..200 {
         assert_eq!(call(&channel, 0).await.unwrap(), "near");
     }
-    registry.deregister(&near.1.lease).await.unwrap();
+    registry.deregister(&near.lease).await.unwrap();
     settled(&channel, 2).await;
     assert!(call(&channel, 0).await.unwrap().starts_with("far"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_is_overloaded_in_the_own_zone_does_not_keep_its_calls() {
     let registry = MemoryRegistry::new();
-    let _near = listed(&registry, "near", |instance| instance.zone("z1")).await;
-    let _far = listed(&registry, "far", |instance| instance.zone("z2")).await;
-    let channel = builder(&registry).prefer_zone("z1".parse().unwrap()).build();
-    settled(&channel, 2).await;
+    let (channel, _) = in_zones(&registry, [("near", Some("z1")), ("far", Some("z2"))]).await;
     let calls: Vec<_> = (0..50)
         .map(|_| {
             let channel = channel.clone();
@@ -137,7 +151,9 @@ async fn who_is_overloaded_in_the_own_zone_does_not_keep_its_calls() {
     for call in calls {
         far += usize::from(call.await.unwrap() == "far");
     }
-    assert!((3..=25).contains(&far), "{far} of 50 left the zone");
+    // All are picked for at one moment, when each in flight is expected to take 1 ms: it takes 24 in the zone to outweigh 20 ms and four times the first
+    // one elsewhere, and four more for each that follows.
+    assert!((5..=7).contains(&far), "{far} of 50 left the zone");
 }
 
 #[tokio::test]

@@ -195,6 +195,34 @@ async fn it_is_registered_only_once_it_is_healthy() {
     assert_eq!(running.health("").await, Ok(Serving));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_health_flickers_accepts_who_comes_and_publishes_what_is_last() {
+    let registry = MemoryRegistry::new();
+    let (tell, told) = watch::channel(true);
+    let running = Running::start(quick(shared(&registry)).health_check(told)).await;
+    running.registered().await;
+    let over = Arc::new(AtomicBool::new(false));
+    let flickers = std::thread::spawn({
+        let over = Arc::clone(&over);
+        move || {
+            while !over.load(Ordering::SeqCst) {
+                tell.send_modify(|healthy| *healthy = !*healthy);
+            }
+            tell
+        }
+    });
+    for _ in 0..20 {
+        // Each connects anew.
+        within("an answer", running.health("")).await.unwrap();
+    }
+    over.store(true, Ordering::SeqCst);
+    let tell = flickers.join().unwrap();
+    for (healthy, status) in [(false, Status::Draining), (true, Status::Up), (false, Status::Draining)] {
+        tell.send_replace(healthy);
+        listed_as(&registry, status).await;
+    }
+}
+
 #[tokio::test]
 async fn an_unhealthy_server_is_draining_until_it_is_healthy_again() {
     let registry = MemoryRegistry::new();

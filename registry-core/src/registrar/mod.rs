@@ -1,5 +1,6 @@
 //! Keeps one registration true for as long as it lives.
 
+mod newest;
 mod options;
 mod state;
 mod worker;
@@ -20,6 +21,7 @@ use crate::instance::Instance;
 use crate::lease::Registration;
 use crate::published::{Reader, published};
 use crate::registry::Registry;
+use newest::{Offers, newest};
 use worker::{Command, Worker};
 
 /// Keeps one instance registered for as long as it lives: heartbeats, registering anew after a lost lease, an outage or a wipe,
@@ -49,6 +51,7 @@ use worker::{Command, Worker};
 pub struct Registrar {
     state: Reader<RegistrarState>,
     commands: mpsc::UnboundedSender<Command>,
+    offers: Offers,
     abort: AbortHandle,
     /// The handle waits this long at most for the worker to leave.
     patience: Duration,
@@ -96,6 +99,7 @@ impl Registrar {
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (publisher, state) = published(RegistrarState::Starting { error: None });
         let (commands, receiver) = mpsc::unbounded_channel();
+        let (offers, newest) = newest(&instance);
         let patience = options.shutdown_timeout;
         #[cfg(feature = "metrics")]
         let states = RegistrarStates { reader: state.fresh() };
@@ -127,13 +131,13 @@ impl Registrar {
             };
             match connected {
                 Ok(registry) => {
-                    Worker::new(registry, instance, options, publisher, receiver).run(backlog).await;
+                    Worker::new(registry, instance, options, publisher, receiver, newest).run(backlog).await;
                 }
                 Err(error) => Worker::refuse(Some(error), publisher),
             }
         };
         let (run, abort) = abortable(run);
-        let registrar = Self { state, commands, abort, patience };
+        let registrar = Self { state, commands, offers, abort, patience };
         (registrar, async move {
             // Aborted is how `abandon` ends it.
             let _ = run.await;
@@ -171,7 +175,8 @@ impl Registrar {
         }
     }
 
-    /// Publishes a changed instance, and waits until it is published.
+    /// Publishes a changed instance, and waits until it, or a newer one, is published: of changes that come faster than the registry takes them, only the
+    /// newest is published, and who asked for one before it is answered as for that.
     ///
     /// While the registry is away, and while it is paused, this waits; the change is kept and published later. Dropping the future
     /// does not take the change back. What the registry refuses is dropped. While it is fenced
@@ -181,7 +186,10 @@ impl Registrar {
     /// [`InvalidInput`](ErrorKind::InvalidInput) when service or id differ; [`AlreadyRegistered`](ErrorKind::AlreadyRegistered) when fenced;
     /// [`Closed`](ErrorKind::Closed).
     pub async fn update(&self, instance: Instance) -> Result<Revision> {
-        self.ask(|reply| Command::Update(Box::new(instance), reply)).await
+        match self.offers.offer(instance)? {
+            Some(answer) => self.answer(answer).await,
+            None => Err(self.why_closed()),
+        }
     }
 
     /// Takes the instance off the registry until [`resume`](Self::resume), and waits until it is off.
@@ -259,6 +267,10 @@ impl Registrar {
         if self.commands.send(command(reply)).is_err() {
             return Err(self.why_closed());
         }
+        self.answer(answer).await
+    }
+
+    async fn answer<T>(&self, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
         answer.await.unwrap_or_else(|_| Err(self.why_closed()))
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
+use super::newest::{Newest, Wanted};
 use super::options::{RegistrarOptions, WhenFenced, heartbeat_interval, operation_timeout};
 use super::state::RegistrarState;
 use crate::backoff::Backoff;
@@ -22,7 +23,6 @@ use crate::time::later;
 type Reply<T> = oneshot::Sender<Result<T>>;
 
 pub(super) enum Command {
-    Update(Box<Instance>, Reply<Revision>),
     Pause(Reply<()>),
     Resume(Reply<()>),
     Drain(Duration, Reply<()>),
@@ -71,6 +71,7 @@ pub(super) struct Worker {
     options: RegistrarOptions,
     publisher: Publisher<RegistrarState>,
     commands: mpsc::UnboundedReceiver<Command>,
+    changes: Newest,
     rng: fastrand::Rng,
     phase: Phase,
     /// What should be published.
@@ -97,6 +98,7 @@ impl Worker {
         options: RegistrarOptions,
         publisher: Publisher<RegistrarState>,
         commands: mpsc::UnboundedReceiver<Command>,
+        changes: Newest,
     ) -> Self {
         Self {
             registry,
@@ -104,6 +106,7 @@ impl Worker {
             options,
             publisher,
             commands,
+            changes,
             phase: Phase::Acquiring { attempt: 0, at: Instant::now() },
             desired: instance,
             accepted: None,
@@ -128,12 +131,15 @@ impl Worker {
             }
         }
         loop {
+            self.look();
             let leave = self.leaving.as_ref().map(|leaving| leaving.until);
             let wake = [self.phase.wake(), leave].into_iter().flatten().min();
             let flow = tokio::select! {
                 biased;
                 command = self.commands.recv() => self.command(command).await,
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.tick().await,
+                // After what is due: changes that come without end must not cost the lease.
+                () = self.changes.offered() => ControlFlow::Continue(()),
             };
             if flow.is_break() {
                 return;
@@ -142,14 +148,12 @@ impl Worker {
     }
 
     async fn command(&mut self, command: Option<Command>) -> ControlFlow<()> {
+        // It was asked for after them.
+        self.look();
         match command {
             None => self.finish(None).await,
             Some(Command::Shutdown(reply)) => self.finish(Some(reply)).await,
             Some(Command::Drain(grace, reply)) => self.drain(grace, reply).await,
-            Some(Command::Update(instance, reply)) => {
-                self.want(*instance, reply);
-                ControlFlow::Continue(())
-            }
             Some(Command::Pause(reply)) => {
                 let result = self.try_release().await;
                 let delay = result.as_ref().err().map(|error| self.delay(error, 0));
@@ -169,22 +173,15 @@ impl Worker {
         }
     }
 
-    fn want(&mut self, instance: Instance, reply: Reply<Revision>) {
-        let mismatch = if instance.service() != self.desired.service() {
-            Some("service name")
-        } else if instance.id() != self.desired.id() {
-            Some("instance id")
-        } else {
-            None
-        };
-        if let Some(field) = mismatch {
-            let error = Error::invalid(field, "is not the one registered; start another registrar for it");
-            let _ = reply.send(Err(error.with_operation(Operation::Update)));
-            return;
-        }
+    /// Takes up the newest change, if there is one.
+    fn look(&mut self) {
+        let Some(Wanted { instance, mut waiting }) = self.changes.take() else { return };
         self.desired = instance;
         if matches!(self.phase, Phase::Fenced { .. }) {
-            let _ = reply.send(Err(self.fenced_error()));
+            let error = self.fenced_error();
+            for reply in waiting {
+                let _ = reply.send(Err(error.clone()));
+            }
             return;
         }
         if let Phase::Holding(held) = &mut self.phase {
@@ -192,7 +189,7 @@ impl Worker {
         }
         // Those whose callers gave up waiting must not pile up while the registry is away.
         self.waiting.retain(|waiting| !waiting.is_closed());
-        self.waiting.push(reply);
+        self.waiting.append(&mut waiting);
     }
 
     async fn tick(&mut self) -> ControlFlow<()> {

@@ -17,6 +17,9 @@ use crate::text::chain;
 type Cause = Box<dyn StdError + Send + Sync>;
 type Check = Arc<dyn Fn() -> BoxFuture<'static, Result<(), Cause>> + Send + Sync>;
 
+/// The wait from one look at what is told to the next.
+const GLANCE: Duration = Duration::from_millis(1);
+
 /// How a [`Server`](crate::Server) finds out whether it is healthy.
 ///
 /// Either it asks, again and again ([`new`](Self::new)), or it is told, through a `tokio::sync::watch::Receiver<bool>` (`into()`):
@@ -113,6 +116,8 @@ impl HealthCheck {
             Source::Told(mut told) => loop {
                 let healthy = *told.borrow_and_update();
                 show(if healthy { Verdict::Healthy } else { Verdict::Unhealthy("it was told so".into()) });
+                // What flickers would leave the server no time for anything else.
+                sleep(GLANCE).await;
                 if told.changed().await.is_err() {
                     // What was said last stands.
                     return;
@@ -136,7 +141,8 @@ async fn ask(check: &Check, limit: Duration) -> Result<(), Arc<str>> {
 }
 
 impl From<watch::Receiver<bool>> for HealthCheck {
-    /// Healthy while the value is `true`; the other settings do not matter. When its sender is gone, the last value stands.
+    /// Healthy while the value is `true`; the other settings do not matter. It is looked at once a millisecond at most, and what was there in between
+    /// is not noticed. When its sender is gone, the last value stands.
     fn from(told: watch::Receiver<bool>) -> Self {
         Self::with_source(Source::Told(told))
     }
@@ -287,6 +293,21 @@ mod tests {
         assert_eq!(health.verdict(), unhealthy("it was told so"));
         drop(tell);
         assert!(timeout(SECOND, health.changed()).await.is_err());
+        assert_eq!(health.verdict(), unhealthy("it was told so"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_what_is_told_in_quick_succession_the_last_counts() {
+        let (tell, told) = watch::channel(true);
+        let mut health = Health::observe(Some(told.into()));
+        health.changed().await;
+        assert_eq!(health.verdict(), Verdict::Healthy);
+        for turn in 0..1_000 {
+            tell.send_replace(turn % 2 == 0);
+            tokio::task::yield_now().await;
+            assert!(health.changed().now_or_never().is_none(), "turn {turn}");
+        }
+        health.changed().await;
         assert_eq!(health.verdict(), unhealthy("it was told so"));
     }
 

@@ -4,6 +4,7 @@
 pub(crate) mod authority;
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub(crate) mod echo;
+pub(crate) mod in_memory;
 pub(crate) mod listed;
 
 use std::collections::BTreeMap;
