@@ -227,7 +227,9 @@ async fn changes_that_come_without_end_are_published_and_do_not_cost_the_lease()
         tokio::time::advance(TTL / 30).await;
         assert_eq!(entry(&registry).await.expect("it is registered").created(), created);
     }
-    assert_eq!(*entry(&registry).await.unwrap().instance(), weighing(1_000));
+    let last = weighing(1_000);
+    let published = |snapshot: &registry_core::Snapshot| snapshot.instances().eq([&last]);
+    registry.wait_until(&service(), SOON, published).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
