@@ -22,7 +22,7 @@ use crate::text::chain;
 pub(crate) const H2: &[u8] = b"h2";
 
 /// How long what was read is good for. Where thousands of connections are made at once, reading it for each would take longer than they have.
-pub(crate) const FRESH: Duration = Duration::from_secs(1);
+const FRESH: Duration = Duration::from_secs(1);
 
 /// How long the log hears nothing more of what cannot be used.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
@@ -95,7 +95,7 @@ impl<T: Send + Sync + 'static> Fresh<T> {
             let (make, turns) = (Arc::clone(&self.make), Arc::clone(&self.turns));
             let reading = async move {
                 let made = blocking(&turns, move || make()).await;
-                made.map(Arc::new).map_err(|error| error.to_string().into())
+                made.map(Arc::new).map_err(|error| Arc::from(error.to_string()))
             };
             made.reading = Some(Reading { since: now, made: reading.boxed().shared() });
         }
