@@ -215,7 +215,7 @@ mod tests {
 
     impl Made {
         fn new() -> Self {
-            let ((go, gone), begun) = (mpsc::channel(), Arc::new(AtomicU32::new(0)));
+            let ((go, gone), begun) = (mpsc::channel::<io::Result<()>>(), Arc::new(AtomicU32::new(0)));
             let (gone, counted) = (Mutex::new(gone), Arc::clone(&begun));
             let fresh = Fresh::new(move || {
                 let number = counted.fetch_add(1, Ordering::SeqCst) + 1;

@@ -5,11 +5,11 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use futures_util::stream::poll_fn;
 use registry_core::{Endpoint, InstanceBuilder};
 use registry_tonic::{Connect, Stream};
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Router;
 
 use super::listed::instance_at;
@@ -27,8 +27,9 @@ pub(crate) struct InMemory {
 impl InMemory {
     /// Serves, and gives what is to be listed.
     pub(crate) fn serve(&self, router: Router) -> InstanceBuilder {
-        let (accepts, accepted) = mpsc::channel(16);
-        tokio::spawn(async move { router.serve_with_incoming(ReceiverStream::new(accepted)).await.unwrap() });
+        let (accepts, mut accepted) = mpsc::channel(16);
+        let accepted = poll_fn(move |cx| accepted.poll_recv(cx));
+        tokio::spawn(async move { router.serve_with_incoming(accepted).await.unwrap() });
         let mut servers = self.servers.lock().unwrap();
         let port = u16::try_from(servers.len() + 1).unwrap();
         servers.insert(port, accepts);
