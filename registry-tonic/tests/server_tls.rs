@@ -317,6 +317,11 @@ async fn what_cannot_be_used_is_told_before_anything_is_served() {
         assert!(error.message().contains(why), "{error}");
     }
     let server: Server = builder().tls(ServerTls::new(certificate, key)).bind().await.unwrap();
-    let served = server.serve_with(|_, stop| async move { Ok::<_, std::io::Error>(stop.await) }).await;
+    let served = server
+        .serve_with(|_, stop| async move {
+            stop.await;
+            Ok::<_, std::io::Error>(())
+        })
+        .await;
     assert!(matches!(served, Err(ServerError::Invalid(error)) if error.field() == Some("tls")));
 }
