@@ -116,7 +116,7 @@ impl HealthCheck {
             Source::Told(mut told) => loop {
                 let healthy = *told.borrow_and_update();
                 show(if healthy { Verdict::Healthy } else { Verdict::Unhealthy("it was told so".into()) });
-                // What flickers would leave the server no time for anything else.
+                // What flickers would else be a line in the log and a change to publish each time.
                 sleep(GLANCE).await;
                 if told.changed().await.is_err() {
                     // What was said last stands.
