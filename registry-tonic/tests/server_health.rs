@@ -4,7 +4,7 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,7 +17,6 @@ use registry_tonic::{Channel, HealthCheck, ServerError, ServerState};
 use support::server::{HealthWatch, Hooked, Running, health_at, quick};
 use support::{PATIENCE, Process, call, service, settled, shared, within};
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus::{NotServing, ServiceUnknown, Serving};
 
@@ -194,42 +193,6 @@ async fn it_is_registered_only_once_it_is_healthy() {
     running.registered().await;
     assert_eq!(*at_registration.lock().unwrap(), [true]);
     assert_eq!(running.health("").await, Ok(Serving));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_whose_health_flickers_serves_and_tells_the_registry_no_more_often_than_it_looks() {
-    let registry = MemoryRegistry::new();
-    let (tell, told) = watch::channel(true);
-    let updates = Arc::new(AtomicU32::new(0));
-    let counted = Arc::clone(&updates);
-    let hooked = Hooked::new(&registry, move |operation, _| {
-        counted.fetch_add(u32::from(operation == Operation::Update), Ordering::SeqCst);
-        Box::pin(std::future::ready(()))
-    });
-    let running = Running::start(quick(hooked).health_check(told)).await;
-    running.registered().await;
-    let (began, over) = (Instant::now(), Arc::new(AtomicBool::new(false)));
-    let flickers = std::thread::spawn({
-        let over = Arc::clone(&over);
-        move || {
-            while !over.load(Ordering::SeqCst) {
-                tell.send_modify(|healthy| *healthy = !*healthy);
-            }
-            tell
-        }
-    });
-    while updates.load(Ordering::SeqCst) < 20 {
-        // Each connects anew.
-        within("an answer", running.health("")).await.unwrap();
-    }
-    let (updates, looks) = (updates.load(Ordering::SeqCst), began.elapsed().as_millis() + 2);
-    assert!(u128::from(updates) <= looks, "{updates} updates in {looks} ms");
-    over.store(true, Ordering::SeqCst);
-    let tell = flickers.join().unwrap();
-    for (healthy, status) in [(false, Status::Draining), (true, Status::Up), (false, Status::Draining)] {
-        tell.send_replace(healthy);
-        listed_as(&registry, status).await;
-    }
 }
 
 #[tokio::test]
