@@ -221,7 +221,8 @@ async fn a_test_process_that_is_killed_leaves_no_disk() {
     }
     assert!(disks.iter().all(|disk| is_mounted(disk)));
     let data = |disk: &PathBuf| processes_with(&disk.join("data").display().to_string());
-    assert!(!data(&disks[0]).is_empty() && data(&disks[1]).is_empty(), "one server runs, the other does not");
+    let [used, idle] = [data(&disks[0]), data(&disks[1])];
+    assert!(!used.is_empty() && idle.is_empty(), "one server runs, the other does not: {used:?}, {idle:?}");
     test.kill().unwrap();
     test.wait().unwrap();
     for (folder, disk) in folders.iter().zip(disks) {
