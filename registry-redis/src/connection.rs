@@ -252,6 +252,8 @@ impl Connection {
     ) -> Result<RedisResult<(Value, Arc<Link>)>> {
         let mut hops = 0;
         let mut ask_at = None;
+        // What was answered before says more than that nothing was in the end.
+        let mut answered: Option<RedisError> = None;
         loop {
             self.keep_fresh();
             let (node, asking) = match ask_at.take() {
@@ -274,7 +276,14 @@ impl Connection {
                         link.give_up();
                     }
                     self.topology.doubt(slot, &node.address);
-                    return Err(too_slow(operation, &self.options));
+                    return Err(match answered {
+                        None => too_slow(operation, &self.options),
+                        Some(error) => {
+                            let within = self.options.request_timeout;
+                            let message = format!("no answer within {within:?}, and before that: {error}");
+                            failure(ErrorKind::Timeout, operation, message).with_source(error)
+                        }
+                    });
                 }
             };
             let error = match answer {
@@ -298,6 +307,7 @@ impl Connection {
             } else if !self.follow(slot, &node, &error).await {
                 return Ok(Err(error));
             }
+            answered = Some(error);
         }
     }
 
