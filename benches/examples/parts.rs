@@ -1,4 +1,4 @@
-//! Parts of what bars measure, each alone in a loop, in nanoseconds: where the time goes that `PROFILES.md` tells of.
+//! Parts of what bars measure, each alone in a loop, in nanoseconds: what is large in them, and what is small. Not to be cited.
 //!
 //! `cargo run --release -p benches --example parts [decode | build | fold]`
 

@@ -20,8 +20,8 @@ pub fn later(now: Instant, after: Duration) -> Instant {
 
 /// Timers for requests that are nearly always answered sooner: one that was not reached is used again.
 ///
-/// tokio wakes the thread that waits for the network when a timer is registered that is due before all others, and a deadline of a request in a quiet
-/// process is. One that is put off is not registered anew. So keep a `Timers` for each length of time, where each deadline lies behind the one before.
+/// tokio wakes the thread that waits for the network when a timer is registered that is due before all others (its `Handle::reregister`), and a deadline of a
+/// request in a quiet process is. One that is put off is not registered anew. So keep a `Timers` for each length of time, where each deadline lies behind the one before.
 ///
 /// A timer that is kept still comes due once, at the deadline it had last, and wakes whoever used it last, for nothing. Until then it holds on to that
 /// task's memory, and to its runtime.
@@ -47,16 +47,13 @@ impl Timers {
     /// Outside of a tokio runtime with a clock, as tokio's timers do.
     pub fn at(&self, deadline: Instant) -> Timer<'_> {
         let runtime = Handle::current().id();
-        let mut kept = match self.take(runtime) {
-            Some(kept) => kept,
-            None => {
-                return Timer {
-                    timers: self,
-                    kept: Some(Kept { runtime, sleep: Box::pin(sleep_until(deadline)) }),
-                };
+        let kept = match self.take(runtime) {
+            Some(mut kept) => {
+                kept.sleep.as_mut().reset(deadline);
+                kept
             }
+            None => Kept { runtime, sleep: Box::pin(sleep_until(deadline)) },
         };
-        kept.sleep.as_mut().reset(deadline);
         Timer { timers: self, kept: Some(kept) }
     }
 
