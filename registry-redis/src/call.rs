@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{Arg, Cmd, ErrorKind as Kind, RedisError, RedisResult, RedisWrite, ServerErrorKind, Value, cmd};
+use redis::{Arg, Cmd, ErrorKind as Kind, RedisError, RedisResult, RedisWrite, ServerErrorKind, Value};
 use registry_core::{Error, ErrorKind, Incarnation, Operation};
 use tokio::time::Instant;
 
@@ -12,6 +12,7 @@ use crate::layout::Keys;
 use crate::link::Link;
 use crate::options::Wait;
 use crate::script::Script;
+use crate::waited::Group;
 
 /// Why a service could not be written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,9 +107,10 @@ impl Request for Call<'_> {
     }
 
     fn stall(&self, stall_after: Duration) -> Duration {
-        let wait =
-            self.connection.options().wait.filter(|_| self.waits).map_or(Duration::ZERO, |wait| wait.timeout);
-        self.patience(stall_after).saturating_add(wait)
+        let wait = self.connection.options().wait.filter(|_| self.waits);
+        // Others may have just begun to wait.
+        let waits = wait.map_or(Duration::ZERO, |wait| wait.timeout.saturating_mul(2));
+        self.patience(stall_after).saturating_add(waits)
     }
 }
 
@@ -125,31 +127,24 @@ impl Drop for Unfinished<'_> {
 
 impl Call<'_> {
     async fn send_and_wait(&self, link: &Link, asking: bool, wait: Wait) -> RedisResult<Value> {
-        // `WAIT` stops its connection, and counts what was written on it.
         let member = self.connection.topology().node_at(&link.address);
-        let held = member.waited().await.map_err(|error| RedisError::from(std::io::Error::other(error)))?;
-        let Some(link) = held.as_ref() else {
-            return Err(RedisError::from(std::io::Error::other("no connection")));
-        };
-        // Given up in the middle, its answers would be taken for those of the next.
-        let mut unfinished = Unfinished(Some(link));
-        let outcome = self.once_and_wait(link, asking, wait).await;
+        let group = member.waited().await.map_err(|error| RedisError::from(std::io::Error::other(error)))?;
+        // Who does not await the end may be doing so because it is dead without a word.
+        let mut unfinished = Unfinished(Some(&group.link));
+        let outcome = self.once_and_wait(&group, asking, wait).await;
         unfinished.0 = None;
         outcome
     }
 
-    async fn once_and_wait(&self, link: &Link, asking: bool, wait: Wait) -> RedisResult<Value> {
-        let answer = self.once(link, asking).await?;
-        let mut count = cmd("WAIT");
-        count.arg(wait.replicas).arg(u64::try_from(wait.timeout.as_millis()).unwrap_or(u64::MAX).max(1));
-        match link.request(&count).await? {
-            Value::Int(count) if count >= i64::from(wait.replicas) => Ok(answer),
-            Value::Int(count) => Err(redis::make_extension_error(
-                UNMET.into(),
-                Some(format!("{count} of {} replicas have it after {:?}", wait.replicas, wait.timeout)),
-            )),
-            _ => Err(redis::make_extension_error(UNMET.into(), None)),
+    async fn once_and_wait(&self, group: &Group, asking: bool, wait: Wait) -> RedisResult<Value> {
+        let turn = group.turn().await;
+        let answer = self.once(&group.link, asking).await?;
+        let count = turn.replicas(wait).await?;
+        if count >= wait.replicas {
+            return Ok(answer);
         }
+        let reason = format!("{count} of {} replicas have it after {:?}", wait.replicas, wait.timeout);
+        Err(redis::make_extension_error(UNMET.into(), Some(reason)))
     }
 }
 

@@ -129,6 +129,7 @@ mod store;
 mod sum;
 mod topology;
 mod transport;
+mod waited;
 mod write;
 
 pub use crate::options::{AddressMap, Deployment, RedisOptions, Wait};

@@ -12,6 +12,7 @@ use crate::address::Address;
 use crate::link::{Link, Use};
 use crate::options::RedisOptions;
 use crate::push::Pushes;
+use crate::waited::{Group, Waited};
 
 /// What was refused is not asked for again at once, so that a wrong password is no storm of log-ins.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
@@ -26,8 +27,7 @@ pub(crate) struct Member {
     current: Lock<Option<Arc<Link>>>,
     /// Held while a connection is being made.
     making: Mutex<Failures>,
-    /// Connections of its own for writes that wait for replicas.
-    waited: Mutex<Option<Arc<Link>>>,
+    waited: Waited,
     pub(crate) pushes: Pushes,
 }
 
@@ -69,7 +69,7 @@ impl Member {
             options,
             current: Lock::default(),
             making: Mutex::default(),
-            waited: Mutex::default(),
+            waited: Waited::default(),
             pushes,
         }
     }
@@ -114,12 +114,8 @@ impl Member {
         Ok(link)
     }
 
-    /// A connection for one write that waits for replicas, which nobody else uses meanwhile.
-    pub(crate) async fn waited(&self) -> Result<tokio::sync::MutexGuard<'_, Option<Arc<Link>>>> {
-        let mut waited = self.waited.lock().await;
-        if waited.as_ref().is_none_or(|link| link.is_broken()) {
-            *waited = Some(Box::pin(Link::connect(&self.address, &self.options, Use::Requests)).await?);
-        }
-        Ok(waited)
+    /// The connection for writes that wait for replicas.
+    pub(crate) async fn waited(&self) -> Result<Arc<Group>> {
+        self.waited.group(&self.address, &self.options).await
     }
 }

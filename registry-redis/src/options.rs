@@ -71,7 +71,8 @@ pub struct Wait {
     /// How many.
     pub replicas: u32,
     /// How long that may take before the operation fails as [`Timeout`](registry_core::ErrorKind::Timeout); the write stands all the same, and may
-    /// still reach them. The least TTL is twice that.
+    /// still reach them. Writes at the same time share the wait, and who comes while others wait does so after them. The least TTL is twice that, and
+    /// so is the least request timeout.
     pub timeout: Duration,
 }
 

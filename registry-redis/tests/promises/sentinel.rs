@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{join_all, try_join_all};
 use registry_core::{
     ErrorKind, Registrar, RegistrarOptions, RegistrarState, Registry, ResetCause, WhenFenced,
 };
@@ -138,6 +139,25 @@ async fn clients_leave_a_primary_that_the_sentinels_have_replaced() {
     group.wait_in_sync().await.unwrap();
     agree(&record, &registry, Instant::now() + HEALED).await;
     new_one.deregister(&marker.lease).await.unwrap();
+}
+
+/// `WAIT` stops its connection: a hundred in turn would take 50 s, and the request timeout is 5 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_that_wait_for_replicas_do_not_wait_in_turn() {
+    let (group, options) = group(SentinelOptions::default().with_replica_proxies()).await;
+    let registry = RedisRegistry::new(options.with_wait(1, Duration::from_millis(500))).unwrap();
+    let writes: Vec<_> = (1..=100).map(|n| (instance(n), lasting())).collect();
+    let write_all = || writes.iter().map(|(instance, options)| registry.register(instance, options));
+    group.wait_in_sync().await.unwrap();
+    assert!(group.partition_replicas());
+    for outcome in join_all(write_all()).await {
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert!(error.message().contains("written, but only 0 of 1 replicas"), "{error}");
+    }
+    group.heal();
+    eventually("replicas have all of them", PATIENCE, async || try_join_all(write_all()).await.ok()).await;
+    assert_eq!(registry.lookup(&user()).await.unwrap().len(), 100);
 }
 
 #[tokio::test(flavor = "multi_thread")]
