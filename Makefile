@@ -14,7 +14,7 @@ setup: ## Install what the tests need and is missing
 SHELL = /bin/bash
 
 # Runs some targets in turn, and says how long each took and how much of a processor it had, since there is a limit to all of them together.
-timed = @$(foreach target,$(1),TIMEFORMAT="make $(target): %0R s, %0P % of a core"; time $(MAKE) --no-print-directory $(target) || exit;)
+timed = @$(foreach target,$(1),TIMEFORMAT="make $(target): %0R s, %P %% of a core"; time $(MAKE) --no-print-directory $(target) || exit;)
 
 test: setup ## Run all tests (under 15 minutes on 2 cores)
 	$(call timed,test-programs test-stores test-simulation quickstart)
