@@ -53,7 +53,7 @@ MASSES = $(foreach store,etcd redis,--skip no_connection::over_$(store) --skip l
 
 # What `make test` runs of the next one.
 test-grpc-daily: setup
-	$(RUN) service-registry grpc --test-threads=6 $(MASSES)
+	$(RUN) service-registry grpc --test-threads=3 $(MASSES)
 
 test-grpc: setup ## What gRPC clients and servers promise, over memory, etcd and Redis (3 minutes)
 	$(RUN) service-registry grpc --test-threads=6

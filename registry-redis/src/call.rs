@@ -9,10 +9,9 @@ use tokio::time::Instant;
 use crate::connection::{Connection, Request};
 use crate::error::{classify, failure};
 use crate::layout::Keys;
-use crate::link::Link;
+use crate::link::{Link, text};
 use crate::options::Wait;
 use crate::script::Script;
-use crate::waited::Group;
 
 /// Why a service could not be written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,44 +107,42 @@ impl Request for Call<'_> {
 
     fn stall(&self, stall_after: Duration) -> Duration {
         let wait = self.connection.options().wait.filter(|_| self.waits);
-        // Others may have just begun to wait.
-        let waits = wait.map_or(Duration::ZERO, |wait| wait.timeout.saturating_mul(2));
-        self.patience(stall_after).saturating_add(waits)
-    }
-}
-
-/// Gives a connection up unless what was asked on it has been answered.
-struct Unfinished<'a>(Option<&'a Link>);
-
-impl Drop for Unfinished<'_> {
-    fn drop(&mut self) {
-        if let Some(link) = self.0 {
-            link.give_up();
-        }
+        let patience = self.patience(stall_after);
+        // Others may have just begun to wait. Not for all of a long one, so that there is time left for another connection.
+        let waits =
+            wait.map_or(Duration::ZERO, |wait| wait.timeout.saturating_add(wait.timeout.min(patience)));
+        patience.saturating_add(waits)
     }
 }
 
 impl Call<'_> {
     async fn send_and_wait(&self, link: &Link, asking: bool, wait: Wait) -> RedisResult<Value> {
         let member = self.connection.topology().node_at(&link.address);
-        let group = member.waited().await.map_err(|error| RedisError::from(std::io::Error::other(error)))?;
-        // Who does not await the end may be doing so because it is dead without a word.
-        let mut unfinished = Unfinished(Some(&group.link));
-        let outcome = self.once_and_wait(&group, asking, wait).await;
-        unfinished.0 = None;
-        outcome
-    }
-
-    async fn once_and_wait(&self, group: &Group, asking: bool, wait: Wait) -> RedisResult<Value> {
-        let turn = group.turn().await;
-        let answer = self.once(&group.link, asking).await?;
-        let count = turn.replicas(wait).await?;
+        let (group, written) = loop {
+            let group =
+                member.waited().await.map_err(|error| RedisError::from(std::io::Error::other(error)))?;
+            if let Some(written) = group.write(self.once(&group.link, asking)).await {
+                break (group, written);
+            }
+        };
+        let (answer, mark) = written?;
+        // Every change that is answered so has written something (`commit` in `scripts/common.lua`), also one that was made before.
+        if !is_done(&answer) {
+            return Ok(answer);
+        }
+        let count = group.replicas(mark, wait).await?;
         if count >= wait.replicas {
             return Ok(answer);
         }
         let reason = format!("{count} of {} replicas have it after {:?}", wait.replicas, wait.timeout);
         Err(redis::make_extension_error(UNMET.into(), Some(reason)))
     }
+}
+
+/// Whether a script says that it has done what it was asked to do.
+fn is_done(answer: &Value) -> bool {
+    let word = answer.as_sequence().and_then(|parts| parts.first());
+    word.and_then(text).is_some_and(|word| word == "OK")
 }
 
 /// The code of an error that no server raises: `WAIT` was not met.

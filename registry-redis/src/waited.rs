@@ -1,28 +1,43 @@
 //! Writes that wait for replicas: they share a connection of their own, since `WAIT` stops the one it is sent on, and share each `WAIT` too, since it counts
 //! who has all that was written on its connection before (<https://redis.io/docs/latest/commands/wait/>).
 
+use std::future::Future;
 use std::sync::Arc;
 
 use redis::{RedisResult, Value, cmd};
 use registry_core::Result;
-use tokio::sync::{Mutex, RwLock, RwLockReadGuard};
+use tokio::sync::{Mutex, RwLock};
+use tokio::time::Instant;
 
 use crate::address::Address;
 use crate::link::{Link, Use};
+use crate::member::Failures;
 use crate::options::{RedisOptions, Wait};
 
 /// The connection to one server on which writes wait, made when it is needed and anew when it fails.
 #[derive(Debug, Default)]
-pub(crate) struct Waited(Mutex<Option<Arc<Group>>>);
+pub(crate) struct Waited(Mutex<Present>);
+
+#[derive(Debug, Default)]
+struct Present {
+    group: Option<Arc<Group>>,
+    failures: Failures,
+}
 
 impl Waited {
     pub(crate) async fn group(&self, address: &Address, options: &RedisOptions) -> Result<Arc<Group>> {
+        let asked = Instant::now();
         let mut present = self.0.lock().await;
-        if let Some(group) = present.as_ref().filter(|group| !group.link.is_broken()) {
+        if let Some(group) = present.group.as_ref().filter(|group| !group.link.is_broken()) {
             return Ok(Arc::clone(group));
         }
-        let link = Box::pin(Link::connect(address, options, Use::Requests)).await?;
-        Ok(Arc::clone(present.insert(Arc::new(Group { link, last: RwLock::default() }))))
+        if let Some(error) = present.failures.still(asked) {
+            return Err(error);
+        }
+        let connected = Box::pin(Link::connect(address, options, Use::Requests)).await;
+        present.failures.note(&connected);
+        let group = Group { link: connected?, last: RwLock::default() };
+        Ok(Arc::clone(present.group.insert(Arc::new(group))))
     }
 }
 
@@ -41,36 +56,66 @@ struct Last {
     replicas: u32,
 }
 
-/// Who has it may write.
-pub(crate) struct Turn<'a> {
-    group: &'a Group,
-    last: RwLockReadGuard<'a, Last>,
-}
+/// How many had been answered when something was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark(u64);
 
 impl Group {
-    /// Waits while the connection is stopped.
-    pub(crate) async fn turn(&self) -> Turn<'_> {
-        Turn { group: self, last: self.last.read().await }
+    /// Writes as soon as the connection is not stopped. `None`: it is not to be used any more, and nothing was sent.
+    ///
+    /// Dropping the future before it ends gives the connection up if something was sent: it may be dead without a word. So does the next one.
+    pub(crate) async fn write<T>(
+        &self,
+        write: impl Future<Output = RedisResult<T>>,
+    ) -> Option<RedisResult<(T, Mark)>> {
+        let last = self.last.read().await;
+        if self.link.is_broken() {
+            return None;
+        }
+        // After the lock, so that who comes next finds the connection given up.
+        let unfinished = Unfinished::on(&self.link);
+        let answer = write.await;
+        unfinished.finish();
+        Some(answer.map(|answer| (answer, Mark(last.number))))
     }
-}
 
-impl Turn<'_> {
     /// How many replicas have what was written, when they are as many as they should be, or when the time for that is over.
-    pub(crate) async fn replicas(self, wait: Wait) -> RedisResult<u32> {
-        let Self { group, last } = self;
-        let before = last.number;
-        drop(last);
-        let mut last = group.last.write().await;
+    pub(crate) async fn replicas(&self, written: Mark, wait: Wait) -> RedisResult<u32> {
+        let mut last = self.last.write().await;
         // Whoever waited since then did so for this too.
-        if last.number == before {
+        if last.number == written.0 {
             let mut count = cmd("WAIT");
             count.arg(wait.replicas).arg(u64::try_from(wait.timeout.as_millis()).unwrap_or(u64::MAX).max(1));
-            let counted = match group.link.request(&count).await? {
+            let unfinished = Unfinished::on(&self.link);
+            let counted = self.link.request(&count).await;
+            unfinished.finish();
+            let replicas = match counted? {
                 Value::Int(counted) => u32::try_from(counted).unwrap_or_default(),
                 _ => 0,
             };
-            *last = Last { number: before + 1, replicas: counted };
+            *last = Last { number: written.0 + 1, replicas };
         }
         Ok(last.replicas)
+    }
+}
+
+/// Gives a connection up unless what was asked on it has been answered.
+struct Unfinished<'a>(Option<&'a Link>);
+
+impl<'a> Unfinished<'a> {
+    fn on(link: &'a Link) -> Self {
+        Self(Some(link))
+    }
+
+    fn finish(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(link) = self.0 {
+            link.give_up();
+        }
     }
 }
