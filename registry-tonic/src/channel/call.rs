@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
@@ -36,7 +38,7 @@ pub struct ResponseFuture {
 }
 
 impl ResponseFuture {
-    pub(super) fn new(inner: Arc<Inner>, request: Request<Body>) -> Self {
+    pub(super) fn new(inner: Arc<Inner>, mut request: Request<Body>) -> Self {
         let now = Instant::now();
         let key = inner.picker.key(&request);
         // Before there is a span, since one that is made whole costs less than one that is added to.
@@ -51,7 +53,7 @@ impl ResponseFuture {
         );
         let call = async move {
             let answer = {
-                let mut call = pin!(call(&inner, request, key, first, now, &span));
+                let mut call = pin!(call(&inner, &mut request, key, first, now, &span));
                 poll_fn(|cx| span.in_scope(|| call.as_mut().poll(cx))).await
             };
             match answer {
@@ -84,7 +86,7 @@ impl fmt::Debug for ResponseFuture {
 enum Attempt {
     Answered(Response<Incoming>, InFlight),
     /// It was never sent, and here it is.
-    NeverSent(Request<Kept>),
+    NeverSent(Box<Request<Kept>>),
     /// It may have been sent, and its server did not take it.
     NeverTaken(CallError, InFlight),
     Failed(CallError),
@@ -96,39 +98,37 @@ const MOST_NEVER_TAKEN: u32 = 5;
 /// `first` is who was picked at `now`, if there was anybody.
 async fn call(
     inner: &Inner,
-    request: Request<Body>,
+    request: &mut Request<Body>,
     key: Option<u64>,
     mut first: Option<Arc<Candidate>>,
-    now: Instant,
+    began: Instant,
     span: &Span,
 ) -> Answer {
-    let deadline = Deadline::of(request.headers(), now);
+    let deadline = Deadline::of(request.headers(), began);
     let wait = request.extensions().get::<WaitForReady>().map_or(inner.wait_for_ready, |wait| wait.0);
     let mut patience = Patience { left: wait, wait, deadline };
     inner.retry.iter().for_each(Retry::begun);
-    let kept = keep(request, inner.retry.as_ref().map_or(KEEP, |retry| retry.keep)).await;
+    let limit = inner.retry.as_ref().map_or(KEEP, |retry| retry.keep);
+    let kept = poll_fn(|cx| Poll::Ready(keep(mem::take(&mut *request), limit, cx))).await;
     let (mut request, replay) = kept.map_err(CallError::unwritten)?;
     let (mut tried, mut attempt, mut never_taken) = (Vec::new(), 1, 0);
     // What was sent at once was sent when the call began; only what waited needs to look at the clock again.
-    let (began, mut now) = (now, now);
+    let mut now = began;
     loop {
         let candidate = match first.take() {
             Some(first) => first,
             None => {
-                let next = candidate(inner, Wanted { key, tried: &tried }, &mut patience, &mut now).await;
+                // Few calls wait, so those that do not have no room for it.
+                let wanted = Wanted { key, tried: &tried };
+                let next = Box::pin(candidate(inner, wanted, &mut patience, &mut now)).await;
                 let next = next.map_err(|error| error.after_attempts(attempt - 1))?;
                 span.record("peer", field::display(next.peer.endpoint())).record("attempt", attempt);
                 next
             }
         };
-        if let Some(deadline) = deadline
-            && now > began
-        {
-            deadline.tell(request.headers_mut(), now);
-        }
-        let again = match send(&candidate, request, deadline, now).await {
+        let again = match send(&candidate, request, deadline, began, now).await {
             Attempt::NeverSent(back) => {
-                request = back;
+                request = *back;
                 now = Instant::now();
                 continue;
             }
@@ -174,7 +174,7 @@ async fn call(
             }
         };
         sleep_until(again.at).await;
-        request = again.request;
+        request = again.replay.again(attempt);
         tried.push(Arc::clone(&candidate.peer));
         attempt += 1;
         now = Instant::now();
@@ -188,69 +188,77 @@ fn tell_again(candidate: &Candidate, attempt: u32, code: tonic::Code, error: &st
 }
 
 /// A call that is sent again.
-struct Again {
-    request: Request<Kept>,
+struct Again<'a> {
+    replay: &'a Replay,
     at: Instant,
 }
 
-fn repeat(
+fn repeat<'a>(
     inner: &Inner,
-    replay: Option<&Replay>,
+    replay: Option<&'a Replay>,
     attempt: u32,
     code: tonic::Code,
     headers: Option<&HeaderMap>,
     deadline: Option<Deadline>,
-) -> Option<Again> {
+) -> Option<Again<'a>> {
     let (retry, replay) = (inner.retry.as_ref()?, replay?);
     let at = later(Instant::now(), retry.after(attempt, code, headers, unit(&inner.picker.draw))?);
     let in_time = deadline.is_none_or(|deadline| at < deadline.at);
-    (in_time && retry.take()).then(|| Again { request: replay.again(attempt), at })
+    (in_time && retry.take()).then_some(Again { replay, at })
 }
 
-/// Sends the request to one endpoint.
-async fn send(
+type Answering = Pin<Box<dyn Future<Output = Option<Result<Response<Incoming>, Unanswered>>> + Send>>;
+
+/// Sends the request to one endpoint, at once; what is given waits for the answer.
+fn send(
     candidate: &Candidate,
-    request: Request<Kept>,
+    mut request: Request<Kept>,
     deadline: Option<Deadline>,
+    began: Instant,
     now: Instant,
-) -> Attempt {
+) -> impl Future<Output = Attempt> + Send + use<> {
     let mut in_flight = InFlight::new(Arc::clone(&candidate.peer), now);
-    if let Some(deadline) = deadline
-        && deadline.at <= now
-    {
+    let allowed = deadline.map_or(Duration::ZERO, |deadline| deadline.allowed);
+    let answer: Option<Answering> = match deadline {
+        None => Some(Box::pin(candidate.connection.send(request, now).map(Some))),
         // Nobody could be in time, so it is not sent, and speaks against nobody.
-        let error = CallError::deadline(&in_flight.who(), deadline.allowed);
-        in_flight.never_sent();
-        return Attempt::Failed(error);
-    }
-    let answer = candidate.connection.send(request, now);
-    let answer = match deadline {
-        None => answer.await,
-        Some(deadline) => match timeout_at(deadline.at, answer).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                in_flight.ended(Outcome::TooLate);
-                return Attempt::Failed(CallError::deadline(&in_flight.who(), deadline.allowed));
+        Some(deadline) if deadline.at <= now => None,
+        Some(deadline) => {
+            if now > began {
+                deadline.tell(request.headers_mut(), now);
             }
-        },
+            let answer = candidate.connection.send(request, now);
+            Some(Box::pin(timeout_at(deadline.at, answer).map(Result::ok)))
+        }
     };
-    match answer {
-        Ok(response) => {
-            in_flight.answered(Instant::now());
-            Attempt::Answered(response, in_flight)
-        }
-        // The connection has ended by then, so a call meets it only once.
-        Err(Unanswered::NeverSent(back)) => {
+    async move {
+        let Some(answer) = answer else {
+            let error = CallError::deadline(&in_flight.who(), allowed);
             in_flight.never_sent();
-            Attempt::NeverSent(*back)
-        }
-        Err(Unanswered::NeverTaken(error)) => {
-            Attempt::NeverTaken(CallError::broken(&in_flight.who(), error), in_flight)
-        }
-        Err(Unanswered::Failed(error)) => {
-            let outcome = Outcome::of(&error);
-            in_flight.ended(outcome);
-            Attempt::Failed(CallError::broken(&in_flight.who(), error))
+            return Attempt::Failed(error);
+        };
+        let Some(answer) = answer.await else {
+            in_flight.ended(Outcome::TooLate);
+            return Attempt::Failed(CallError::deadline(&in_flight.who(), allowed));
+        };
+        match answer {
+            Ok(response) => {
+                in_flight.answered(Instant::now());
+                Attempt::Answered(response, in_flight)
+            }
+            // The connection has ended by then, so a call meets it only once.
+            Err(Unanswered::NeverSent(back)) => {
+                in_flight.never_sent();
+                Attempt::NeverSent(back)
+            }
+            Err(Unanswered::NeverTaken(error)) => {
+                Attempt::NeverTaken(CallError::broken(&in_flight.who(), error), in_flight)
+            }
+            Err(Unanswered::Failed(error)) => {
+                let outcome = Outcome::of(&error);
+                in_flight.ended(outcome);
+                Attempt::Failed(CallError::broken(&in_flight.who(), error))
+            }
         }
     }
 }
@@ -422,5 +430,24 @@ impl http_body::Body for ResponseBody {
 impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseBody").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use registry_core::{Directory, ServiceName};
+    use registry_memory::MemoryRegistry;
+    use tower_service::Service;
+
+    use super::*;
+    use crate::Channel;
+
+    /// glibc keeps pieces up to this long at hand for each thread; what is longer costs each call several times as much.
+    #[tokio::test]
+    async fn what_a_call_is_kept_in_is_small() {
+        let service = ServiceName::new("user.rpc").unwrap();
+        let mut channel = Channel::new(&Directory::new(Arc::new(MemoryRegistry::new())), &service);
+        let call = channel.call(Request::new(Body::empty()));
+        assert!(size_of_val(&*call.call) <= 1032, "{}", size_of_val(&*call.call));
     }
 }

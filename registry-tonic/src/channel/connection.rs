@@ -3,12 +3,14 @@
 //! On hyper rather than on tonic's channel, because a balancer must know three things that tonic's hides: that a connection is dead before
 //! the next call finds out, that nothing is heard on it any more, and that a request was never sent, together with the request.
 
+use std::future::Future;
 use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures_util::FutureExt;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, header};
 use hyper::body::Incoming;
@@ -110,26 +112,29 @@ impl Connection {
         &self.silence
     }
 
-    pub(crate) async fn send(
+    /// Hands the request over at once; what is given waits for the answer. An async function would keep room for the request until then, too.
+    pub(crate) fn send(
         &self,
         mut request: Request<Kept>,
         now: Instant,
-    ) -> Result<Response<Incoming>, Unanswered> {
+    ) -> impl Future<Output = Result<Response<Incoming>, Unanswered>> + Send + use<> {
         self.address(&mut request);
-        let _due = self.silence.due(now);
+        let due = self.silence.due(now);
         let body = request.body().read();
-        let answer = self.sender.clone().try_send_request(request).await;
-        let answer = answer.inspect(|_| self.silence.answered());
-        answer.map_err(|mut error| match error.take_message() {
-            Some(request) => Unanswered::NeverSent(Box::new(request)),
-            None => {
-                let error = error.into_error();
-                if was_never_taken(&error) || was_never_written(&error, body.as_ref()) {
-                    Unanswered::NeverTaken(error)
-                } else {
-                    Unanswered::Failed(error)
+        let answer = self.sender.clone().try_send_request(request);
+        answer.map(move |answer| {
+            let answer = answer.inspect(|_| due.answered());
+            answer.map_err(|mut error| match error.take_message() {
+                Some(request) => Unanswered::NeverSent(Box::new(request)),
+                None => {
+                    let error = error.into_error();
+                    if was_never_taken(&error) || was_never_written(&error, body.as_ref()) {
+                        Unanswered::NeverTaken(error)
+                    } else {
+                        Unanswered::Failed(error)
+                    }
                 }
-            }
+            })
         })
     }
 

@@ -129,6 +129,13 @@ impl Silence {
 #[derive(Debug)]
 pub(crate) struct Due(Arc<Silence>);
 
+impl Due {
+    /// It was answered.
+    pub(crate) fn answered(&self) {
+        self.0.answered();
+    }
+}
+
 impl Drop for Due {
     fn drop(&mut self) {
         if self.0.due.fetch_sub(1, Ordering::SeqCst) == 1 {
