@@ -6,6 +6,12 @@ use registry_core::{Operation, Result};
 use crate::error::strange;
 use crate::link::{into_text, text};
 
+/// Whether a script says that it has done what it was asked to do.
+pub(crate) fn is_done(answer: &Value) -> bool {
+    let word = answer.as_sequence().and_then(|parts| parts.first());
+    matches!(word, Some(Value::BulkString(word)) if word == b"OK")
+}
+
 #[derive(Debug)]
 pub(crate) struct Answer {
     operation: Operation,

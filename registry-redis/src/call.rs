@@ -6,10 +6,11 @@ use redis::{Arg, Cmd, ErrorKind as Kind, RedisError, RedisResult, RedisWrite, Se
 use registry_core::{Error, ErrorKind, Incarnation, Operation};
 use tokio::time::Instant;
 
+use crate::answer::is_done;
 use crate::connection::{Connection, Request};
 use crate::error::{classify, failure};
 use crate::layout::Keys;
-use crate::link::{Link, text};
+use crate::link::Link;
 use crate::options::Wait;
 use crate::script::Script;
 
@@ -137,12 +138,6 @@ impl Call<'_> {
         let reason = format!("{count} of {} replicas have it after {:?}", wait.replicas, wait.timeout);
         Err(redis::make_extension_error(UNMET.into(), Some(reason)))
     }
-}
-
-/// Whether a script says that it has done what it was asked to do.
-fn is_done(answer: &Value) -> bool {
-    let word = answer.as_sequence().and_then(|parts| parts.first());
-    word.and_then(text).is_some_and(|word| word == "OK")
 }
 
 /// The code of an error that no server raises: `WAIT` was not met.

@@ -1,5 +1,6 @@
 //! One server: the connection to it that all requests share, made when it is needed and anew when it fails.
 
+use std::future::Future;
 use std::sync::{Arc, Mutex as Lock, PoisonError};
 use std::time::Duration;
 
@@ -38,8 +39,21 @@ pub(crate) struct Failures {
 }
 
 impl Failures {
-    /// The last failure, if whoever came at `asked` is to be told that instead of a new one.
-    pub(crate) fn still(&self, asked: Instant) -> Option<Error> {
+    /// Tries, unless whoever came at `asked` is to be told of the last failure instead of a new one.
+    pub(crate) async fn unless_just_failed<T>(
+        &mut self,
+        asked: Instant,
+        attempt: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        if let Some(error) = self.still(asked) {
+            return Err(error);
+        }
+        let outcome = attempt.await;
+        self.note(&outcome);
+        outcome
+    }
+
+    fn still(&self, asked: Instant) -> Option<Error> {
         let (at, error) = self.last.as_ref()?;
         let refused = matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::PermissionDenied);
         let wait = if refused {
@@ -50,7 +64,7 @@ impl Failures {
         (asked.saturating_duration_since(*at) < wait || *at > asked).then(|| error.clone())
     }
 
-    pub(crate) fn note<T>(&mut self, outcome: &Result<T>) {
+    fn note<T>(&mut self, outcome: &Result<T>) {
         match outcome {
             Ok(_) => *self = Self::default(),
             Err(error) => {
@@ -103,12 +117,8 @@ impl Member {
         {
             return Ok(link);
         }
-        if let Some(error) = failures.still(asked) {
-            return Err(error);
-        }
-        let connected = Link::connect(&self.address, &self.options, Use::Requests).await;
-        failures.note(&connected);
-        let link = connected?;
+        let connecting = Link::connect(&self.address, &self.options, Use::Requests);
+        let link = failures.unless_just_failed(asked, connecting).await?;
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         *current = Some(Arc::clone(&link));
         Ok(link)

@@ -189,12 +189,9 @@ impl Pushes {
                 old.close();
             }
             let mut failures = self.failures.lock().await;
-            if let Some(error) = failures.still(asked) {
-                return Err(error.into());
-            }
-            let connected = Link::connect(&self.address, &self.options, purpose).await;
-            failures.note(&connected);
-            *held = Some((connected?, channels));
+            let connecting = Link::connect(&self.address, &self.options, purpose);
+            let link = failures.unless_just_failed(asked, connecting).await?;
+            *held = Some((link, channels));
         }
         let Some((link, channels)) = held.as_ref() else { return Err(self.gone().into()) };
         let inbox = Arc::new(Inbox::default());

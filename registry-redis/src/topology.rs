@@ -167,12 +167,7 @@ impl Topology {
         if self.lock().version != version {
             return Ok(());
         }
-        if let Some(error) = failures.still(asked) {
-            return Err(error);
-        }
-        let outcome = self.ask_now().await;
-        failures.note(&outcome);
-        outcome
+        failures.unless_just_failed(asked, self.ask_now()).await
     }
 
     async fn ask_now(&self) -> Result<()> {

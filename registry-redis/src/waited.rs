@@ -31,12 +31,9 @@ impl Waited {
         if let Some(group) = present.group.as_ref().filter(|group| !group.link.is_broken()) {
             return Ok(Arc::clone(group));
         }
-        if let Some(error) = present.failures.still(asked) {
-            return Err(error);
-        }
-        let connected = Box::pin(Link::connect(address, options, Use::Requests)).await;
-        present.failures.note(&connected);
-        let group = Group { link: connected?, last: RwLock::default() };
+        let connecting = Box::pin(Link::connect(address, options, Use::Requests));
+        let link = present.failures.unless_just_failed(asked, connecting).await?;
+        let group = Group { link, last: RwLock::default() };
         Ok(Arc::clone(present.group.insert(Arc::new(group))))
     }
 }
@@ -63,7 +60,7 @@ pub(crate) struct Mark(u64);
 impl Group {
     /// Writes as soon as the connection is not stopped. `None`: it is not to be used any more, and nothing was sent.
     ///
-    /// Dropping the future before it ends gives the connection up if something was sent: it may be dead without a word. So does the next one.
+    /// Dropping the future before it ends gives the connection up if something was sent: it may be dead without a word.
     pub(crate) async fn write<T>(
         &self,
         write: impl Future<Output = RedisResult<T>>,
@@ -79,7 +76,8 @@ impl Group {
         Some(answer.map(|answer| (answer, Mark(last.number))))
     }
 
-    /// How many replicas have what was written, when they are as many as they should be, or when the time for that is over.
+    /// How many replicas have what was written, when they are as many as they should be, or when the time for that is over. Dropping the future in the
+    /// middle of a `WAIT` gives the connection up, which is stopped until then.
     pub(crate) async fn replicas(&self, written: Mark, wait: Wait) -> RedisResult<u32> {
         let mut last = self.last.write().await;
         // Whoever waited since then did so for this too.

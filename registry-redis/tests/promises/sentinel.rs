@@ -8,7 +8,7 @@ use registry_core::{
     ErrorKind, OnConflict, Registrar, RegistrarOptions, RegistrarState, Registry, ResetCause, WhenFenced,
 };
 use registry_redis::{RedisOptions, RedisRegistry};
-use registry_testing::servers::redis::{RedisSentinel, SentinelOptions};
+use registry_testing::servers::redis::{RedisSentinel, Reply, SentinelOptions};
 use tokio::time::{Instant, timeout};
 
 use crate::churn::{Churn, agree};
@@ -158,6 +158,40 @@ async fn writes_that_wait_for_replicas_do_not_wait_in_turn() {
     group.heal();
     eventually("replicas have all of them", PATIENCE, async || try_join_all(write_all()).await.ok()).await;
     assert_eq!(registry.lookup(&user()).await.unwrap().len(), 100);
+}
+
+/// Whoever gives up in the middle of a `WAIT` leaves a connection that is stopped: the others take another one, and are told the truth.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_is_given_up_while_it_waits_for_replicas_does_not_hold_up_the_others() {
+    let (group, options) = group(SentinelOptions::default().with_replica_proxies()).await;
+    let registry = RedisRegistry::new(options.with_wait(1, Duration::from_secs(2))).unwrap();
+    group.wait_in_sync().await.unwrap();
+    let primary = group.node(group.primary().await.unwrap());
+    assert!(group.partition_replicas());
+    // The connection that is stopped.
+    let stopped = async || {
+        let Reply::Text(clients) = primary.command(&["CLIENT", "LIST"]).await.unwrap() else { return None };
+        let clients = String::from_utf8_lossy(&clients).into_owned();
+        let stopped = clients.lines().find(|client| client.contains(" flags=b "))?;
+        stopped.split(' ').next().map(str::to_owned)
+    };
+    let waiting = registry.clone();
+    let waiting = tokio::spawn(async move { waiting.register(&instance(1), &lasting()).await });
+    let first = eventually("it waits", PATIENCE, async || stopped().await).await;
+    let other = registry.clone();
+    let queued = tokio::spawn(async move { other.register(&instance(2), &lasting()).await });
+    waiting.abort();
+    eventually("the other waits on another connection", PATIENCE, async || {
+        stopped().await.filter(|second| *second != first)
+    })
+    .await;
+    let error = queued.await.unwrap().unwrap_err();
+    assert!(error.message().contains("written, but only 0 of 1 replicas"), "{error}");
+    group.heal();
+    eventually("a replica is back", PATIENCE, async || {
+        registry.register(&instance(3), &lasting()).await.ok()
+    })
+    .await;
 }
 
 /// What is refused has written nothing, whether or not there are replicas.

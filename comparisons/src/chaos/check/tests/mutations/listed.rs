@@ -1,0 +1,153 @@
+//! What lookups, views and the final list show, spoilt.
+
+use super::*;
+
+pub(super) fn short_view(history: &mut Vec<Line>, random: &mut Rng) -> Option<()> {
+    let view = if random.bool() { "2.7" } else { "3.7" };
+    let shown = history.iter_mut().filter_map(|line| match line {
+        Line::Viewed(viewed) if viewed.view == view && viewed.at > At(18_500_000) => viewed.listed.as_mut(),
+        _ => None,
+    });
+    let mut planted = None;
+    for listed in shown {
+        planted = listed.pop();
+    }
+    planted.map(drop)
+}
+
+/// E and f die for good.
+pub(super) fn ghost_lookup(history: &mut [Line], _: &mut Rng) -> Option<()> {
+    let (dead, at) = ends(history).into_iter().find(|(listed, _)| listed.id == "e")?;
+    let mut planted = None;
+    for op in history.iter_mut().filter_map(operation_mut).filter(|op| op.invoked > at.plus_ms(1_200)) {
+        if let Outcome::Ok { listed: Some(listed), .. } = &mut op.outcome {
+            listed.push(dead.clone());
+            planted = Some(());
+        }
+    }
+    planted
+}
+
+pub(super) fn short(history: &mut [Line], random: &mut Rng, after: At) -> Option<()> {
+    let lookups = all(history, |line| {
+        operation(line).is_some_and(|op| {
+            // A and b are always there.
+            op.invoked > after
+                && matches!(&op.outcome, Outcome::Ok { listed: Some(listed), .. } if listed.iter().any(|listed| listed.id == "a"))
+        })
+    });
+    let op = operation_mut(&mut history[choose(lookups, random)?])?;
+    let Outcome::Ok { listed: Some(listed), .. } = &mut op.outcome else { return None };
+    listed.retain(|listed| listed.id != "a");
+    Some(())
+}
+
+/// Everybody is healed by then, and renews again.
+pub(super) fn short_lookup(history: &mut Vec<Line>, random: &mut Rng) -> Option<()> {
+    let kept = matches!(history.first(), Some(Line::Run(run)) if run.keeps_acknowledged);
+    short(history, random, At(14_000_000)).filter(|()| kept)
+}
+
+/// Where loss is allowed once something was struck, before that.
+pub(super) fn short_lookup_early(history: &mut Vec<Line>, random: &mut Rng) -> Option<()> {
+    let lookups = all(history, |line| {
+        operation(line).is_some_and(|op| {
+            op.verb == Verb::Lookup && At(2_000_000) < op.invoked && op.invoked < At(6_900_000)
+        })
+    });
+    let op = operation_mut(&mut history[choose(lookups, random)?])?;
+    let Outcome::Ok { listed: Some(listed), .. } = &mut op.outcome else { return None };
+    listed.retain(|listed| listed.id != "a");
+    Some(())
+}
+
+pub(super) fn loses(history: &[Line]) -> bool {
+    let struck = history.iter().any(|line| matches!(line, Line::Nemesis(_)));
+    struck && matches!(history.first(), Some(Line::Run(run)) if !run.keeps_acknowledged)
+}
+
+pub(super) fn final_list(history: &mut [Line]) -> Option<&mut Vec<Listed>> {
+    history
+        .iter_mut()
+        .find_map(|line| if let Line::Final(read) = line { Some(&mut read.listed) } else { None })
+}
+
+pub(super) fn short_final(history: &mut Vec<Line>) -> Option<()> {
+    let loses = loses(history);
+    final_list(history)?.retain(|listed| listed.id != "a");
+    (!loses).then_some(())
+}
+
+pub(super) fn older_final(history: &mut Vec<Line>, _: &mut Rng) -> Option<()> {
+    let writes = |op: &&Operation| {
+        op.id.as_deref() == Some("b")
+            && matches!(op.verb, Verb::Register | Verb::Update)
+            && matches!(op.outcome, Outcome::Ok { .. })
+    };
+    let first = history.iter().filter_map(operation).find(writes)?.value?;
+    let loses = loses(history);
+    let listed = final_list(history)?.iter_mut().find(|listed| listed.id == "b")?;
+    let changed = listed.value != first;
+    listed.value = first;
+    (changed && !loses).then_some(())
+}
+
+pub(super) fn in_outage(history: &mut [Line], random: &mut Rng, plant: impl Fn(&mut Viewed)) -> Option<()> {
+    let from = At(9_000_000 + random.u64(0..1_000_000));
+    let mut planted = None;
+    for line in history {
+        if let Line::Viewed(viewed) = line
+            && viewed.view == "2.7"
+            && !viewed.live
+            && viewed.at > from
+        {
+            planted = Some(())
+                .filter(|()| viewed.listed.as_ref().is_some_and(|listed| !listed.is_empty()))
+                .or(planted);
+            plant(viewed);
+        }
+    }
+    planted
+}
+
+pub(super) fn unproven(history: &mut Vec<Line>, random: &mut Rng) -> Option<()> {
+    let live = all(
+        history,
+        |line| matches!(line, Line::Viewed(viewed) if viewed.live && viewed.at > At(15_000_000)),
+    );
+    let index = choose(live, random)?;
+    let Line::Viewed(viewed) = &mut history[index] else { return None };
+    viewed.proven = Some(At(viewed.at.0 - 14_500_000));
+    Some(())
+}
+
+pub(super) fn grow(history: &mut Vec<Line>, _: &mut Rng) -> Option<()> {
+    let mut planted = None;
+    for line in history {
+        if let Line::Note(note) = line
+            && At(3_500_000) < note.at
+            && note.at < At(6_500_000)
+        {
+            note.figure = note.figure.map(|figure| figure + note.at.0 as f64 / 10.0);
+            planted = Some(());
+        }
+    }
+    planted
+}
+
+pub(super) fn old_lookup(history: &mut Vec<Line>, random: &mut Rng) -> Option<()> {
+    let loses = loses(history);
+    let mut past: Option<(Position, Outcome)> = None;
+    let mut later = Vec::new();
+    for (index, op) in history.iter().enumerate().filter_map(|(index, line)| Some((index, operation(line)?)))
+    {
+        if let Outcome::Ok { position: Some(position), .. } = op.outcome {
+            let (then, _) = past.get_or_insert((position, op.outcome.clone()));
+            if then.epoch == position.epoch && then.revision < position.revision {
+                later.push(index);
+            }
+        }
+    }
+    operation_mut(&mut history[choose(later, random)?])?.outcome = past?.1;
+    (!loses).then_some(())
+}
