@@ -441,6 +441,26 @@ fn registrars_are_counted_by_state_and_not_after_their_end() {
     });
 }
 
+/// Whoever reads the state from another task sees the last of several that come at once.
+#[test]
+fn each_state_of_a_registrar_is_counted_however_soon_it_is_left() {
+    recorded(async |recorded| {
+        let memory = MemoryRegistry::new();
+        let meter = Meter::new();
+        let options = RegistrarOptions::new().with_meter(&meter);
+        for port in 1..=10 {
+            let registrar = Registrar::start(memory.clone().shared(), instance(port), options.clone());
+            registrar.registered().await.unwrap();
+            registrar.abandon();
+        }
+        let state = |name: &str, state: &str| format!("registry_{name}{{service=user.rpc,state={state}}}");
+        let entered = |name: &str| recorded.counter(&state("registrar_transitions_total", name));
+        eventually("all are closed", || entered("closed") == 10).await;
+        assert_eq!((entered("starting"), entered("registered")), (10, 10));
+        assert_eq!(recorded.gauge(&state("registrars", "closed")), 0.0);
+    });
+}
+
 #[test]
 fn no_metric_names_an_instance() {
     recorded(async |recorded| {

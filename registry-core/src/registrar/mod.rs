@@ -3,6 +3,7 @@
 mod newest;
 mod options;
 mod state;
+mod teller;
 mod worker;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::lease::Registration;
 use crate::published::{Reader, published};
 use crate::registry::Registry;
 use newest::{Offers, newest};
+use teller::Teller;
 use worker::{Command, Worker};
 
 /// Keeps one instance registered for as long as it lives: heartbeats, registering anew after a lost lease, an outage or a wipe,
@@ -101,13 +103,8 @@ impl Registrar {
         let (commands, receiver) = mpsc::unbounded_channel();
         let (offers, newest) = newest(&instance);
         let patience = options.shutdown_timeout;
-        #[cfg(feature = "metrics")]
-        let states = RegistrarStates { reader: state.fresh() };
         let run = async move {
-            #[cfg(feature = "metrics")]
-            if let Some(meter) = &options.meter {
-                meter.observe_registrar(instance.service(), states);
-            }
+            let teller = Teller::new(publisher, instance.service(), &options);
             let mut receiver: mpsc::UnboundedReceiver<Command> = receiver;
             let mut backlog = Vec::new();
             let mut connect = std::pin::pin!(connect);
@@ -120,7 +117,7 @@ impl Registrar {
                         None => break Err(closed()),
                         Some(command) => match command.leave() {
                             Ok(reply) => {
-                                Worker::refuse(None, publisher);
+                                Worker::refuse(None, teller);
                                 let _ = reply.send(Ok(()));
                                 return;
                             }
@@ -131,9 +128,9 @@ impl Registrar {
             };
             match connected {
                 Ok(registry) => {
-                    Worker::new(registry, instance, options, publisher, receiver, newest).run(backlog).await;
+                    Worker::new(registry, instance, options, teller, receiver, newest).run(backlog).await;
                 }
-                Err(error) => Worker::refuse(Some(error), publisher),
+                Err(error) => Worker::refuse(Some(error), teller),
             }
         };
         let (run, abort) = abortable(run);

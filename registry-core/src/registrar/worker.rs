@@ -11,12 +11,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use super::newest::{Newest, Wanted};
 use super::options::{RegistrarOptions, WhenFenced, heartbeat_interval, operation_timeout};
 use super::state::RegistrarState;
+use super::teller::Teller;
 use crate::backoff::Backoff;
 use crate::cursor::Revision;
 use crate::error::{Error, ErrorKind, Operation, Result, Retry};
 use crate::instance::{Instance, Status};
 use crate::lease::{Incarnation, Lease, OnConflict, RegisterOptions, Registration};
-use crate::published::Publisher;
 use crate::registry::Registry;
 use crate::time::later;
 
@@ -69,7 +69,7 @@ struct Leaving {
 pub(super) struct Worker {
     registry: Arc<dyn Registry>,
     options: RegistrarOptions,
-    publisher: Publisher<RegistrarState>,
+    teller: Teller,
     commands: mpsc::UnboundedReceiver<Command>,
     changes: Newest,
     rng: fastrand::Rng,
@@ -96,7 +96,7 @@ impl Worker {
         registry: Arc<dyn Registry>,
         instance: Instance,
         options: RegistrarOptions,
-        publisher: Publisher<RegistrarState>,
+        teller: Teller,
         commands: mpsc::UnboundedReceiver<Command>,
         changes: Newest,
     ) -> Self {
@@ -104,7 +104,7 @@ impl Worker {
             registry,
             rng: fastrand::Rng::with_seed(options.seed),
             options,
-            publisher,
+            teller,
             commands,
             changes,
             phase: Phase::Acquiring { attempt: 0, at: Instant::now() },
@@ -119,8 +119,8 @@ impl Worker {
         }
     }
 
-    pub(super) fn refuse(error: Option<Error>, mut publisher: Publisher<RegistrarState>) {
-        publisher.publish(RegistrarState::Closed { error });
+    pub(super) fn refuse(error: Option<Error>, mut teller: Teller) {
+        teller.tell(RegistrarState::Closed { error });
     }
 
     /// Runs until it is told to leave; obeys `backlog` first, which came while the registry's client was made.
@@ -516,7 +516,7 @@ impl Worker {
     }
 
     fn fenced_error(&self) -> Error {
-        match &**self.publisher.load() {
+        match &**self.teller.told() {
             RegistrarState::Fenced { error, .. } => error.clone(),
             _ => Error::new(ErrorKind::AlreadyRegistered, Operation::Update, "another process holds the id"),
         }
@@ -527,7 +527,7 @@ impl Worker {
         if self.leaving.is_some() {
             return;
         }
-        let state = match (&**self.publisher.load(), self.incarnation) {
+        let state = match (&**self.teller.told(), self.incarnation) {
             (_, None) => RegistrarState::Starting { error: Some(error) },
             (RegistrarState::Recovering { since, .. }, _) => {
                 RegistrarState::Recovering { since: *since, error }
@@ -543,7 +543,7 @@ impl Worker {
         if self.leaving.is_some() {
             return;
         }
-        let clean = matches!(&**self.publisher.load(), RegistrarState::Registered { error: None, .. });
+        let clean = matches!(&**self.teller.told(), RegistrarState::Registered { error: None, .. });
         let state = match error {
             None if clean => return,
             None => RegistrarState::Registered { registration: held.registration.clone(), error: None },
@@ -559,7 +559,7 @@ impl Worker {
 
     fn show(&mut self, state: RegistrarState) {
         tracing::debug!(service = %self.desired.service(), id = %self.desired.id(), state = state.name());
-        self.publisher.publish(state);
+        self.teller.tell(state);
     }
 }
 

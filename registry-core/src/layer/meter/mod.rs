@@ -48,7 +48,7 @@ use futures_util::StreamExt;
 use metrics::{Label, SharedString};
 
 use self::operation::Operations;
-use self::registrar::RegistrarMetrics;
+pub(crate) use self::registrar::RegistrarMetrics;
 pub use self::view::Observed;
 use self::view::ViewMetrics;
 use self::watch::WatchMetrics;
@@ -104,8 +104,8 @@ impl Meter {
         Observed::start(ViewMetrics::new(self, view.clone()))
     }
 
-    /// Keeps the metrics of a registrar of an instance of `service`, until it ends. [`RegistrarOptions::with_meter`](crate::RegistrarOptions::with_meter)
-    /// does it from the start. Must be called within a tokio runtime.
+    /// Keeps the metrics of a registrar of an instance of `service`, until it ends. States that follow each other faster than a task is woken are not all
+    /// counted; [`RegistrarOptions::with_meter`](crate::RegistrarOptions::with_meter) counts each, from the start. Must be called within a tokio runtime.
     pub fn observe_registrar(&self, service: &ServiceName, states: RegistrarStates) {
         tokio::spawn(RegistrarMetrics::new(self, service).follow(states));
     }

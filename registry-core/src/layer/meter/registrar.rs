@@ -10,7 +10,7 @@ use crate::registrar::{RegistrarState, RegistrarStates};
 /// The [names](RegistrarState::name) of all states.
 const STATES: [&str; 7] = ["starting", "registered", "recovering", "fenced", "paused", "draining", "closed"];
 
-pub(super) struct RegistrarMetrics {
+pub(crate) struct RegistrarMetrics {
     each: [Handles; STATES.len()],
     present: Option<usize>,
 }
@@ -22,7 +22,7 @@ struct Handles {
 }
 
 impl RegistrarMetrics {
-    pub(super) fn new(meter: &Meter, service: &ServiceName) -> Self {
+    pub(crate) fn new(meter: &Meter, service: &ServiceName) -> Self {
         let handles = |name| {
             let labels = || meter.of_service_and(service, "state", name);
             Handles {
@@ -44,7 +44,7 @@ impl RegistrarMetrics {
         }
     }
 
-    fn show(&mut self, state: &RegistrarState) {
+    pub(crate) fn show(&mut self, state: &RegistrarState) {
         let next = self.each.iter().position(|handles| handles.name == state.name());
         if next == self.present {
             return;
