@@ -44,7 +44,7 @@ test-stores: setup ## The suite and the further promises on real etcd and Redis 
 COMBINED = go_zero:: json_on_3_5:: standalone_append_only::
 
 test-waiting: setup
-	$(MAKE) --jobs 3 --output-sync=target LEFT_OUT="$(COMBINED)" $(WAITING)
+	$(MAKE) --jobs 2 --output-sync=target LEFT_OUT="$(COMBINED)" $(WAITING)
 
 # Five thousand endpoints and a thousand channels over each store take a minute more than there is for every change: there it is 1,025 and a hundred, which
 # over memory are done on the way to more.

@@ -17,6 +17,13 @@ use crate::login::Login;
 use crate::member::Member;
 use crate::options::EtcdOptions;
 
+/// An operation that has begun, and when it must have ended, however many requests it makes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun {
+    pub(crate) operation: Operation,
+    pub(crate) end: Instant,
+}
+
 #[derive(Debug)]
 pub(crate) struct Connection {
     members: Vec<Arc<Member>>,
@@ -87,27 +94,38 @@ impl Connection {
         let _ = self.current.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// The answer to a request; see [`ask`](Self::ask).
+    pub(crate) fn begin(&self, operation: Operation) -> Begun {
+        Begun { operation, end: later(Instant::now(), self.request_timeout) }
+    }
+
+    /// The answer to a request that has all the time there is for it; see [`ask`](Self::ask).
     pub(crate) async fn call<T, F>(&self, operation: Operation, request: impl Fn(Client) -> F) -> Result<T>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
-        self.ask(operation, request).await.map(|(_, answer)| answer)
+        self.call_for(self.begin(operation), request).await
+    }
+
+    /// The answer to one of the requests of an operation.
+    pub(crate) async fn call_for<T, F>(&self, begun: Begun, request: impl Fn(Client) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        self.ask(begun, request).await.map(|(_, answer)| answer)
     }
 
     /// Makes a request of the members in turn and gives the first answer, with the member that gave it. The next one is asked when one fails,
     /// or says nothing for a while; then both may answer, so a request must do no harm when it is made twice.
     pub(crate) async fn ask<T, F>(
         &self,
-        operation: Operation,
+        begun: Begun,
         request: impl Fn(Client) -> F,
     ) -> Result<(Arc<Member>, T)>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
-        let begun = Instant::now();
-        let end = later(begun, self.request_timeout);
-        let mut hedge_at = later(begun, self.hedge_after);
+        let Begun { operation, end } = begun;
+        let mut hedge_at = later(Instant::now(), self.hedge_after);
         let due = |hedge_at: Instant, waits: bool| if waits { hedge_at.min(end) } else { end };
         let mut timer = self.timers.at(due(hedge_at, self.members.len() > 1));
         let first = self.current.load(Ordering::Relaxed) % self.members.len();

@@ -3,12 +3,11 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use etcd_client::{Client, KeyValue, Txn, TxnOp};
 use registry_core::{ErrorKind, Operation, Result};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::connection::Connection;
 use crate::error::failure;
@@ -50,7 +49,6 @@ pub(crate) struct Fences {
 
 struct Shared {
     connection: Arc<Connection>,
-    deadline: Duration,
     queue: Mutex<Queue>,
 }
 
@@ -61,13 +59,13 @@ struct Queue {
 }
 
 impl Fences {
-    /// `deadline`: how long an answer may take, waiting in line included.
-    pub(crate) fn new(connection: Arc<Connection>, deadline: Duration) -> Self {
-        Self { shared: Arc::new(Shared { connection, deadline, queue: Mutex::default() }) }
+    pub(crate) fn new(connection: Arc<Connection>) -> Self {
+        Self { shared: Arc::new(Shared { connection, queue: Mutex::default() }) }
     }
 
-    /// Whether all of it is true. Linearizable. Asked for at once while few requests are under way, together with others otherwise.
-    pub(crate) async fn hold(&self, keys: Vec<Held>) -> Result<bool> {
+    /// Whether all of it is true, if it is known before `deadline`. Linearizable. Asked for at once while few requests are under way, together with
+    /// others otherwise.
+    pub(crate) async fn hold(&self, keys: Vec<Held>, deadline: Instant) -> Result<bool> {
         let (answer, asked) = oneshot::channel();
         let start = {
             let mut queue = self.lock();
@@ -81,7 +79,7 @@ impl Fences {
             let round = Round { fences: self.clone(), counted: true };
             tokio::spawn(round.run());
         }
-        match timeout(self.shared.deadline, asked).await {
+        match timeout_at(deadline, asked).await {
             Ok(Ok(held)) => held,
             // The task that asked ended with its runtime; the next one asks again.
             Ok(Err(_)) => {

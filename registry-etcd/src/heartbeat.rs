@@ -32,7 +32,6 @@ pub(crate) struct Heartbeats {
     stream: Mutex<Option<Arc<Stream>>>,
     /// Held while a stream is opened, so that many heartbeats open one.
     opening: tokio::sync::Mutex<()>,
-    request_timeout: Duration,
     /// After how long without an answer a stream to one of several members is left.
     patience: Duration,
 }
@@ -86,18 +85,11 @@ impl Failure {
 impl Heartbeats {
     pub(crate) fn new(connection: Arc<Connection>, options: &EtcdOptions) -> Self {
         let patience = if connection.size() > 1 { options.hedge_after } else { options.request_timeout };
-        Self {
-            connection,
-            stream: Mutex::default(),
-            opening: tokio::sync::Mutex::default(),
-            request_timeout: options.request_timeout,
-            patience,
-        }
+        Self { connection, stream: Mutex::default(), opening: tokio::sync::Mutex::default(), patience }
     }
 
-    /// Renews `lease`; gives its TTL in seconds.
-    pub(crate) async fn beat(&self, lease: i64) -> Result<i64> {
-        let deadline = later(Instant::now(), self.request_timeout);
+    /// Renews `lease` before `deadline`; gives its TTL in seconds.
+    pub(crate) async fn beat(&self, lease: i64, deadline: Instant) -> Result<i64> {
         let (mut failed, mut ended) = (None, false);
         loop {
             match self.try_beat(lease, deadline).await {
@@ -165,7 +157,8 @@ impl Heartbeats {
             return Ok(Opened::By(stream));
         }
         let open = |mut client: etcd_client::Client| async move { client.lease_keep_alive(lease).await };
-        let (member, (keeper, responses)) = self.connection.ask(Operation::Keepalive, open).await?;
+        let (member, (keeper, responses)) =
+            self.connection.ask(self.connection.begin(Operation::Keepalive), open).await?;
         let (requests, receiver) = mpsc::unbounded_channel();
         let (waiter, answer) = oneshot::channel();
         // The library keeps the first answer's TTL to itself; the second one tells it.

@@ -25,8 +25,8 @@ pub struct EtcdOptions {
     pub tls: Option<Tls>,
     /// How long one member may take to accept a connection, 1 ms or more. Default: 1 s.
     pub connect_timeout: Duration,
-    /// How long a request may take before it fails as [`Timeout`](registry_core::ErrorKind::Timeout), all members that are asked taken together.
-    /// Default: 5 s, because etcd's own first write after a fail-over may take 2 s.
+    /// How long an operation may take before it fails as [`Timeout`](registry_core::ErrorKind::Timeout), all requests that it makes and all members that
+    /// are asked taken together; of what is read in pages, each page. Default: 5 s, because etcd's own first write after a fail-over may take 2 s.
     pub request_timeout: Duration,
     /// After how long without an answer the next member is asked as well; the first answer counts. Default: 500 ms.
     pub hedge_after: Duration,

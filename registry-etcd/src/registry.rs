@@ -58,7 +58,7 @@ impl EtcdRegistry {
         let shared = Shared {
             store: Store::new(codec.store(), Arc::clone(&connection)),
             heartbeats: Heartbeats::new(Arc::clone(&connection), &options),
-            fences: Fences::new(Arc::clone(&connection), options.request_timeout),
+            fences: Fences::new(Arc::clone(&connection)),
             held: HeldLeases::default(),
             malformed: Malformed::default(),
             options,

@@ -50,7 +50,7 @@ impl EtcdRegistry {
             let (key, options) = (key.clone(), options.clone());
             async move { client.watch(key, Some(options)).await }
         };
-        let (member, stream) = self.connection().ask(Operation::Watch, open).await?;
+        let (member, stream) = self.connection().ask(self.connection().begin(Operation::Watch), open).await?;
         let (sender, feed) = resume::feed(CAPACITY);
         let reader = Reader::new(self.clone(), service.clone(), member, stream, start);
         tokio::spawn(reader.run(sender, first.map(FeedItem::Snapshot)));

@@ -10,6 +10,7 @@ use registry_core::{
     Registration, Result, Revision, Ttl,
 };
 
+use crate::connection::Begun;
 use crate::error::{failure, is_granted_already};
 use crate::fence::Held;
 use crate::held::{Known, Written};
@@ -75,17 +76,18 @@ impl EtcdRegistry {
         instance: &Instance,
         options: &RegisterOptions,
     ) -> Result<Registration> {
+        let begun = self.connection().begin(Operation::Register);
         let guard = self.codec().guard(instance.service(), instance.id());
         // Most ids are free, and whoever takes over may assume so. Others must not write before they have looked.
         let mut found = match options.on_conflict {
             OnConflict::TakeOver => None,
-            _ => self.find(&guard, Operation::Register).await?,
+            _ => self.find(begun, &guard).await?,
         };
         let mut granted = None;
         for _ in 0..ATTEMPTS {
             let own = found.as_ref().and_then(|found| Some((found, found.owned_by(options.token)?)));
             if let Some((present, stored)) = own {
-                let again = self.write_again(&guard, present, stored, instance).await;
+                let again = self.write_again(begun, &guard, present, stored, instance).await;
                 if granted.is_some_and(|(lease, _)| lease != present.lease) {
                     self.discard(granted.take());
                 }
@@ -109,11 +111,11 @@ impl EtcdRegistry {
             let incarnation = options.claim.succeeding(found.as_ref().map(Found::incarnation));
             let (lease, ttl) = match granted {
                 Some(granted) => granted,
-                None => *granted.insert(self.grant(options.ttl).await?),
+                None => *granted.insert(self.grant(begun, options.ttl).await?),
             };
             let stored = Stored::new(instance.clone(), incarnation, options.token);
             let before = self.before(found.as_ref());
-            match self.put(Operation::Register, &guard, &before, &stored, lease).await {
+            match self.put(begun, &guard, &before, &stored, lease).await {
                 Ok(Outcome::Done(modified)) => {
                     let stored = stored.with_registered(revision(modified));
                     return Ok(self.registered(&stored, lease, modified, ttl));
@@ -137,6 +139,7 @@ impl EtcdRegistry {
     /// The entry is there with our token: the same attempt again.
     async fn write_again(
         &self,
+        begun: Begun,
         guard: &str,
         present: &Found,
         stored: &Stored,
@@ -146,7 +149,7 @@ impl EtcdRegistry {
         if lease == 0 {
             return Ok(Again::Over);
         }
-        let ttl = match self.heartbeats().beat(lease).await {
+        let ttl = match self.heartbeats().beat(lease, begun.end).await {
             Ok(ttl) => granted_ttl(ttl)?,
             Err(error) if error.kind() == ErrorKind::LeaseLost => return Ok(Again::Over),
             Err(error) => return Err(error.with_operation(Operation::Register)),
@@ -156,14 +159,16 @@ impl EtcdRegistry {
             Stored::new(instance.clone(), stored.incarnation, stored.token).with_registered(registered);
         let whole = match self.codec().beside(stored, lease) {
             None => true,
-            Some((key, _)) => self.fences().hold(vec![Held { key, lease, modified: None }]).await?,
+            Some((key, _)) => {
+                self.fences().hold(vec![Held { key, lease, modified: None }], begun.end).await?
+            }
         };
         if stored.instance == *instance && whole {
             return Ok(Again::Registered(self.registered(&next, lease, present.modified, ttl)));
         }
         let before = self.before(Some(present));
         let write = self.held().begin_write(lease);
-        Ok(match self.put(Operation::Register, guard, &before, &next, lease).await {
+        Ok(match self.put(begun, guard, &before, &next, lease).await {
             Ok(Outcome::Done(modified)) => {
                 write.acknowledged(self.written(&next, lease, modified, ttl));
                 Again::Registered(self.registered(&next, lease, modified, ttl))
@@ -197,6 +202,7 @@ impl EtcdRegistry {
     }
 
     pub(crate) async fn renew(&self, lease: &Lease) -> Result<()> {
+        let begun = self.connection().begin(Operation::Keepalive);
         let id = lease_id(lease);
         let guard = || self.codec().guard(lease.service(), lease.id());
         let lost = || {
@@ -206,7 +212,7 @@ impl EtcdRegistry {
         for _ in 0..ATTEMPTS {
             let (mut known, mut version) = self.held().known(id);
             if matches!(known, Known::Nothing) {
-                let found = self.find(&guard(), Operation::Keepalive).await?;
+                let found = self.find(begun, &guard()).await?;
                 let Some(written) = found.and_then(|found| self.as_written(&found, lease)) else {
                     return lost();
                 };
@@ -227,7 +233,8 @@ impl EtcdRegistry {
                     keys.push(Held { key: guard(), lease: id, modified: None });
                 }
             }
-            let (beat, held) = tokio::join!(self.heartbeats().beat(id), self.fences().hold(keys));
+            let (beat, held) =
+                tokio::join!(self.heartbeats().beat(id, begun.end), self.fences().hold(keys, begun.end));
             if matches!(&beat, Err(error) if error.kind() == ErrorKind::LeaseLost) {
                 return lost();
             }
@@ -236,7 +243,7 @@ impl EtcdRegistry {
             }
             if self.held().known(id).1 == version {
                 // A write of our own whose caller has gone may have been done only now.
-                let found = self.find(&guard(), Operation::Keepalive).await?;
+                let found = self.find(begun, &guard()).await?;
                 let later = found.and_then(|found| self.as_written(&found, lease)).filter(|later| {
                     owned.is_some_and(|(modified, token)| later.modified > modified && later.token == token)
                 });
@@ -249,6 +256,7 @@ impl EtcdRegistry {
     }
 
     pub(crate) async fn rewrite(&self, lease: &Lease, instance: &Instance) -> Result<Revision> {
+        let begun = self.connection().begin(Operation::Update);
         let id = lease_id(lease);
         let guard = self.codec().guard(lease.service(), lease.id());
         let lost = || {
@@ -261,7 +269,7 @@ impl EtcdRegistry {
                 Known::Written(written) => written,
                 Known::Lost => return lost(),
                 Known::Nothing | Known::Changing => {
-                    let found = self.find(&guard, Operation::Update).await?;
+                    let found = self.find(begun, &guard).await?;
                     let Some(base) = found.and_then(|found| self.as_written(&found, lease)) else {
                         return lost();
                     };
@@ -271,7 +279,7 @@ impl EtcdRegistry {
             let stored = base.with(instance);
             let before = Before { modified: base.modified, lease: Some(id), beside: base.beside.clone() };
             let write = self.held().begin_write(id);
-            let modified = match self.put(Operation::Update, &guard, &before, &stored, id).await? {
+            let modified = match self.put(begun, &guard, &before, &stored, id).await? {
                 Outcome::Done(modified) => modified,
                 Outcome::Otherwise(Some(found)) if found.lease == id => match &found.stored {
                     // Our own write, whose first answer was slower than the second's.
@@ -301,8 +309,9 @@ impl EtcdRegistry {
 
     /// Takes the entry off with a goodbye, if this lease still holds it, and ends the lease with all that it holds and nothing else.
     pub(crate) async fn remove(&self, lease: &Lease) -> Result<()> {
+        let begun = self.connection().begin(Operation::Deregister);
         let id = lease_id(lease);
-        match self.say_goodbye(lease, id).await {
+        match self.say_goodbye(begun, lease, id).await {
             // It fails for the other as well, and is to be tried again as a whole.
             Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) => {
                 return Err(error);
@@ -314,7 +323,7 @@ impl EtcdRegistry {
             }
             Ok(()) => {}
         }
-        match self.revoke(Operation::Deregister, id).await {
+        match self.revoke(begun, id).await {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::LeaseLost => {}
             Err(error) => return Err(error),
@@ -325,14 +334,14 @@ impl EtcdRegistry {
 
     /// In one revision: the entry goes, and its owner says that it has left. Without that, the end of a lease looks the same whether it was
     /// given up or ran out.
-    async fn say_goodbye(&self, lease: &Lease, id: i64) -> Result<()> {
+    async fn say_goodbye(&self, begun: Begun, lease: &Lease, id: i64) -> Result<()> {
         let guard = self.codec().guard(lease.service(), lease.id());
         let goodbye = self.codec().goodbye(lease.service(), lease.id());
         let mut written = match self.held().known(id).0 {
             Known::Written(written) => Some(written),
             Known::Lost => return Ok(()),
             Known::Nothing | Known::Changing => {
-                let found = self.find(&guard, Operation::Deregister).await?;
+                let found = self.find(begun, &guard).await?;
                 found.and_then(|found| self.as_written(&found, lease))
             }
         };
@@ -351,7 +360,7 @@ impl EtcdRegistry {
                 let txn = txn.clone();
                 async move { client.txn(txn).await }
             };
-            let answer = self.connection().call(Operation::Deregister, write).await?;
+            let answer = self.connection().call_for(begun, write).await?;
             if answer.succeeded() {
                 return Ok(());
             }
@@ -361,9 +370,9 @@ impl EtcdRegistry {
         Err(failure(ErrorKind::Unavailable, Operation::Deregister, "others kept changing the entry"))
     }
 
-    async fn find(&self, guard: &str, operation: Operation) -> Result<Option<Found>> {
+    async fn find(&self, begun: Begun, guard: &str) -> Result<Option<Found>> {
         let read = |mut client: Client| async move { client.get(guard, None).await };
-        let answer = self.connection().call(operation, read).await?;
+        let answer = self.connection().call_for(begun, read).await?;
         Ok(answer.kvs().first().map(Found::new))
     }
 
@@ -376,7 +385,7 @@ impl EtcdRegistry {
     /// Puts `stored` under `lease` in place of `before`, with what belongs beside it.
     async fn put(
         &self,
-        operation: Operation,
+        begun: Begun,
         guard: &str,
         before: &Before,
         stored: &Stored,
@@ -400,7 +409,7 @@ impl EtcdRegistry {
         {
             then.push(TxnOp::delete(old.clone(), None));
         }
-        if operation == Operation::Register {
+        if begun.operation == Operation::Register {
             // So that a store in which nobody has looked yet can be read when it is full.
             then.push(TxnOp::txn(self.store().identifying()));
         }
@@ -409,7 +418,7 @@ impl EtcdRegistry {
             let txn = txn.clone();
             async move { client.txn(txn).await }
         };
-        let answer = self.connection().call(operation, write).await?;
+        let answer = self.connection().call_for(begun, write).await?;
         if answer.succeeded() {
             return Ok(Outcome::Done(i64::try_from(header_revision(answer.header())).unwrap_or(i64::MAX)));
         }
@@ -417,26 +426,26 @@ impl EtcdRegistry {
     }
 
     /// A new lease, and its TTL. The id is drawn here, so that asking twice grants one.
-    async fn grant(&self, ttl: Ttl) -> Result<(i64, Ttl)> {
+    async fn grant(&self, begun: Begun, ttl: Ttl) -> Result<(i64, Ttl)> {
         let id = ((OwnerToken::random().as_u128() as u64 >> 1).max(1)) as i64;
         let secs = whole_secs(ttl);
         let grant = |mut client: Client| async move {
             client.lease_grant(secs, Some(LeaseGrantOptions::new().with_id(id))).await
         };
-        let granted = match self.connection().call(Operation::Register, grant).await {
+        let granted = match self.connection().call_for(begun, grant).await {
             Ok(granted) => granted.ttl(),
             Err(error) if is_granted_already(&error) => {
                 let ask = |mut client: Client| async move { client.lease_time_to_live(id, None).await };
-                self.connection().call(Operation::Register, ask).await?.granted_ttl()
+                self.connection().call_for(begun, ask).await?.granted_ttl()
             }
             Err(error) => return Err(error),
         };
         Ok((id, granted_ttl(granted)?))
     }
 
-    async fn revoke(&self, operation: Operation, lease: i64) -> Result<()> {
+    async fn revoke(&self, begun: Begun, lease: i64) -> Result<()> {
         let revoke = |mut client: Client| async move { client.lease_revoke(lease).await };
-        self.connection().call(operation, revoke).await.map(drop)
+        self.connection().call_for(begun, revoke).await.map(drop)
     }
 
     /// Ends a lease that is not needed, in the background. When that fails it ends by itself.
@@ -444,7 +453,7 @@ impl EtcdRegistry {
         let Some((lease, _)) = granted else { return };
         let this = self.clone();
         tokio::spawn(async move {
-            if let Err(error) = this.revoke(Operation::Register, lease).await {
+            if let Err(error) = this.revoke(this.connection().begin(Operation::Register), lease).await {
                 tracing::debug!(%error, "a lease was left to run out");
             }
         });

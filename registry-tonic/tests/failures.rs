@@ -3,21 +3,27 @@
 
 mod support;
 
+use std::error::Error;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use registry_core::Directory;
 use registry_core::backoff::Backoff;
+use registry_core::{Directory, Endpoint};
 use registry_memory::MemoryRegistry;
 use registry_tonic::{
-    CallError, CallErrorKind, Channel, ChannelBuilder, Connectivity, Ejection, EndpointStatus, Policy, Retry,
-    WaitForReady,
+    CallError, CallErrorKind, Channel, ChannelBuilder, Connect, Connectivity, Ejection, EndpointStatus,
+    Policy, Retry, Stream, WaitForReady,
 };
 use support::echo::Request;
 use support::echo::echo_client::EchoClient;
 use support::listed::{Moody, bare, instance_at, list, serve};
 use support::{Load, Named, PATIENCE, call, eventually, service, settled, shared, within};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tonic::Code;
 
 fn builder(registry: &MemoryRegistry) -> ChannelBuilder {
@@ -179,6 +185,85 @@ async fn who_does_not_answer_in_time_is_ejected_even_if_the_connection_lives() {
         assert_eq!(hang(&channel).await.code(), Code::DeadlineExceeded);
         assert!(begun(&stuck) <= 4);
     }
+}
+
+/// Reaches one endpoint in a way that can die. Nobody is told so: whoever looks at the connection next sees that it has ended.
+#[derive(Clone)]
+struct Mortal {
+    port: u16,
+    dead: Arc<AtomicBool>,
+}
+
+struct MortalStream(TcpStream, Option<Arc<AtomicBool>>);
+
+impl MortalStream {
+    fn is_dead(&self) -> bool {
+        self.1.as_ref().is_some_and(|dead| dead.load(Ordering::SeqCst))
+    }
+}
+
+#[tonic::async_trait]
+impl Connect for Mortal {
+    async fn connect(&self, endpoint: &Endpoint) -> io::Result<Box<dyn Stream>> {
+        let dead = (endpoint.port() == self.port).then(|| Arc::clone(&self.dead));
+        let stream = MortalStream(TcpStream::connect(endpoint.authority()).await?, dead);
+        if stream.is_dead() { Err(io::ErrorKind::ConnectionRefused.into()) } else { Ok(Box::new(stream)) }
+    }
+}
+
+impl AsyncRead for MortalStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.is_dead() { Poll::Ready(Ok(())) } else { Pin::new(&mut self.0).poll_read(cx, buffer) }
+    }
+}
+
+impl AsyncWrite for MortalStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let dead = || Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        if self.is_dead() { dead() } else { Pin::new(&mut self.0).poll_write(cx, data) }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_written_when_its_server_died_goes_to_another_and_what_was_written_fails() {
+    let registry = MemoryRegistry::new();
+    let (mortal_at, mortal, _mortal_task) = bare("mortal").await;
+    let (other_at, other, _other_task) = bare("other").await;
+    list(&registry, instance_at(mortal_at)).await;
+    let connector = Mortal { port: mortal_at.port(), dead: Arc::default() };
+    let channel = builder(&registry).policy(Policy::RoundRobin).connector(connector.clone()).build();
+    settled(&channel, 1).await;
+    let written = tokio::spawn({
+        let channel = channel.clone();
+        async move { call(&channel, 60_000).await }
+    });
+    eventually("the call is there", || begun(&mortal) == 1).await;
+    list(&registry, instance_at(other_at)).await;
+    settled(&channel, 2).await;
+
+    // On one thread, so that nobody sees it before the calls are made.
+    connector.dead.store(true, Ordering::SeqCst);
+    let calls: Vec<_> = (0..8).map(|_| Box::pin(call(&channel, 0))).collect();
+    for answer in futures_util::future::join_all(calls).await {
+        assert_eq!(answer.unwrap(), "other");
+    }
+    let failed = within("a failure", written).await.unwrap().unwrap_err();
+    assert_eq!(failed.code(), Code::Unavailable, "{failed:?}");
+    let error = failed.source().and_then(|source| source.downcast_ref::<CallError>()).unwrap();
+    assert!(error.may_have_been_sent(), "{error:?}");
+    assert_eq!((begun(&mortal), begun(&other)), (1, 8), "each once");
 }
 
 #[tokio::test]

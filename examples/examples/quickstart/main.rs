@@ -134,12 +134,12 @@ async fn run(arguments: &Arguments) -> Result<Verdict, Failure> {
     let victim = user3.handle.instance().clone();
     let killed = Instant::now();
     user3.kill();
-    let dead = Instant::now();
     channel
         .wait_until(PATIENCE, |all| all.iter().all(|one| one.id != *victim.id() || !one.is_ready()))
         .await
         .map_err(|_| "the death of user-3 was not noticed")?;
-    let kill_to_noticed = killed.elapsed();
+    let noticed = Instant::now();
+    let kill_to_noticed = noticed.saturating_duration_since(killed);
     timeline.tell(&orders, "  order has lost the connection to it: no new calls");
     seen(view, |state| state.entries().iter().all(|entry| entry.id() != victim.id())).await?;
     let kill_to_removed = killed.elapsed();
@@ -176,7 +176,7 @@ async fn run(arguments: &Arguments) -> Result<Verdict, Failure> {
         ("from the death of user-3 to out of the view", milliseconds(kill_to_removed)),
     ];
     Summary { rows }.print(&count);
-    let verdict = Verdict::new(&count, killed..=dead, victim.endpoint(), called_for, PERIOD);
+    let verdict = Verdict::new(&count, killed..=noticed, victim.endpoint(), called_for, PERIOD);
     for process in [&user1, &user4] {
         process.handle.shutdown();
     }

@@ -18,7 +18,7 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// Of `count`, the calls made for `called_for`, one in every `period`; `victim` died during `death`.
+    /// Of `count`, the calls made for `called_for`, one in every `period`; `victim` was killed when `death` began, which was noticed when it ended.
     pub(crate) fn new(
         count: &Count,
         death: RangeInclusive<Instant>,
@@ -81,7 +81,7 @@ mod tests {
     type Plant = fn(&mut Count);
 
     const CALLED_FOR: Duration = Duration::from_secs(1);
-    const DYING: Duration = Duration::from_millis(4);
+    const UNNOTICED: Duration = Duration::from_millis(4);
 
     fn counted(killed: Instant, change: impl FnOnce(&mut Count)) -> Verdict {
         let mut count = Count { begun: 200, ..Count::default() };
@@ -90,17 +90,19 @@ mod tests {
         let began = killed - Duration::from_millis(9);
         count.failures.push(Failed { began, at: killed + PERIOD, may_have_been_sent: true, why });
         change(&mut count);
-        Verdict::new(&count, killed..=killed + DYING, &"127.0.0.1:7".parse().unwrap(), CALLED_FOR, PERIOD)
+        Verdict::new(&count, killed..=killed + UNNOTICED, &"127.0.0.1:7".parse().unwrap(), CALLED_FOR, PERIOD)
     }
 
     #[test]
     fn only_what_was_in_flight_on_the_killed_server_may_fail() {
         let killed = Instant::now() + Duration::from_secs(1);
         assert!(counted(killed, |_| {}).is_good());
-        let while_it_died = |count: &mut Count| count.failures[0].began += Duration::from_millis(13);
-        assert!(counted(killed, while_it_died).is_good());
+        let before_it_was_noticed = |count: &mut Count| count.failures[0].began += Duration::from_millis(13);
+        assert!(counted(killed, before_it_was_noticed).is_good());
         let planted: [(&str, Plant); 8] = [
-            ("begun after the death", |count| count.failures[0].began += Duration::from_millis(14)),
+            ("begun after the death was noticed", |count| {
+                count.failures[0].began += Duration::from_millis(14)
+            }),
             ("failed before the death", |count| count.failures[0].at -= Duration::from_millis(6)),
             ("never sent", |count| count.failures[0].may_have_been_sent = false),
             ("on another server", |count| count.failures[0].why = "Unavailable: 127.0.0.1:8: reset".into()),

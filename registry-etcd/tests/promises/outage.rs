@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use registry_core::{RegistrarState, Registry, ResetCause};
+use registry_core::{ErrorKind, RegistrarState, Registry, ResetCause};
 use registry_etcd::{EtcdOptions, EtcdRegistry};
 use registry_testing::servers::etcd::Etcd;
 use registry_testing::servers::proxy::{Faults, Proxy};
@@ -112,6 +112,24 @@ fn a_client_outlives_the_runtimes_that_it_was_used_on() {
     }
     let listed = servers.block_on(client.lookup(&user())).unwrap();
     assert_eq!(listed.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_of_several_requests_has_one_deadline() {
+    let etcd = Etcd::start(server()).await.unwrap();
+    let proxy = Proxy::start(etcd.client_address()).unwrap();
+    let limit = Duration::from_millis(1500);
+    let endpoint = format!("http://{}", proxy.address());
+    let slow = EtcdRegistry::new(EtcdOptions::new([endpoint]).with_request_timeout(limit)).unwrap();
+    let registered = slow.register(&instance(1), &lasting()).await.unwrap();
+    // Each request takes a second: one is in time, two are not.
+    proxy.set(Faults::default().with_latency(Duration::from_millis(500))).await;
+    slow.update(&registered.lease, &weighing(1, 7)).await.unwrap();
+    let began = Instant::now();
+    let failed = slow.register(&instance(2), &lasting()).await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Timeout, "{failed:?}");
+    assert!(began.elapsed() >= limit, "it had its time");
+    assert_eq!(slow.deregister(&registered.lease).await.unwrap_err().kind(), ErrorKind::Timeout);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::mem;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
@@ -33,6 +35,7 @@ type Answer = Result<Response<ResponseBody>, CallError>;
 #[must_use = "a call does nothing unless it is awaited"]
 pub struct ResponseFuture {
     call: Pin<Box<dyn Future<Output = Answer> + Send>>,
+    span: Span,
 }
 
 impl ResponseFuture {
@@ -49,20 +52,8 @@ impl ResponseFuture {
             attempt = first.as_ref().map(|_| 1_u32),
             code = field::Empty,
         );
-        let call = async move {
-            let answer = {
-                let mut call = pin!(call(&inner, request, key, first, now, &span));
-                poll_fn(|cx| span.in_scope(|| call.as_mut().poll(cx))).await
-            };
-            match answer {
-                Ok(response) => Ok(response.map(|body| body.within(span))),
-                Err(error) => {
-                    span.record("code", error.code() as i32);
-                    Err(error)
-                }
-            }
-        };
-        Self { call: Box::pin(call) }
+        let call = call(inner, request.map(Kept::from), key, first, now, span.clone());
+        Self { call: Box::pin(call), span }
     }
 }
 
@@ -70,7 +61,14 @@ impl Future for ResponseFuture {
     type Output = Answer;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.call.as_mut().poll(cx)
+        let this = &mut *self;
+        match ready!(this.span.in_scope(|| this.call.as_mut().poll(cx))) {
+            Ok(response) => Poll::Ready(Ok(response.map(|body| body.within(this.span.clone())))),
+            Err(error) => {
+                this.span.record("code", error.code() as i32);
+                Poll::Ready(Err(error))
+            }
+        }
     }
 }
 
@@ -84,8 +82,8 @@ impl fmt::Debug for ResponseFuture {
 enum Attempt {
     Answered(Response<Incoming>, InFlight),
     /// It was never sent, and here it is.
-    NeverSent(Request<Kept>),
-    /// It may have been sent, and its server did not take it.
+    NeverSent(Box<Request<Kept>>),
+    /// No server took it.
     NeverTaken(CallError, InFlight),
     Failed(CallError),
 }
@@ -93,91 +91,95 @@ enum Attempt {
 /// So often a call is sent to another server since the one before did not take it.
 const MOST_NEVER_TAKEN: u32 = 5;
 
-/// `first` is who was picked at `now`, if there was anybody.
-async fn call(
-    inner: &Inner,
-    request: Request<Body>,
+/// `first` is who was picked when the call began, if there was anybody.
+#[allow(clippy::manual_async_fn)] // That has room for its arguments twice.
+fn call(
+    inner: Arc<Inner>,
+    mut request: Request<Kept>,
     key: Option<u64>,
     mut first: Option<Arc<Candidate>>,
-    now: Instant,
-    span: &Span,
-) -> Answer {
-    let deadline = Deadline::of(request.headers(), now);
-    let wait = request.extensions().get::<WaitForReady>().map_or(inner.wait_for_ready, |wait| wait.0);
-    let mut patience = Patience { left: wait, wait, deadline };
-    inner.retry.iter().for_each(Retry::begun);
-    let kept = keep(request, inner.retry.as_ref().map_or(KEEP, |retry| retry.keep)).await;
-    let (mut request, replay) = kept.map_err(CallError::unwritten)?;
-    let (mut tried, mut attempt, mut never_taken) = (Vec::new(), 1, 0);
-    // What was sent at once was sent when the call began; only what waited needs to look at the clock again.
-    let (began, mut now) = (now, now);
-    loop {
-        let candidate = match first.take() {
-            Some(first) => first,
-            None => {
-                let next = candidate(inner, Wanted { key, tried: &tried }, &mut patience, &mut now).await;
-                let next = next.map_err(|error| error.after_attempts(attempt - 1))?;
-                span.record("peer", field::display(next.peer.endpoint())).record("attempt", attempt);
-                next
-            }
-        };
-        if let Some(deadline) = deadline
-            && now > began
-        {
-            deadline.tell(request.headers_mut(), now);
+    began: Instant,
+    span: Span,
+) -> impl Future<Output = Answer> + Send {
+    async move {
+        let inner = &*inner;
+        let deadline = Deadline::of(request.headers(), began);
+        let wait = request.extensions().get::<WaitForReady>().map_or(inner.wait_for_ready, |wait| wait.0);
+        let mut patience = Patience { left: wait, wait, deadline };
+        inner.retry.iter().for_each(Retry::begun);
+        let limit = inner.retry.as_ref().map_or(KEEP, |retry| retry.keep);
+        let replay =
+            poll_fn(|cx| Poll::Ready(keep(&mut request, limit, cx))).await.map_err(CallError::unwritten)?;
+        let (mut tried, mut attempt, mut never_taken) = (Vec::new(), 1, 0);
+        // What was sent at once was sent when the call began; only what waited needs to look at the clock again.
+        let mut now = began;
+        loop {
+            let candidate = match first.take() {
+                Some(first) => first,
+                None => {
+                    // Few calls wait, so those that do not have no room for it.
+                    let wanted = Wanted { key, tried: &tried };
+                    let next = Box::pin(candidate(inner, wanted, &mut patience, &mut now)).await;
+                    let next = next.map_err(|error| error.after_attempts(attempt - 1))?;
+                    span.record("peer", field::display(next.peer.endpoint())).record("attempt", attempt);
+                    next
+                }
+            };
+            let again = match send(&candidate, mem::take(&mut request), deadline, began, now).await {
+                Attempt::NeverSent(back) => {
+                    request = *back;
+                    now = Instant::now();
+                    continue;
+                }
+                Attempt::NeverTaken(error, mut in_flight) => {
+                    let Some(replay) = replay.as_ref().filter(|_| never_taken < MOST_NEVER_TAKEN) else {
+                        in_flight.ended(Outcome::Reset);
+                        return Err(error);
+                    };
+                    in_flight.never_sent();
+                    tell_again(&candidate, attempt, error.code(), error.message());
+                    never_taken += 1;
+                    tried.push(Arc::clone(&candidate.peer));
+                    request = replay.again(attempt - 1);
+                    now = Instant::now();
+                    continue;
+                }
+                Attempt::Answered(response, mut in_flight) => {
+                    let code = early_status(&response);
+                    let headers = Some(response.headers());
+                    let again = code.and_then(|code| {
+                        let again = repeat(inner, replay.as_ref(), attempt, code, headers, deadline)?;
+                        Some((code, again))
+                    });
+                    match again {
+                        Some((code, again)) => {
+                            in_flight.ended(Outcome::Answered(code));
+                            tell_again(&candidate, attempt, code, code.description());
+                            again
+                        }
+                        None => {
+                            return Ok(
+                                response.map(|body| ResponseBody::new(body, in_flight, code, deadline))
+                            );
+                        }
+                    }
+                }
+                Attempt::Failed(error) => {
+                    match repeat(inner, replay.as_ref(), attempt, error.code(), None, deadline) {
+                        Some(again) => {
+                            tell_again(&candidate, attempt, error.code(), error.message());
+                            again
+                        }
+                        None => return Err(error),
+                    }
+                }
+            };
+            sleep_until(again.at).await;
+            request = again.replay.again(attempt);
+            tried.push(Arc::clone(&candidate.peer));
+            attempt += 1;
+            now = Instant::now();
         }
-        let again = match send(&candidate, request, deadline, now).await {
-            Attempt::NeverSent(back) => {
-                request = back;
-                now = Instant::now();
-                continue;
-            }
-            Attempt::NeverTaken(error, mut in_flight) => {
-                let Some(replay) = replay.as_ref().filter(|_| never_taken < MOST_NEVER_TAKEN) else {
-                    in_flight.ended(Outcome::Reset);
-                    return Err(error);
-                };
-                in_flight.never_sent();
-                tell_again(&candidate, attempt, error.code(), error.message());
-                never_taken += 1;
-                tried.push(Arc::clone(&candidate.peer));
-                request = replay.again(attempt - 1);
-                now = Instant::now();
-                continue;
-            }
-            Attempt::Answered(response, mut in_flight) => {
-                let code = early_status(&response);
-                let headers = Some(response.headers());
-                let again = code.and_then(|code| {
-                    let again = repeat(inner, replay.as_ref(), attempt, code, headers, deadline)?;
-                    Some((code, again))
-                });
-                match again {
-                    Some((code, again)) => {
-                        in_flight.ended(Outcome::Answered(code));
-                        tell_again(&candidate, attempt, code, code.description());
-                        again
-                    }
-                    None => {
-                        return Ok(response.map(|body| ResponseBody::new(body, in_flight, code, deadline)));
-                    }
-                }
-            }
-            Attempt::Failed(error) => {
-                match repeat(inner, replay.as_ref(), attempt, error.code(), None, deadline) {
-                    Some(again) => {
-                        tell_again(&candidate, attempt, error.code(), error.message());
-                        again
-                    }
-                    None => return Err(error),
-                }
-            }
-        };
-        sleep_until(again.at).await;
-        request = again.request;
-        tried.push(Arc::clone(&candidate.peer));
-        attempt += 1;
-        now = Instant::now();
     }
 }
 
@@ -188,69 +190,77 @@ fn tell_again(candidate: &Candidate, attempt: u32, code: tonic::Code, error: &st
 }
 
 /// A call that is sent again.
-struct Again {
-    request: Request<Kept>,
+struct Again<'a> {
+    replay: &'a Replay,
     at: Instant,
 }
 
-fn repeat(
+fn repeat<'a>(
     inner: &Inner,
-    replay: Option<&Replay>,
+    replay: Option<&'a Replay>,
     attempt: u32,
     code: tonic::Code,
     headers: Option<&HeaderMap>,
     deadline: Option<Deadline>,
-) -> Option<Again> {
+) -> Option<Again<'a>> {
     let (retry, replay) = (inner.retry.as_ref()?, replay?);
     let at = later(Instant::now(), retry.after(attempt, code, headers, unit(&inner.picker.draw))?);
     let in_time = deadline.is_none_or(|deadline| at < deadline.at);
-    (in_time && retry.take()).then(|| Again { request: replay.again(attempt), at })
+    (in_time && retry.take()).then_some(Again { replay, at })
 }
 
-/// Sends the request to one endpoint.
-async fn send(
+type Answering = Pin<Box<dyn Future<Output = Option<Result<Response<Incoming>, Unanswered>>> + Send>>;
+
+/// Sends the request to one endpoint, at once; what is given waits for the answer.
+fn send(
     candidate: &Candidate,
-    request: Request<Kept>,
+    mut request: Request<Kept>,
     deadline: Option<Deadline>,
+    began: Instant,
     now: Instant,
-) -> Attempt {
+) -> impl Future<Output = Attempt> + Send + use<> {
     let mut in_flight = InFlight::new(Arc::clone(&candidate.peer), now);
-    if let Some(deadline) = deadline
-        && deadline.at <= now
-    {
+    let allowed = deadline.map_or(Duration::ZERO, |deadline| deadline.allowed);
+    let answer: Option<Answering> = match deadline {
+        None => Some(Box::pin(candidate.connection.send(request, now).map(Some))),
         // Nobody could be in time, so it is not sent, and speaks against nobody.
-        let error = CallError::deadline(&in_flight.who(), deadline.allowed);
-        in_flight.never_sent();
-        return Attempt::Failed(error);
-    }
-    let answer = candidate.connection.send(request, now);
-    let answer = match deadline {
-        None => answer.await,
-        Some(deadline) => match timeout_at(deadline.at, answer).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                in_flight.ended(Outcome::TooLate);
-                return Attempt::Failed(CallError::deadline(&in_flight.who(), deadline.allowed));
+        Some(deadline) if deadline.at <= now => None,
+        Some(deadline) => {
+            if now > began {
+                deadline.tell(request.headers_mut(), now);
             }
-        },
+            let answer = candidate.connection.send(request, now);
+            Some(Box::pin(timeout_at(deadline.at, answer).map(Result::ok)))
+        }
     };
-    match answer {
-        Ok(response) => {
-            in_flight.answered(Instant::now());
-            Attempt::Answered(response, in_flight)
-        }
-        // The connection has ended by then, so a call meets it only once.
-        Err(Unanswered::NeverSent(back)) => {
+    async move {
+        let Some(answer) = answer else {
+            let error = CallError::deadline(&in_flight.who(), allowed);
             in_flight.never_sent();
-            Attempt::NeverSent(*back)
-        }
-        Err(Unanswered::NeverTaken(error)) => {
-            Attempt::NeverTaken(CallError::broken(&in_flight.who(), error), in_flight)
-        }
-        Err(Unanswered::Failed(error)) => {
-            let outcome = Outcome::of(&error);
-            in_flight.ended(outcome);
-            Attempt::Failed(CallError::broken(&in_flight.who(), error))
+            return Attempt::Failed(error);
+        };
+        let Some(answer) = answer.await else {
+            in_flight.ended(Outcome::TooLate);
+            return Attempt::Failed(CallError::deadline(&in_flight.who(), allowed));
+        };
+        match answer {
+            Ok(response) => {
+                in_flight.answered(Instant::now());
+                Attempt::Answered(response, in_flight)
+            }
+            // The connection has ended by then, so a call meets it only once.
+            Err(Unanswered::NeverSent(back)) => {
+                in_flight.never_sent();
+                Attempt::NeverSent(back)
+            }
+            Err(Unanswered::NeverTaken(error)) => {
+                Attempt::NeverTaken(CallError::broken(&in_flight.who(), error), in_flight)
+            }
+            Err(Unanswered::Failed(error)) => {
+                let outcome = Outcome::of(&error);
+                in_flight.ended(outcome);
+                Attempt::Failed(CallError::broken(&in_flight.who(), error))
+            }
         }
     }
 }
@@ -422,5 +432,24 @@ impl http_body::Body for ResponseBody {
 impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseBody").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use registry_core::{Directory, ServiceName};
+    use registry_memory::MemoryRegistry;
+    use tower_service::Service;
+
+    use super::*;
+    use crate::Channel;
+
+    /// glibc keeps pieces up to this long at hand for each thread; what is longer costs each call several times as much.
+    #[tokio::test]
+    async fn what_a_call_is_kept_in_is_small() {
+        let service = ServiceName::new("user.rpc").unwrap();
+        let mut channel = Channel::new(&Directory::new(Arc::new(MemoryRegistry::new())), &service);
+        let call = channel.call(Request::new(Body::empty()));
+        assert!(size_of_val(&*call.call) <= 1032, "{}", size_of_val(&*call.call));
     }
 }

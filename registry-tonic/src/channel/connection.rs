@@ -3,12 +3,14 @@
 //! On hyper rather than on tonic's channel, because a balancer must know three things that tonic's hides: that a connection is dead before
 //! the next call finds out, that nothing is heard on it any more, and that a request was never sent, together with the request.
 
+use std::future::Future;
 use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures_util::FutureExt;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, header};
 use hyper::body::Incoming;
@@ -21,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::connect::{Connect, Stream, scheme};
+use super::outcome::of_h2;
 use super::replay::{Kept, Read};
 use super::silence::Silence;
 use crate::text::chain;
@@ -49,17 +52,21 @@ pub(crate) type Held = JoinHandle<hyper::Result<()>>;
 pub(crate) enum Unanswered {
     /// It was never sent, and here it is.
     NeverSent(Box<Request<Kept>>),
-    /// It may have been sent, and no server has looked at it: it says so, or it cannot have got anything to look at.
+    /// No server has looked at it: it says so, or it cannot have got anything to look at.
     NeverTaken(hyper::Error),
     /// It may have been done.
     Failed(hyper::Error),
 }
 
+/// Whether the connection broke. Of that, hyper gives the error itself, and not what HTTP/2 makes of it.
+fn is_io(error: &hyper::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<io::Error>())
+}
+
 /// Whether the server says so: a stream that is refused, or one beyond those that it will still answer when it goes away. h2 gives the
 /// error of a GOAWAY to no other streams. See RFC 9113, 6.8 and 8.7, and "Transparent Retries" in gRFC A6.
 fn was_never_taken(error: &hyper::Error) -> bool {
-    let h2 = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
-    h2.is_some_and(|h2| {
+    of_h2(error).is_some_and(|h2| {
         h2.is_remote()
             && (h2.is_go_away() || h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM))
     })
@@ -69,9 +76,7 @@ fn was_never_taken(error: &hyper::Error) -> bool {
 /// 9113, 5.1.2), and drops it with its task. Nothing was read of its body then, so there is no message that a server could have acted on.
 fn was_never_written(error: &hyper::Error, body: Option<&Read>) -> bool {
     // An error of the stream or of the connection comes after its head was sent, when a handler of a stream may have begun.
-    error.is_user()
-        && std::error::Error::source(error).is_none_or(|source| !source.is::<h2::Error>())
-        && body.is_some_and(|body| !body.has_begun())
+    error.is_user() && of_h2(error).is_none() && body.is_some_and(|body| !body.has_begun())
 }
 
 impl Connection {
@@ -110,26 +115,31 @@ impl Connection {
         &self.silence
     }
 
-    pub(crate) async fn send(
+    /// Hands the request over at once; what is given waits for the answer. An async function would keep room for the request until then, too.
+    pub(crate) fn send(
         &self,
         mut request: Request<Kept>,
         now: Instant,
-    ) -> Result<Response<Incoming>, Unanswered> {
+    ) -> impl Future<Output = Result<Response<Incoming>, Unanswered>> + Send + use<> {
         self.address(&mut request);
-        let _due = self.silence.due(now);
+        let due = self.silence.due(now);
         let body = request.body().read();
-        let answer = self.sender.clone().try_send_request(request).await;
-        let answer = answer.inspect(|_| self.silence.answered());
-        answer.map_err(|mut error| match error.take_message() {
-            Some(request) => Unanswered::NeverSent(Box::new(request)),
-            None => {
-                let error = error.into_error();
-                if was_never_taken(&error) || was_never_written(&error, body.as_ref()) {
-                    Unanswered::NeverTaken(error)
-                } else {
-                    Unanswered::Failed(error)
+        let answer = self.sender.clone().try_send_request(request);
+        answer.map(move |answer| {
+            let answer = answer.inspect(|_| due.answered());
+            answer.map_err(|mut error| match error.take_message() {
+                Some(request) => Unanswered::NeverSent(Box::new(request)),
+                None => {
+                    let error = error.into_error();
+                    // A server that has died is often called once more before its connection is seen to have ended.
+                    let broke_before = is_io(&error) && !due.has_been_written();
+                    if was_never_taken(&error) || was_never_written(&error, body.as_ref()) || broke_before {
+                        Unanswered::NeverTaken(error)
+                    } else {
+                        Unanswered::Failed(error)
+                    }
                 }
-            }
+            })
         })
     }
 
@@ -147,7 +157,7 @@ impl Connection {
     }
 }
 
-/// A stream that tells when the other side has said something.
+/// A stream that tells when something was said on it, by either side.
 struct Heard {
     stream: Box<dyn Stream>,
     /// Of the first time.
@@ -173,9 +183,19 @@ impl AsyncRead for Heard {
     }
 }
 
+impl Heard {
+    fn tell_of(&self, written: &Poll<io::Result<usize>>) {
+        if matches!(written, Poll::Ready(Ok(_))) {
+            self.silence.written();
+        }
+    }
+}
+
 impl AsyncWrite for Heard {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, data)
+        let written = Pin::new(&mut self.stream).poll_write(cx, data);
+        self.tell_of(&written);
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -191,7 +211,9 @@ impl AsyncWrite for Heard {
         cx: &mut Context<'_>,
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, data)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, data);
+        self.tell_of(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

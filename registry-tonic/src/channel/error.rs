@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::lineup::{LeftOut, Lineup, Member};
+use super::outcome::of_h2;
 use super::peer::Link;
 use crate::text::chain;
 
@@ -108,8 +109,7 @@ impl CallError {
 
 /// The code where it does not follow from the reason the other side gave.
 fn code(error: &hyper::Error) -> Option<Code> {
-    let source = error.source();
-    match source.and_then(|source| source.downcast_ref::<h2::Error>()) {
+    match of_h2(error) {
         Some(h2) if h2.is_io() || h2.is_go_away() => Some(Code::Unavailable),
         Some(_) => None,
         // Of the connection, or of a task that it needs; also while the call still waited for its turn there.

@@ -183,6 +183,10 @@ impl Fleet {
     }
 
     fn pick(&self, picker: &Picker, key: Option<u64>, now: Instant) -> Option<&Arc<Candidate>> {
+        // Of one or none there is nothing to choose.
+        if let [] | [_] = &*self.candidates {
+            return self.candidates.first();
+        }
         let at = match (&picker.policy, key) {
             (Policy::ConsistentHash(_), Some(key)) => {
                 rendezvous(&self.candidates, key, |candidate| (candidate.peer.identity, candidate.weight))

@@ -60,8 +60,9 @@ pub use self::status::{Connectivity, EndpointStatus};
 /// - Newcomers get their share little by little ([`ChannelBuilder::slow_start`]).
 /// - An instance whose calls fail in a row is ejected, and tried again after a back-off ([`Ejection`]); one that has fallen silent while answers
 ///   are due gets no calls either, and is ejected unless it can be connected to anew ([`ChannelBuilder::silent_after`]).
-/// - A request that was never sent, or that its server says it has not looked at, goes to another instance; of the latter those whose
-///   body was known at once, and is at most 64 KiB long. One that may have been done does not, unless [`ChannelBuilder::retry`] allows it.
+/// - A request that was never sent, or that its server says it has not looked at, goes to another instance; also one that was on its way to a connection
+///   which turns out to have ended before anything more was written to it, as after a server has died. Of those that had left the caller's hands it takes
+///   a body that was known at once, and is at most 64 KiB long. One that may have been done does not, unless [`ChannelBuilder::retry`] allows it.
 /// - With nobody to call it waits, by default 2 s ([`ChannelBuilder::wait_for_ready`], or [`WaitForReady`] on a request), and then fails with
 ///   `UNAVAILABLE` and the reason.
 /// - An instance that is removed gets no more calls, and those in flight on it finish.

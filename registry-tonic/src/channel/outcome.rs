@@ -22,7 +22,7 @@ pub(crate) enum Outcome {
 impl Outcome {
     /// What an error of a call says of the endpoint.
     pub(crate) fn of(error: &hyper::Error) -> Self {
-        match error.source().and_then(|source| source.downcast_ref::<h2::Error>()) {
+        match of_h2(error) {
             Some(h2) if !h2.is_io() && !h2.is_go_away() => Self::Reset,
             _ => Self::Broken,
         }
@@ -48,6 +48,11 @@ impl Outcome {
             Self::TooLate => "it did not answer within the deadline",
         }
     }
+}
+
+/// What HTTP/2 says of it, where it is about a stream or a connection.
+pub(super) fn of_h2(error: &hyper::Error) -> Option<&h2::Error> {
+    error.source().and_then(|source| source.downcast_ref())
 }
 
 /// The status that is known as soon as an answer begins: what the server says without any message, or what HTTP says where something between

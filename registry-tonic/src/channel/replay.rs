@@ -1,7 +1,6 @@
 //! Requests that can be sent more than once.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +19,7 @@ pub(super) struct Replay {
     uri: Uri,
     version: Version,
     // Not as a map, which costs more to copy, and is needed only when it is sent again.
-    headers: Box<[(HeaderName, HeaderValue)]>,
+    headers: Vec<(HeaderName, HeaderValue)>,
     first: Option<Bytes>,
     more: Vec<Bytes>,
 }
@@ -29,11 +28,14 @@ impl Replay {
     fn new(request: &Request<Kept>) -> Self {
         let kept = request.body();
         let data = |frame: &Frame<Bytes>| frame.data_ref().cloned();
+        // Room for all of them at once, which the map does not tell `collect`.
+        let mut headers = Vec::with_capacity(request.headers().len());
+        headers.extend(request.headers().iter().map(|(name, value)| (name.clone(), value.clone())));
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
-            headers: request.headers().iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            headers,
             first: kept.first.clone(),
             more: kept.more.iter().filter_map(data).collect(),
         }
@@ -56,16 +58,15 @@ impl Replay {
     }
 }
 
-/// Keeps the request if its body is there at once and is at most `limit` bytes long, and gives it to be sent either way. An error where its caller
-/// fails to write it, at once.
-pub(super) async fn keep(
-    request: Request<Body>,
+/// Keeps what the request is made of, if its body is there at once and is at most `limit` bytes long. An error where its caller fails to write it, at
+/// once.
+pub(super) fn keep(
+    request: &mut Request<Kept>,
     limit: usize,
-) -> Result<(Request<Kept>, Option<Replay>), Status> {
-    let mut request = request.map(Kept::from);
-    let whole = poll_fn(|cx| Poll::Ready(request.body_mut().gather(limit, cx))).await?;
-    let replay = whole.then(|| Replay::new(&request));
-    Ok((request, replay))
+    cx: &mut Context<'_>,
+) -> Result<Option<Replay>, Status> {
+    let whole = request.body_mut().gather(limit, cx)?;
+    Ok(whole.then(|| Replay::new(request)))
 }
 
 /// A body of which something was taken already, and the rest of it. Almost always that is one frame, and all.
@@ -83,7 +84,7 @@ pub(super) struct Read(Arc<AtomicBool>);
 
 impl Read {
     pub(super) fn has_begun(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.load(Ordering::Acquire)
     }
 }
 
@@ -107,15 +108,20 @@ impl Kept {
                 Poll::Ready(None) => self.rest = None,
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Some(frame)) => {
-                    let frame = frame?;
-                    let data = frame.data_ref().cloned();
-                    size = size.saturating_add(data.as_ref().map_or(0, Bytes::len));
-                    let is_data = data.is_some();
-                    match data {
-                        Some(data) if self.first.is_none() && self.more.is_empty() => self.first = Some(data),
-                        _ => self.more.push_back(frame),
+                    let data = match frame?.into_data() {
+                        Ok(data) => data,
+                        Err(other) => {
+                            self.more.push_back(other);
+                            return Ok(false);
+                        }
+                    };
+                    size = size.saturating_add(data.len());
+                    if self.first.is_none() && self.more.is_empty() {
+                        self.first = Some(data);
+                    } else {
+                        self.more.push_back(Frame::data(data));
                     }
-                    if !is_data || size > limit {
+                    if size > limit {
                         return Ok(false);
                     }
                 }
@@ -133,7 +139,7 @@ impl http_body::Body for Kept {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        self.read.0.store(true, Ordering::SeqCst);
+        self.read.0.store(true, Ordering::Release);
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
@@ -159,7 +165,15 @@ impl http_body::Body for Kept {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use super::*;
+
+    async fn keep(request: Request<Body>, limit: usize) -> Result<(Request<Kept>, Option<Replay>), Status> {
+        let mut request = request.map(Kept::from);
+        let replay = poll_fn(|cx| Poll::Ready(super::keep(&mut request, limit, cx))).await?;
+        Ok((request, replay))
+    }
 
     /// A body of frames, after which it may say nothing for ever.
     struct Frames(VecDeque<Result<Frame<Bytes>, Status>>, bool);

@@ -1,4 +1,5 @@
-//! Whether a connection has fallen silent while answers are due: what a black hole looks like.
+//! What passes over a connection: whether it has fallen silent while answers are due, which is what a black hole looks like, and how often
+//! something was written.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -23,6 +24,8 @@ pub(crate) struct Silence {
     carried: AtomicU64,
     /// Whether any request was ever answered.
     answered: AtomicBool,
+    /// How often something was written.
+    writes: AtomicU64,
     /// Whether someone looks.
     watched: AtomicBool,
     begun: Notify,
@@ -37,6 +40,7 @@ impl Silence {
             due_since: AtomicU64::new(0),
             carried: AtomicU64::new(0),
             answered: AtomicBool::new(false),
+            writes: AtomicU64::new(0),
             watched: AtomicBool::new(false),
             begun: Notify::new(),
         })
@@ -50,6 +54,11 @@ impl Silence {
         }
     }
 
+    /// Something was written. Only the connection's own task tells so.
+    pub(crate) fn written(&self) {
+        self.writes.store(self.writes.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
     /// A request is sent, and its answer is due until what is given is dropped.
     pub(crate) fn due(self: &Arc<Self>, now: Instant) -> Due {
         if self.due.fetch_add(1, Ordering::SeqCst) == 0 {
@@ -59,7 +68,7 @@ impl Silence {
         if !self.watched.load(Ordering::SeqCst) && !self.watched.swap(true, Ordering::SeqCst) {
             self.begun.notify_one();
         }
-        Due(Arc::clone(self))
+        Due { silence: Arc::clone(self), writes: self.writes.load(Ordering::Relaxed) }
     }
 
     /// A request was answered.
@@ -127,12 +136,28 @@ impl Silence {
 
 /// An answer that is due.
 #[derive(Debug)]
-pub(crate) struct Due(Arc<Silence>);
+pub(crate) struct Due {
+    silence: Arc<Silence>,
+    /// How often something had been written before.
+    writes: u64,
+}
+
+impl Due {
+    /// It was answered.
+    pub(crate) fn answered(&self) {
+        self.silence.answered();
+    }
+
+    /// Whether anything was written since. If not, nothing of the request was; asked after the connection has told what became of it.
+    pub(crate) fn has_been_written(&self) -> bool {
+        self.silence.writes.load(Ordering::Relaxed) != self.writes
+    }
+}
 
 impl Drop for Due {
     fn drop(&mut self) {
-        if self.0.due.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.settled();
+        if self.silence.due.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.silence.settled();
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use registry_testing::servers::ports::Port;
+use service_registry::Ttl;
 use tokio::time::Instant;
 
 use super::calls::{Calls, answers, failures};
@@ -27,7 +28,8 @@ impl Seat {
     /// Starts a server there, and waits until it is registered.
     async fn take(stage: &Stage, port: Port, name: &'static str) -> Self {
         let at = port.address().to_string();
-        let server = stage.server_with(name, |builder| builder.listen(at)).await;
+        // Who restarts says so: no lease is to end, even where so much goes on that heartbeats are late.
+        let server = stage.server_with(name, |builder| builder.listen(at).ttl(Ttl::default())).await;
         within("registered", server.handle.wait_until(|state| state.is_registered())).await;
         Self { server, port }
     }
