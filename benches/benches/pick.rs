@@ -20,7 +20,7 @@ fn picks(c: &mut Criterion) {
             .collect();
         let (draw, turns) = (Draw::with_seed(1), RoundRobin::default());
         group.bench_function(BenchmarkId::new("p2c", size), |b| {
-            b.iter(|| p2c(black_box(&candidates), |candidate| candidate.load(now), &draw));
+            b.iter(|| p2c(black_box(&candidates), PeakEwma::rank, &draw));
         });
         group.bench_function(BenchmarkId::new("random", size), |b| {
             b.iter(|| random(black_box(&candidates), &draw));
@@ -76,8 +76,8 @@ fn published(c: &mut Criterion) {
     let mut group = c.benchmark_group("pick of what is published");
     // One alone is no choice.
     for size in [10, 1_000, 10_000, 100_000] {
-        let ((ours, now), floor) = (Published::after_answers(size, 1), Floor::new(size, 1));
-        group.bench_function(BenchmarkId::new("p2c", size), |b| b.iter(|| ours.pick(black_box(now))));
+        let (ours, floor) = (Published::after_answers(size, 1), Floor::new(size, 1));
+        group.bench_function(BenchmarkId::new("p2c", size), |b| b.iter(|| ours.pick()));
         group.bench_function(BenchmarkId::new("atomic loads", size), |b| b.iter(|| floor.loads_of_two()));
     }
     group.finish();

@@ -26,6 +26,9 @@ pub enum Command {
     /// Run the benchmarks of criterion, and keep their figures with the commit and the machine they were made on
     #[command(after_help = AFTER_CRITERION)]
     Criterion(Criterion),
+    /// Look at where the time goes, in our code and in what it is compared with; needs `perf`
+    #[command(after_help = AFTER_PROFILE)]
+    Profile(Profile),
     /// Make the page and the summary again from what is kept, without measuring
     Page(Page),
     /// Make a run the one that is published: copy it to `benches/results`, and bring the documents up to date
@@ -64,6 +67,13 @@ This is `cargo bench -p benches` with times that are bounded, in a folder of its
   cargo run --release -p benches -- criterion
   cargo run --release -p benches -- criterion --quick -- pick";
 
+const AFTER_PROFILE: &str = "\
+Of each topic two arms play, one after the other, each alone: the one that its first bar is about, and the one that is compared with. Samples are of the processor
+time of this process; what waits for a server is not seen. What was seen is kept in profiles.json, and shown on the page.
+
+  cargo run --release -p benches -- profile lookup-redis
+  cargo run --release -p benches -- profile heartbeats --seconds 20";
+
 const AFTER_PUBLISH: &str = "\
 Published is only what an optimized build of a clean commit has measured in full, every topic of it. Pictures, tables and the page in the repository are made of the
 records beside them, and a test fails when they differ.
@@ -83,6 +93,14 @@ pub struct Bars {
     /// Measure the topics selected again, also where they are in DIR already
     #[arg(long)]
     pub again: bool,
+    /// Where and with what
+    #[command(flatten)]
+    pub with: With,
+}
+
+/// Where records go, and with what they are made.
+#[derive(Args, Debug)]
+pub struct With {
     /// What all random choices come from
     #[arg(long, default_value_t = 8)]
     pub seed: u64,
@@ -97,12 +115,26 @@ pub struct Bars {
     pub redis_program: Option<PathBuf>,
 }
 
-impl Bars {
+impl With {
     /// Where the records go.
     #[must_use]
-    pub fn out(&self) -> PathBuf {
-        self.out.clone().unwrap_or_else(|| folder(self.quick))
+    pub fn out(&self, quick: bool) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| folder(quick))
     }
+}
+
+/// Options of `profile`.
+#[derive(Args, Debug)]
+pub struct Profile {
+    /// Topics whose names hold one of these
+    #[arg(required = true, value_name = "TOPICS")]
+    pub topics: Vec<String>,
+    /// How long each arm plays
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub seconds: u32,
+    /// Where and with what
+    #[command(flatten)]
+    pub with: With,
 }
 
 /// Options of `criterion`.
@@ -157,17 +189,18 @@ pub struct Publish {
 mod tests {
     use clap::{CommandFactory, Parser};
 
-    use super::{AFTER_BARS, AFTER_CRITERION, AFTER_PUBLISH, Cli};
+    use super::{AFTER_BARS, AFTER_CRITERION, AFTER_PROFILE, AFTER_PUBLISH, Cli};
 
     #[test]
     fn the_command_line_is_sound_and_its_examples_can_be_typed() {
         Cli::command().debug_assert();
-        let lines = [AFTER_BARS, AFTER_CRITERION, AFTER_PUBLISH].into_iter().flat_map(str::lines);
+        let lines =
+            [AFTER_BARS, AFTER_CRITERION, AFTER_PROFILE, AFTER_PUBLISH].into_iter().flat_map(str::lines);
         let typed = lines.filter_map(|line| line.split_once("-p benches -- ")).map(|(_, words)| {
             let words = words.split("   ").next().unwrap_or_default().split_whitespace();
             let parsed = Cli::try_parse_from(std::iter::once("benches").chain(words));
             assert!(parsed.is_ok(), "{parsed:?}");
         });
-        assert_eq!(typed.count(), 8);
+        assert_eq!(typed.count(), 10);
     }
 }

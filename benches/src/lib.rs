@@ -9,6 +9,7 @@
 //! work -> topics -> contest -> records (bars.jsonl) -> judgement \
 //!                                                         report: page, summary, documents
 //! benches (criterion) -> figures (criterion.json) ------- /
+//! profile (perf)      -> profiles (profiles.json) ------ /
 //! ```
 //!
 //! Nothing after the records measures anything: the same records give the same bytes.
@@ -22,6 +23,8 @@ pub mod figures;
 pub mod lanes;
 pub mod load_once;
 pub mod operator;
+pub mod profile;
+pub mod profiles;
 pub mod publish;
 pub mod report;
 pub mod run;

@@ -1,10 +1,10 @@
-//! `benches bars`, `benches criterion`: measure, and show what came of it. See the library for how.
+//! `benches bars`, `benches criterion`, `benches profile`: measure, and show what came of it. See the library for how.
 
 use std::process::ExitCode;
 
 use benches::cli::{Cli, Command};
 use benches::publish::{page, publish};
-use benches::{criterion, load_once, run};
+use benches::{criterion, load_once, profile, run};
 use clap::Parser;
 use comparisons::run::Ended;
 
@@ -18,6 +18,7 @@ async fn main() -> ExitCode {
             Ok(Ended::Complete)
         }
         Command::Criterion(options) => criterion::criterion(&options).await,
+        Command::Profile(options) => profile::profile(&options).await,
         Command::Page(options) => page(&options.folder, options.criterion.as_deref()).map(|file| {
             println!("The page: {}", file.display());
             Ended::Complete

@@ -8,9 +8,10 @@ use comparisons::lab::{Lab, Scale};
 use comparisons::report::replace_section;
 use comparisons::results::Results;
 
-use crate::bars::Bar;
+use crate::bars::{Bar, Verdict};
 use crate::contest::Topic;
 use crate::figures::Figures;
+use crate::profiles::Profiles;
 use crate::report::{self, Report};
 use crate::run::RECORDS;
 use crate::topics;
@@ -39,6 +40,8 @@ pub struct Run {
     pub results: Results,
     /// What criterion found.
     pub figures: Figures,
+    /// Where the time goes.
+    pub profiles: Profiles,
 }
 
 impl Run {
@@ -47,7 +50,11 @@ impl Run {
     /// # Errors
     /// If it cannot be read, or holds something else.
     pub fn read(folder: &Path) -> Result<Self, Failure> {
-        Ok(Self { results: Results::read(&folder.join(RECORDS))?, figures: Figures::read(folder)? })
+        Ok(Self {
+            results: Results::read(&folder.join(RECORDS))?,
+            figures: Figures::read(folder)?,
+            profiles: Profiles::read(folder)?,
+        })
     }
 
     /// Whether nothing was measured.
@@ -59,7 +66,7 @@ impl Run {
     fn report(&self) -> Report {
         let topics = topics::all();
         let topics: Vec<(&str, &[Bar])> = topics.iter().map(|topic| (topic.name(), topic.bars())).collect();
-        Report::new(&topics, &self.results, self.figures.clone())
+        Report::new(&topics, &self.results, self.figures.clone()).with_profiles(self.profiles.clone())
     }
 
     /// All files that are made of it, by their names: the page and the pictures.
@@ -135,21 +142,24 @@ pub fn record(run: &Run, folder: &Path) -> Result<(), Failure> {
     }
     run.results.write(&folder.join(RECORDS))?;
     run.figures.write(folder)?;
+    run.profiles.write(folder)?;
     run.files().into_iter().try_for_each(|(name, text)| fs::write(folder.join(name), text))?;
     Ok(())
 }
 
-/// Why a run is not fit to be cited; none if all of it was measured in full by an optimized build of a commit. With `partial` it may lack topics, steps and
-/// criterion's figures, but what is there must be fit.
+/// Why a run is not fit to be cited; none if all of it was measured in full by an optimized build of a commit, and of each bar that is missed a profile shows
+/// where the time goes. With `partial` it may lack topics, steps, criterion's figures and profiles, but what is there must be fit.
 #[must_use]
 pub fn unfit(run: &Run, topics: &[Box<dyn Topic>], partial: bool) -> Option<String> {
-    let Run { results, figures } = run;
+    let Run { results, figures, profiles } = run;
     let holding = results.environments.iter().enumerate().filter(|(go, _)| !results.done_in(*go).is_empty());
     let of_bars: Vec<&Environment> = holding.map(|(_, environment)| environment).collect();
     if of_bars.is_empty() {
         return Some("it does not say on what it was made".to_owned());
     }
-    if let Some(why) = of_bars.into_iter().chain(&figures.environment).find_map(unfit_environment) {
+    let of_profiles = profiles.0.values().map(|profile| &profile.environment);
+    let all = of_bars.into_iter().chain(&figures.environment).chain(of_profiles);
+    if let Some(why) = all.into_iter().find_map(unfit_environment) {
         return Some(why.to_owned());
     }
     if !figures.figures.is_empty() && figures.environment.is_none() {
@@ -163,10 +173,16 @@ pub fn unfit(run: &Run, topics: &[Box<dyn Topic>], partial: bool) -> Option<Stri
     if figures.figures.is_empty() {
         return Some("criterion's figures are missing".to_owned());
     }
-    topics
-        .iter()
-        .find_map(|topic| unfinished(results, topic.as_ref()))
-        .map(|why| format!("{why} (--partial takes it nevertheless)"))
+    let unfinished = topics.iter().find_map(|topic| unfinished(results, topic.as_ref()));
+    let unexplained = || {
+        topics.iter().find_map(|topic| {
+            let (name, records) = (topic.name(), results.of(topic.name()));
+            let missed = topic.bars().iter().any(|bar| bar.judge(&records).verdict == Verdict::Missed);
+            let why = format!("{name} misses a bar, and nothing shows why (use `benches profile {name}`)");
+            (missed && !profiles.0.contains_key(name)).then_some(why)
+        })
+    };
+    unfinished.or_else(unexplained).map(|why| format!("{why} (--partial takes it nevertheless)"))
 }
 
 fn unfit_environment(environment: &Environment) -> Option<&'static str> {

@@ -35,9 +35,10 @@ const STUCK: f64 = 6.0;
 /// What is wrong with the options, or with the folder for the records. What goes wrong in a topic is recorded instead.
 pub async fn bars(options: &cli::Bars) -> Result<Ended, Failure> {
     let selected = select(topics::all(), &options.only)?;
-    let out = options.out();
+    let out = options.with.out(options.quick);
     std::fs::create_dir_all(&out).map_err(|error| format!("--out {}: {error}", out.display()))?;
-    let lab = Arc::new(lab(options, &out));
+    let scale = if options.quick { Scale::Quick } else { Scale::Full };
+    let lab = Arc::new(lab(scale, &options.with, &out));
     let here = Environment::read_what_is_there(&lab).await.map_err(|trouble| trouble.to_string())?;
     let mut kept = Kept::read(out.join(RECORDS), here)?;
     must_go_together(&kept.results, &kept.here, options.again)
@@ -57,7 +58,7 @@ pub async fn bars(options: &cli::Bars) -> Result<Ended, Failure> {
 }
 
 /// Those whose names hold one of `only`; all, if none is named.
-fn select(all: Vec<Box<dyn Topic>>, only: &[String]) -> Result<Vec<Arc<dyn Topic>>, Failure> {
+pub(crate) fn select(all: Vec<Box<dyn Topic>>, only: &[String]) -> Result<Vec<Arc<dyn Topic>>, Failure> {
     let is_named = |topic: &dyn Topic, name: &String| topic.name().contains(name.as_str());
     if let Some(unknown) = only.iter().find(|name| !all.iter().any(|topic| is_named(topic.as_ref(), name))) {
         let names: Vec<&str> = all.iter().map(|topic| topic.name()).collect();
@@ -68,8 +69,7 @@ fn select(all: Vec<Box<dyn Topic>>, only: &[String]) -> Result<Vec<Arc<dyn Topic
 }
 
 /// What a scale and programs make of it.
-fn lab(options: &cli::Bars, out: &Path) -> Lab {
-    let scale = if options.quick { Scale::Quick } else { Scale::Full };
+pub(crate) fn lab(scale: Scale, options: &cli::With, out: &Path) -> Lab {
     let etcd = options.etcd_program.clone().or_else(|| etcd_3_5().ok()).unwrap_or("etcd".into());
     let redis = options.redis_program.clone().or_else(|| redis_8().ok()).unwrap_or("redis-server".into());
     Lab::new(scale, options.seed, etcd, redis, out.to_owned())

@@ -17,7 +17,9 @@ fn run(args: &[&str]) -> (i32, String) {
 fn help_says_what_there_is_to_do_and_how_to_read_what_comes_of_it() {
     let (code, printed) = run(&["--help"]);
     assert_eq!(code, 0);
-    for word in ["bars", "list", "criterion", "page", "publish", "make bench", "target/bench/report.html"] {
+    for word in
+        ["bars", "list", "criterion", "profile", "page", "publish", "make bench", "target/bench/report.html"]
+    {
         assert!(printed.contains(word), "{word}: {printed}");
     }
     let (code, printed) = run(&["bars", "--help"]);
@@ -44,6 +46,17 @@ fn an_unknown_topic_is_refused_with_those_there_are() {
     assert!(code == 2 && printed.contains("no topic \"no-such-topic\"; there are"), "{printed}");
     assert!(topics::all().iter().all(|topic| printed.contains(topic.name())), "{printed}");
     assert!(!out.exists(), "nothing is begun");
+}
+
+#[test]
+fn without_perf_there_is_no_profile_and_it_is_told_what_to_install() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut profile = Command::new(env!("CARGO_BIN_EXE_benches"));
+    profile.args(["profile", "pick-alone", "--seconds", "1", "--out"]).arg(folder.path()).env("PATH", "");
+    let output = profile.output().unwrap();
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && printed.contains("linux-perf"), "{printed}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is kept");
 }
 
 #[test]

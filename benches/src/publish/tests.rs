@@ -4,12 +4,14 @@ use async_trait::async_trait;
 use comparisons::environment::Environment;
 use comparisons::experiment::Trouble;
 use comparisons::lab::Lab;
+use comparisons::record::Record;
 use comparisons::results::{Done, Results};
 
 use super::{Run, record, unfit};
-use crate::bars::Bar;
+use crate::bars::{Bar, Bound};
 use crate::contest::{Contest, Topic};
 use crate::figures::{Estimate, Figure, Figures};
+use crate::profiles::{Counted, Profile, Profiled, Profiles};
 
 struct Pick;
 
@@ -62,7 +64,59 @@ fn run() -> Run {
     Run {
         results,
         figures: Figures { environment: Some(environment()), figures: vec![figure("1"), figure("10")] },
+        profiles: profiles("fold"),
     }
+}
+
+fn profiles(topic: &str) -> Profiles {
+    let counted = Counted { samples: 9, object: "benches".to_owned(), function: "imbl::insert".to_owned() };
+    let profile = Profile { environment: environment(), arms: vec![Profiled::new("ours", &[counted])] };
+    Profiles([(topic.to_owned(), profile)].into())
+}
+
+/// Whose bar is missed.
+struct Slow;
+
+#[async_trait]
+impl Topic for Slow {
+    fn name(&self) -> &'static str {
+        "slow"
+    }
+
+    fn bars(&self) -> &'static [Bar] {
+        const { &[Bar::new("slow / raw", "each_us", Bound::AtMost(1.1))] }
+    }
+
+    async fn prepare(&self, _: &Lab) -> Result<Contest, Trouble> {
+        Ok(Contest::new())
+    }
+}
+
+#[test]
+fn of_a_bar_that_is_missed_a_profile_shows_why() {
+    let mut run = run();
+    let slow = |done: &Done| Done { experiment: "slow".to_owned(), ..done.clone() };
+    let done: Vec<Done> = run.results.done.iter().map(slow).collect();
+    run.results.done.extend(done);
+    for round in 0..12 {
+        for (arm, each) in [("ours", 2.0), ("raw", 1.0), ("raw again", 1.0)] {
+            let each = each * (1.0 + f64::from(round * 7 % 5) / 100.0);
+            let record = Record::new(arm, round).with("each_us", each);
+            run.results.records.push(Record {
+                experiment: "slow".to_owned(),
+                step: "1".to_owned(),
+                ..record
+            });
+        }
+    }
+    let all: Vec<Box<dyn Topic>> = vec![Box::new(Pick), Box::new(Slow)];
+    let why = unfit(&run, &all, false).unwrap_or_default();
+    assert!(why.contains("slow misses a bar, and nothing shows why (use `benches profile slow`)"), "{why}");
+    assert_eq!(unfit(&run, &all, true), None);
+    run.profiles = profiles("slow");
+    assert_eq!(unfit(&run, &all, false), None);
+    run.profiles.0.values_mut().for_each(|profile| profile.environment.commit.push('+'));
+    assert!(unfit(&run, &all, true).is_some_and(|why| why.contains("in no commit")));
 }
 
 #[test]

@@ -5,10 +5,12 @@ use comparisons::report::{STYLE as SHARED, page, prose};
 use maud::{Markup, PreEscaped, html as markup};
 
 use super::pictures::{Drawn, growth, ratios};
+use super::profiles::{functions, head, owners};
 use super::tails::{PERCENTILES, Tail};
-use super::{Judged, Measured, Report, extent, interval};
+use super::{Judged, Measured, PROFILES, Report, extent, interval};
 use crate::bars::{Bar, Verdict};
 use crate::figures::{Estimate, Figure};
+use crate::profiles::Profile;
 
 const STYLE: &str = include_str!("style.css");
 const TITLE: &str = "What does the registry cost?";
@@ -45,6 +47,7 @@ pub fn html(report: &Report) -> String {
         (pictures("ratios", "The ratios", &ratios(report)))
         (method(report))
         (tails(report))
+        (profiles(report))
         (pictures("growth", "How it grows", &growth(report)))
         (figures(report))
     };
@@ -167,6 +170,29 @@ fn head_of_tails() -> Vec<&'static str> {
 fn row_of_tail(tail: &Tail) -> Vec<String> {
     let micros = tail.micros.map(|value| value.map_or(NOTHING.to_owned(), format::micros));
     std::iter::once(tail.arm.clone()).chain(micros).chain([format::count(tail.blocks as f64)]).collect()
+}
+
+fn profiles(report: &Report) -> Markup {
+    let table_of = |first: &str, topic: &str, profile: &Profile, rows: Vec<Vec<String>>| {
+        let head = head(first, profile);
+        let head: Vec<&str> = head.iter().map(String::as_str).collect();
+        table(&format!("{topic}, by {first}"), &head, rows.into_iter())
+    };
+    markup! {
+        @if !report.profiles.0.is_empty() {
+            section aria-labelledby="profiles" {
+                h2 #profiles { "Where the time goes" }
+                p.soft { (prose(PROFILES)) }
+                @for (topic, profile) in &report.profiles.0 {
+                    details {
+                        summary { (topic) ", commit " (profile.environment.commit) }
+                        (table_of("whose code", topic, profile, owners(profile)))
+                        (table_of("function", topic, profile, functions(profile)))
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn figures(report: &Report) -> Markup {

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use comparisons::report::{escaped, row};
 
 use super::pictures::{Drawn, growth, pictures, ratios};
-use super::{Judged, Measured, Report, interval};
+use super::profiles::{head, owners};
+use super::{Judged, Measured, PROFILES, Report, interval};
 use crate::bars::{Bound, Verdict};
 
 const NOTHING_YET: &str = "Nothing has been published yet: `make bench` measures, and `benches publish target/bench` puts here what it found.";
@@ -50,10 +51,29 @@ pub fn benches_section(report: &Report) -> String {
     for drawn in pictures(report) {
         image(&mut text, &drawn, "results");
     }
+    profiles(&mut text, report);
     if !growth(report).is_empty() {
         text.push_str("\nAll figures are in [the page](results/report.html), which needs no network.\n");
     }
     text
+}
+
+/// Where the time goes, by whose code was running; functions are on the page.
+fn profiles(text: &mut String, report: &Report) {
+    if report.profiles.0.is_empty() {
+        return;
+    }
+    let _ = write!(text, "\n### Where the time goes\n\n{}\n", PROFILES);
+    for (topic, profile) in &report.profiles.0 {
+        let _ = write!(text, "\n<details><summary>{}</summary>\n\n", escaped(topic));
+        let head = head("whose code", profile);
+        row(text, head.iter().map(String::as_str));
+        row(text, head.iter().map(|_| "---"));
+        for cells in owners(profile) {
+            row(text, cells.iter().map(String::as_str));
+        }
+        text.push_str("\n</details>\n");
+    }
 }
 
 /// The bar of a topic that says the least good of it; one without a bound only where there is no other.

@@ -10,6 +10,7 @@
 mod html;
 mod markdown;
 mod pictures;
+mod profiles;
 mod summary;
 mod tails;
 
@@ -23,6 +24,7 @@ use comparisons::results::Results;
 
 use crate::bars::{Bar, Judgement, Verdict, rule};
 use crate::figures::Figures;
+use crate::profiles::Profiles;
 
 pub use html::html;
 pub use markdown::{benches_section, readme_section};
@@ -31,11 +33,16 @@ pub use summary::summary;
 
 use tails::{Tail, tails};
 
+/// How profiles are to be read.
+const PROFILES: &str = "Samples of the processor time of the process that measures, while one arm after the other plays alone (`benches profile`, by `perf`); what waits for \
+                        a server is not seen. Shares are of all samples of an arm; what is less than half a percent of each is left out.";
+
 /// What a page is made of.
 #[derive(Debug)]
 pub struct Report {
     topics: Vec<Measured>,
     figures: Figures,
+    profiles: Profiles,
     environments: Vec<Environment>,
     /// What the records were made on: names and values.
     made_on: Vec<(String, String)>,
@@ -76,11 +83,18 @@ impl Report {
         Self {
             topics: topics.iter().map(|(name, bars)| measured(name, bars, results)).collect(),
             figures,
+            profiles: Profiles::default(),
             environments: results.environments.clone(),
             made_on: rows(results),
             made_on_in_short: in_a_sentence(results),
             unknown: there.filter(|name| !is_known(name)).collect(),
         }
+    }
+
+    /// With where the time goes.
+    #[must_use]
+    pub fn with_profiles(self, profiles: Profiles) -> Self {
+        Self { profiles, ..self }
     }
 
     fn judged(&self) -> impl Iterator<Item = &Judged> {

@@ -5,6 +5,7 @@ use comparisons::results::{Done, Results};
 use super::{Report, benches_section, html, pictures, readme_section, summary};
 use crate::bars::{Bar, Bound, Verdict, rule};
 use crate::figures::{Estimate, Figure, Figures};
+use crate::profiles::{Counted, Profile, Profiled, Profiles};
 
 const LOOKUP: &[Bar] = &[
     Bar::new("a lookup / the same raw", "each_us", Bound::AtMost(1.08)),
@@ -202,6 +203,21 @@ fn percentiles_are_shown_by_arm() {
         "{row}"
     );
     assert!(row.contains("data-label=\"90 %\">–<") && row.contains("data-label=\"blocks\">12<"), "{row}");
+}
+
+#[test]
+fn where_the_time_goes_is_shown_beside_what_it_is_compared_with() {
+    let counted =
+        |samples: u64, function: &str| Counted::parse(&format!("{samples}|benches|[.] {function}")).unwrap();
+    let ours = Profiled::new("ours", &[counted(70, "imbl::<Map>::insert"), counted(30, "redis::parse")]);
+    let raw = Profiled::new("raw", &[counted(10, "redis::parse")]);
+    let profile = Profile { environment: Environment::default(), arms: vec![ours, raw] };
+    let report = report().with_profiles(Profiles([("missed".to_owned(), profile)].into()));
+    let (page, section) = (html(&report), benches_section(&report));
+    assert!(page.contains(">ours, 100 samples<") && page.contains("imbl::&lt;Map&gt;::insert"), "{page}");
+    assert!(section.contains("| whose code | ours, 100 samples | raw, 10 samples |"), "{section}");
+    assert!(section.contains("| imbl | 70.0 % | 0.0 % |\n| redis | 30.0 % | 100.0 % |"), "{section}");
+    assert!(!html(&self::report()).contains("Where the time goes"));
 }
 
 #[test]

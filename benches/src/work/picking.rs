@@ -72,28 +72,21 @@ impl Published {
         Self { endpoints: ArcSwap::from_pointee(endpoints), draw: Draw::with_seed(seed) }
     }
 
-    /// So many endpoints, each of which has answered once, some slower than others; and a moment after that, as of which to pick.
+    /// So many endpoints, each of which has answered once, some slower than others.
     #[must_use]
-    pub fn after_answers(size: usize, seed: u64) -> (Self, Moment) {
+    pub fn after_answers(size: usize, seed: u64) -> Self {
         let published = Self::new(size, seed);
         let answered = Instant::now();
         for (endpoint, took) in published.endpoints.load().iter().zip(latencies()) {
             endpoint.started();
             endpoint.finished(Some(took), answered.into());
         }
-        (published, (answered + Duration::from_millis(700)).into())
+        published
     }
 
     /// A pick alone.
-    pub fn pick(&self, now: Moment) -> Option<usize> {
-        p2c(&self.endpoints.load(), |endpoint| endpoint.load(now), &self.draw)
-    }
-
-    /// The floor of a pick, where the load of both is worked out as [`pick`](Self::pick) does it: nothing is compared, and there are two at least.
-    pub fn loads_of_two(&self, now: Moment) -> (f64, f64) {
-        let endpoints = self.endpoints.load();
-        let (first, second) = two(endpoints.len(), &self.draw);
-        (endpoints[first].load(now), endpoints[second].load(now))
+    pub fn pick(&self) -> Option<usize> {
+        p2c(&self.endpoints.load(), |endpoint| endpoint.rank(), &self.draw)
     }
 
     /// Picks, calls, and tells that the call is over.
@@ -101,7 +94,7 @@ impl Published {
         let now = Moment::now();
         let endpoint = {
             let endpoints = self.endpoints.load();
-            let at = p2c(&endpoints, |endpoint| endpoint.load(now), &self.draw)?;
+            let at = p2c(&endpoints, |endpoint| endpoint.rank(), &self.draw)?;
             Arc::clone(&endpoints[at])
         };
         let in_flight = InFlight::new(endpoint, now);
@@ -136,7 +129,7 @@ impl PublishedByWeight {
             let (weights, endpoints) = &**published;
             let (first, second) = weights.pair(&self.draw)?;
             let at = match second {
-                Some(second) if endpoints[second].load(now) < endpoints[first].load(now) => second,
+                Some(second) if endpoints[second].rank() < endpoints[first].rank() => second,
                 _ => first,
             };
             Arc::clone(&endpoints[at])
@@ -183,16 +176,9 @@ impl Floor {
     /// The loads of any two.
     pub fn loads_of_two(&self) -> (f64, f64) {
         let endpoints = self.endpoints.load();
-        let (first, second) = two(endpoints.len(), &self.draw);
+        let (first, second) = self.draw.two_below(endpoints.len()).unwrap_or_default();
         (endpoints[first].load(), endpoints[second].load())
     }
-}
-
-/// Any two of so many, two at least, drawn as [`p2c`] draws them.
-fn two(of: usize, draw: &Draw) -> (usize, usize) {
-    let first = draw.below(of);
-    let second = draw.below(of - 1);
-    (first, second + usize::from(second >= first))
 }
 
 /// By tower: its balancer of two choices over services whose load is their peak-sensitive average, by tower too, until they respond.
@@ -348,27 +334,19 @@ mod tests {
 
     #[test]
     fn the_less_loaded_is_picked_of_those_that_have_answered() {
-        let (ours, now) = Published::after_answers(2, 1);
+        let (ours, now) = (Published::after_answers(2, 1), Moment::now());
         let endpoints = ours.endpoints.load();
         let faster = usize::from(endpoints[1].load(now) < endpoints[0].load(now));
-        assert!((0..100).all(|_| ours.pick(now) == Some(faster)));
+        assert!((0..100).all(|_| ours.pick() == Some(faster)));
         assert!(endpoints[0].load(now) != endpoints[1].load(now));
     }
 
     #[test]
     fn the_floor_reads_what_those_have_that_are_picked_from() {
-        let (ours, _) = Published::after_answers(100, 1);
-        let now = Moment::now();
+        let (ours, now) = (Published::after_answers(100, 1), Moment::now());
         let latest = ours.endpoints.load().iter().map(|endpoint| endpoint.latency_ns(now)).sum::<f64>();
         let floor: f64 = Floor::new(100, 1).endpoints.load().iter().map(|gauge| gauge.load()).sum();
         assert!((latest / floor - 1.0).abs() < 0.01, "{latest} and {floor}");
-    }
-
-    #[test]
-    fn the_floor_reads_two_different_ones() {
-        let draw = Draw::with_seed(1);
-        let pairs: Vec<_> = (0..1_000).map(|_| two(3, &draw)).collect();
-        assert!(pairs.iter().all(|(first, second)| first != second && first.max(second) < &3));
     }
 
     #[test]

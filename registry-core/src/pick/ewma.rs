@@ -18,6 +18,8 @@ pub struct PeakEwma {
     average: AtomicU64,
     /// The [`Moment`] of the last observation.
     observed: AtomicU64,
+    /// Bits of an `f64`: where the average stands among those of others at any moment.
+    standing: AtomicU64,
     in_flight: AtomicU32,
 }
 
@@ -26,9 +28,11 @@ impl PeakEwma {
     /// weight in `decay` (10 s is usual).
     #[must_use]
     pub fn new(initial: Duration, decay: Duration, now: Moment) -> Self {
+        let (rate, average) = (1.0 / decay.as_nanos().max(1) as f64, initial.as_nanos() as f64);
         Self {
-            rate: 1.0 / decay.as_nanos().max(1) as f64,
-            average: AtomicU64::new((initial.as_nanos() as f64).to_bits()),
+            rate,
+            average: AtomicU64::new(average.to_bits()),
+            standing: AtomicU64::new(standing(average, now, rate).to_bits()),
             observed: AtomicU64::new(now.0),
             in_flight: AtomicU32::new(0),
         }
@@ -67,16 +71,55 @@ impl PeakEwma {
         self.latency_ns(now) * (f64::from(self.in_flight()) + 1.0)
     }
 
+    /// What puts candidates in the order of their [`load`](Self::load) at whatever moment, if they forget equally fast: what fades does so for all alike,
+    /// so this needs no moment and nothing has to fade. The cheaper one to pick by.
+    ///
+    /// It is the logarithm of the load, but for a number that is the same for all of them.
+    #[must_use]
+    pub fn rank(&self) -> f64 {
+        let in_flight = self.in_flight();
+        let queue = LOGARITHMS.get(in_flight as usize).copied();
+        let queue = queue.unwrap_or_else(|| (f64::from(in_flight) + 1.0).ln());
+        f64::from_bits(self.standing.load(Ordering::Relaxed)) + queue
+    }
+
     fn observe(&self, took: Duration, now: Moment) {
         let before = Moment(self.observed.swap(now.0, Ordering::Relaxed));
         let decays = now.nanos_since(before) as f64 * self.rate;
         let average = next_average(self.average(), took.as_nanos() as f64, decays);
         self.average.store(average.to_bits(), Ordering::Relaxed);
+        self.standing.store(standing(average, now, self.rate).to_bits(), Ordering::Relaxed);
     }
 
     fn average(&self) -> f64 {
         f64::from_bits(self.average.load(Ordering::Relaxed))
     }
+}
+
+/// The logarithm of an average, and of what it has not faded since the beginning of time.
+fn standing(average: f64, observed: Moment, rate: f64) -> f64 {
+    average.max(1.0).ln() + observed.0 as f64 * rate
+}
+
+/// Those of 1, 2, 3, ….
+const LOGARITHMS: [f64; 64] = logarithms();
+
+const fn logarithms() -> [f64; 64] {
+    let mut all = [0.0; 64];
+    let mut n = 1;
+    while n < all.len() {
+        // ln((n + 1) / n), as twice the series of artanh(1 / (2n + 1)).
+        let x = 1.0 / (2.0 * n as f64 + 1.0);
+        let (mut power, mut odd, mut step) = (x, 1.0, 0.0);
+        while odd < 40.0 {
+            step += power / odd;
+            power *= x * x;
+            odd += 2.0;
+        }
+        all[n] = all[n - 1] + 2.0 * step;
+        n += 1;
+    }
+    all
 }
 
 /// The share of an average that is left after so many decays.
@@ -123,6 +166,43 @@ mod tests {
         assert_eq!(keep(0.0), 1.0);
     }
 
+    #[test]
+    fn the_table_has_the_logarithms() {
+        for (n, logarithm) in (1_u32..).zip(LOGARITHMS) {
+            assert!((logarithm - f64::from(n).ln()).abs() < 1e-14, "{n}: {logarithm}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ranks_are_in_the_order_of_loads_at_any_moment() {
+        let draw = crate::pick::Draw::with_seed(1);
+        let millis = |bound| Duration::from_millis(draw.below(bound) as u64);
+        let decay = Duration::from_secs(10);
+        let all: Vec<_> = (0..50).map(|_| PeakEwma::new(millis(100), decay, Moment::now())).collect();
+        let mut compared = 0;
+        for _ in 0..1_000 {
+            tokio::time::advance(millis(500)).await;
+            let one = &all[draw.below(all.len())];
+            one.started();
+            if draw.below(5) > 0 {
+                one.finished(Some(millis(100)), Moment::now());
+            }
+            tokio::time::advance(millis(30_000)).await;
+            let now = Moment::now();
+            let (one, other) = draw.two_below(all.len()).unwrap();
+            let loads = [&all[one], &all[other]].map(|one| one.load(now));
+            let ranks = [&all[one], &all[other]].map(PeakEwma::rank);
+            // As exactly as a load is known: what is less than a nanosecond has faded to nothing.
+            if loads.iter().all(|load| *load > 1e-3) && (loads[0] / loads[1]).ln().abs() > 1e-5 {
+                assert_eq!(loads[0] < loads[1], ranks[0] < ranks[1], "{loads:?} {ranks:?}");
+                assert!(((loads[0] / loads[1]).ln() - (ranks[0] - ranks[1])).abs() < 1e-4);
+                compared += 1;
+            }
+        }
+        assert!(compared > 300, "{compared}");
+        assert!(all.iter().any(|one| one.in_flight() > 1));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_candidate_that_was_slow_once_is_picked_again() {
         use crate::pick::{Draw, p2c};
@@ -135,7 +215,7 @@ mod tests {
         for _ in 0..3_000 {
             tokio::time::advance(Duration::from_millis(100)).await;
             let now = Moment::now();
-            let picked = p2c(&candidates, |candidate| candidate.load(now), &draw).unwrap();
+            let picked = p2c(&candidates, PeakEwma::rank, &draw).unwrap();
             picks[picked] += 1;
             candidates[picked].started();
             candidates[picked].finished(Some(Duration::from_millis(1)), now);

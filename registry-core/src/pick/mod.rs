@@ -1,12 +1,12 @@
 //! Balancing policies: which of the candidates gets the next piece of work.
 //!
 //! Every policy is a pure choice over a flat slice, such as [`ViewState::entries`](crate::ViewState::entries) or a balancer's own
-//! endpoints. What they know of a candidate is its load ([`PeakEwma`]), which the caller keeps. No pick allocates, locks or
+//! endpoints. What they know of a candidate is its load ([`PeakEwma`]), or its rank by that, which the caller keeps. No pick allocates, locks or
 //! panics, and each gives `None` only where there is no candidate, or none with a weight.
 //!
 //! | policy | looks at | of one that comes or leaves, moves |
 //! | --- | --- | --- |
-//! | [`p2c`], on the load of each ([`PeakEwma`]) | two | |
+//! | [`p2c`], on the rank of each ([`PeakEwma::rank`]) | two | |
 //! | [`RoundRobin`], [`random`] | one | |
 //! | [`weighted`]: at random, by weight | all | |
 //! | [`Weighted`]: at random or in turn, by weight, or two to choose from | O(log n) | a table to be made |

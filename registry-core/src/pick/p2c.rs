@@ -8,18 +8,12 @@ use super::random::Draw;
 /// exponentially lower than with one choice, and no two pickers need to agree. Two draws are always different candidates where there
 /// are two, so a candidate that hangs is avoided by every pick that has an alternative.
 pub fn p2c<T, L: PartialOrd>(candidates: &[T], load: impl Fn(&T) -> L, draw: &Draw) -> Option<usize> {
-    match candidates {
-        [] => None,
-        [_] => Some(0),
-        _ => {
-            let first = draw.below(candidates.len());
-            let second = draw.below(candidates.len() - 1);
-            let second = second + usize::from(second >= first);
-            // No processor foresees which of two that differ little is the less loaded.
-            let is_less = load(&candidates[second]) < load(&candidates[first]);
-            Some(std::hint::select_unpredictable(is_less, second, first))
-        }
-    }
+    let Some((first, second)) = draw.two_below(candidates.len()) else {
+        return (!candidates.is_empty()).then_some(0);
+    };
+    // No processor foresees which of two that differ little is the less loaded.
+    let is_less = load(&candidates[second]) < load(&candidates[first]);
+    Some(std::hint::select_unpredictable(is_less, second, first))
 }
 
 #[cfg(test)]

@@ -40,6 +40,17 @@ impl Draw {
         self.below_u64(bound as u64) as usize
     }
 
+    /// Two different numbers below `bound`, each pair as likely as the other; none where there are not two. The bias is below 2^-32 for bounds below
+    /// 2^16.
+    pub fn two_below(&self, bound: usize) -> Option<(usize, usize)> {
+        let others = bound.checked_sub(1).filter(|others| *others > 0)?;
+        // Where the first one lies within its share of all numbers is as random as the first one.
+        let first = u128::from(self.next()) * bound as u128;
+        let second = scaled(first as u64, others as u64) as usize;
+        let first = (first >> 64) as usize;
+        Some((first, second + usize::from(second >= first)))
+    }
+
     /// As [`below`](Self::below), on every machine up to 64 bits.
     pub(super) fn below_u64(&self, bound: u64) -> u64 {
         scaled(self.next(), bound)
@@ -71,6 +82,19 @@ mod tests {
             counts[random(&counts, &draw).unwrap()] += 1;
         }
         assert!(counts.iter().all(|count| (9_500..10_500).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn two_that_are_drawn_are_different_and_every_pair_is_as_likely_as_the_other() {
+        let draw = Draw::with_seed(7);
+        assert_eq!([draw.two_below(0), draw.two_below(1)], [None, None]);
+        let mut counts = std::collections::BTreeMap::<_, u32>::new();
+        for _ in 0..120_000 {
+            *counts.entry(draw.two_below(4).unwrap()).or_default() += 1;
+        }
+        assert_eq!(counts.len(), 12, "{counts:?}");
+        assert!(counts.iter().all(|((first, second), _)| first != second && *first.max(second) < 4));
+        assert!(counts.values().all(|count| (9_600..10_400).contains(count)), "{counts:?}");
     }
 
     #[test]

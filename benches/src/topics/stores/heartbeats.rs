@@ -13,7 +13,6 @@ use comparisons::experiment::Trouble;
 use comparisons::lab::Lab;
 use etcd_client::{GetOptions, KvClient, LeaseKeepAliveStream, LeaseKeeper, Txn, TxnOp};
 use futures_util::StreamExt;
-use futures_util::future::try_join_all;
 use futures_util::stream::FuturesUnordered;
 use redis::{Value, pipe};
 use registry_core::{Lease, Registry};
@@ -191,7 +190,12 @@ impl OurBeats {
 
 impl Beats for OurBeats {
     async fn beat(&self, due: Range<usize>) -> Result<(), Trouble> {
-        try_join_all(self.leases[due].iter().map(|lease| self.registry.keepalive(lease))).await?;
+        // Each is woken for itself, as registrars are.
+        let beats = self.leases[due].iter().map(|lease| self.registry.keepalive(lease));
+        let mut beats: FuturesUnordered<_> = beats.collect();
+        while let Some(beaten) = beats.next().await {
+            beaten?;
+        }
         Ok(())
     }
 }
