@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -71,18 +72,34 @@ async fn profile_arms(
 async fn sampled(arm: &mut dyn Arm, seconds: u32, out: &Path) -> Result<Vec<Counted>, Failure> {
     let play = async |arm: &mut dyn Arm| arm.play().await.map(drop).map_err(|trouble| trouble.to_string());
     play(arm).await?;
-    let samples = out.join("perf.data");
+    let samples = Samples::new(out.join("perf.data"));
     let mut perf =
-        record(&samples).map_err(|error| format!("perf: {error} (Debian has it as linux-perf)"))?;
+        record(&samples.0).map_err(|error| format!("perf: {error} (Debian has it as linux-perf)"))?;
     let until = Instant::now() + Duration::from_secs(seconds.into());
     while Instant::now() < until {
         play(arm).await?;
+        // Some arms never wait: who interrupts is to be heard nevertheless.
+        tokio::task::yield_now().await;
     }
-    let told = end(&mut perf).await?;
-    let counted = counted(&samples).await;
-    let _ = fs::remove_file(&samples);
-    let counted = counted?;
-    if counted.is_empty() { Err(format!("perf saw nothing: {told}").into()) } else { Ok(counted) }
+    end(&mut perf).await?;
+    let counted = counted(&samples.0).await?;
+    if counted.is_empty() { Err("perf saw nothing".into()) } else { Ok(counted) }
+}
+
+/// The file of samples, for as long as it is needed.
+struct Samples(PathBuf);
+
+impl Samples {
+    fn new(file: PathBuf) -> Self {
+        let _ = fs::remove_file(&file);
+        Self(file)
+    }
+}
+
+impl Drop for Samples {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 /// Servers are other processes, and not looked at.
@@ -98,8 +115,9 @@ fn record(samples: &Path) -> io::Result<Child> {
         .spawn()
 }
 
-/// Asks `perf` to write what it has, and waits for it; what it had to say.
-async fn end(perf: &mut Child) -> Result<String, Failure> {
+/// Asks `perf` to write what it has, and waits for it. An error where it had ended before.
+async fn end(perf: &mut Child) -> Result<(), Failure> {
+    let ended = perf.try_wait()?;
     if let Some(id) = perf.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
         kill_process(id, Signal::INT)?;
     }
@@ -107,8 +125,11 @@ async fn end(perf: &mut Child) -> Result<String, Failure> {
     if let Some(mut stderr) = perf.stderr.take() {
         tokio::io::AsyncReadExt::read_to_end(&mut stderr, &mut told).await?;
     }
-    perf.wait().await?;
-    Ok(String::from_utf8_lossy(&told).trim().to_owned())
+    let status = perf.wait().await?;
+    if ended.is_none() && (status.success() || status.signal() == Some(Signal::INT.as_raw())) {
+        return Ok(());
+    }
+    Err(format!("perf record: {status}: {}", String::from_utf8_lossy(&told).trim()).into())
 }
 
 async fn counted(samples: &Path) -> Result<Vec<Counted>, Failure> {

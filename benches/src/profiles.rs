@@ -100,11 +100,14 @@ fn without_hash(function: &str) -> &str {
 
 /// Whose code a function is: the crate of the type that it belongs to.
 fn owner(object: &str, function: &str) -> String {
-    if object.starts_with('[') || object.ends_with(".ko") {
+    if object.starts_with("[kernel") || object.starts_with("[guest.kernel") || object.ends_with(".ko") {
         return "kernel".to_owned();
     }
-    if object.starts_with("libc") || object.starts_with("ld-") {
+    if object.starts_with("libc.") || object.starts_with("libc-") || object == "[vdso]" {
         return "libc".to_owned();
+    }
+    if object.starts_with('[') || object.contains(".so") {
+        return "other".to_owned();
     }
     let path = function.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '_');
     let path =
@@ -160,27 +163,29 @@ mod tests {
             30|benches|[.] _mi_page_malloc\n\
             100|libc.so.6|[.] malloc\n\
             80|[kernel.kallsyms]|[k] tcp_sendmsg\n\
+            5|[vdso]|[.] __vdso_clock_gettime\n\
+            3|libcrypto.so.3|[.] SHA1_Update\n\
             \n# a remark\n";
         let counted: Vec<Counted> = printed.lines().filter_map(Counted::parse).collect();
-        assert_eq!(counted.len(), 6, "{counted:?}");
+        assert_eq!(counted.len(), 8, "{counted:?}");
         let profiled = Profiled::new("ours", &counted);
         let owners: Vec<(&str, u64)> =
             profiled.owners.iter().map(|(owner, samples)| (owner.as_str(), *samples)).collect();
         let expected = [
             ("alloc", 50),
             ("kernel", 80),
-            ("libc", 100),
-            ("other", 30),
+            ("libc", 105),
+            ("other", 33),
             ("redis", 40),
             ("registry_redis", 700),
         ];
         assert_eq!(owners, expected);
-        assert_eq!(profiled.samples, 1_000);
+        assert_eq!(profiled.samples, 1_008);
         assert_eq!(
             profiled.functions[0],
             ("registry_redis::load::Loader::load::{{closure}}".to_owned(), 700)
         );
-        assert!((profiled.percentage(700) - 70.0).abs() < 1e-9);
+        assert!((profiled.percentage(252) - 25.0).abs() < 1e-9);
     }
 
     #[test]

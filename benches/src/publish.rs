@@ -1,5 +1,6 @@
 //! The page of a run, the run that is recorded in the repository, and the documents that show it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use comparisons::results::Results;
 use crate::bars::{Bar, Verdict};
 use crate::contest::Topic;
 use crate::figures::Figures;
-use crate::profiles::Profiles;
+use crate::profiles::{Profile, Profiles};
 use crate::report::{self, Report};
 use crate::run::RECORDS;
 use crate::topics;
@@ -178,11 +179,21 @@ pub fn unfit(run: &Run, topics: &[Box<dyn Topic>], partial: bool) -> Option<Stri
         topics.iter().find_map(|topic| {
             let (name, records) = (topic.name(), results.of(topic.name()));
             let missed = topic.bars().iter().any(|bar| bar.judge(&records).verdict == Verdict::Missed);
-            let why = format!("{name} misses a bar, and nothing shows why (use `benches profile {name}`)");
-            (missed && !profiles.0.contains_key(name)).then_some(why)
+            let why = format!(
+                "{name} misses a bar, and nothing of its commit shows why (use `benches profile {name}`)"
+            );
+            let of_its_commit =
+                |profile: &Profile| commits(results, name).contains(&profile.environment.commit);
+            (missed && !profiles.0.get(name).is_some_and(of_its_commit)).then_some(why)
         })
     };
     unfinished.or_else(unexplained).map(|why| format!("{why} (--partial takes it nevertheless)"))
+}
+
+/// By which its records were made.
+fn commits<'a>(results: &'a Results, topic: &str) -> BTreeSet<&'a String> {
+    let of_topic = results.done.iter().filter(|done| done.experiment == topic);
+    of_topic.filter_map(|done| Some(&results.environments.get(done.go?)?.commit)).collect()
 }
 
 fn unfit_environment(environment: &Environment) -> Option<&'static str> {

@@ -125,7 +125,11 @@ impl Connection {
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
         let Begun { operation, end } = begun;
-        let mut hedge_at = later(Instant::now(), self.hedge_after);
+        let now = Instant::now();
+        if now >= end {
+            return Err(self.too_late(operation));
+        }
+        let mut hedge_at = later(now, self.hedge_after);
         let due = |hedge_at: Instant, waits: bool| if waits { hedge_at.min(end) } else { end };
         let mut timer = self.timers.at(due(hedge_at, self.members.len() > 1));
         let first = self.current.load(Ordering::Relaxed) % self.members.len();
@@ -186,8 +190,7 @@ impl Connection {
                     }
                     let asked = self.members.len() - waiting.len();
                     self.turn(first).into_iter().take(asked).for_each(|at| self.members[at].went_unanswered());
-                    let message = format!("no member of {} answered within {:?}", self.members.len(), self.request_timeout);
-                    let error = failure(ErrorKind::Timeout, operation, message);
+                    let error = self.too_late(operation);
                     return Err(match failed {
                         Some(failed) => error.with_source(failed),
                         None => error,
@@ -195,6 +198,13 @@ impl Connection {
                 }
             }
         }
+    }
+
+    fn too_late(&self, operation: Operation) -> Error {
+        let (members, within) = (self.members.len(), self.request_timeout);
+        let message =
+            format!("no member of {members} answered in time; there are {within:?} for an operation");
+        failure(ErrorKind::Timeout, operation, message)
     }
 
     /// All members, beginning with `first`.

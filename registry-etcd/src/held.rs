@@ -1,6 +1,6 @@
 //! What this client knows of its leases: what it wrote last under each, by which an overwrite, and a restored older value, are noticed.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use registry_core::codec::Stored;
@@ -48,7 +48,7 @@ pub(crate) struct HeldLeases {
 
 #[derive(Debug, Default)]
 struct State {
-    leases: BTreeMap<i64, Held>,
+    leases: HashMap<i64, Held>,
     /// When there are so many, those that are over are looked for.
     sweep_at: usize,
 }

@@ -9,6 +9,7 @@ use registry_core::{
     Error, ErrorKind, Incarnation, Instance, Lease, OnConflict, Operation, OwnerToken, RegisterOptions,
     Registration, Result, Revision, Ttl,
 };
+use tokio::time::Instant;
 
 use crate::connection::Begun;
 use crate::error::{failure, is_granted_already};
@@ -115,6 +116,8 @@ impl EtcdRegistry {
             };
             let stored = Stored::new(instance.clone(), incarnation, options.token);
             let before = self.before(found.as_ref());
+            // What is not begun cannot stand.
+            let unused = (Instant::now() >= begun.end).then_some(granted).flatten();
             match self.put(begun, &guard, &before, &stored, lease).await {
                 Ok(Outcome::Done(modified)) => {
                     let stored = stored.with_registered(revision(modified));
@@ -125,9 +128,8 @@ impl EtcdRegistry {
                 Err(error) if error.kind() == ErrorKind::LeaseLost => granted = None,
                 Err(error) => {
                     // The answer may be lost: the lease must not be revoked under an entry that may stand.
-                    if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) {
-                        self.discard(granted);
-                    }
+                    let may_stand = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout);
+                    self.discard(if may_stand { unused } else { granted });
                     return Err(error);
                 }
             }
@@ -160,7 +162,8 @@ impl EtcdRegistry {
         let whole = match self.codec().beside(stored, lease) {
             None => true,
             Some((key, _)) => {
-                self.fences().hold(vec![Held { key, lease, modified: None }], begun.end).await?
+                let held = self.fences().hold(vec![Held { key, lease, modified: None }], begun.end).await;
+                held.map_err(|error| error.with_operation(Operation::Register))?
             }
         };
         if stored.instance == *instance && whole {
@@ -321,7 +324,8 @@ impl EtcdRegistry {
                 let (service, instance) = (lease.service(), lease.id());
                 tracing::warn!(%service, %instance, %error, "an instance leaves without a goodbye: to those who watch it looks as if it had died");
             }
-            Ok(()) => {}
+            // It need not be said again if the rest fails.
+            Ok(()) => self.held().lose(id),
         }
         match self.revoke(begun, id).await {
             Ok(()) => {}
@@ -433,14 +437,18 @@ impl EtcdRegistry {
             client.lease_grant(secs, Some(LeaseGrantOptions::new().with_id(id))).await
         };
         let granted = match self.connection().call_for(begun, grant).await {
-            Ok(granted) => granted.ttl(),
             Err(error) if is_granted_already(&error) => {
                 let ask = |mut client: Client| async move { client.lease_time_to_live(id, None).await };
-                self.connection().call_for(begun, ask).await?.granted_ttl()
+                self.connection().call_for(begun, ask).await.map(|answer| answer.granted_ttl())
             }
-            Err(error) => return Err(error),
+            answer => answer.map(|granted| granted.ttl()),
         };
-        Ok((id, granted_ttl(granted)?))
+        let granted = granted.and_then(|secs| Ok((id, granted_ttl(secs)?)));
+        if granted.is_err() {
+            // It may be there, and nothing is under it.
+            self.discard(Some((id, ttl)));
+        }
+        granted
     }
 
     async fn revoke(&self, begun: Begun, lease: i64) -> Result<()> {

@@ -1,7 +1,7 @@
 //! What this client knows of its leases: the last write under each that was acknowledged, by which an older value that was put back is
 //! noticed, and the order of its writes, by which an older one that arrives late is.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use registry_core::{InstanceId, Lease, ServiceName, Ttl};
@@ -15,7 +15,7 @@ pub(crate) struct HeldLeases {
 
 #[derive(Debug, Default)]
 struct State {
-    leases: BTreeMap<Key, Held>,
+    leases: HashMap<Key, Held>,
     /// When there are so many, those that are over are looked for.
     sweep_at: usize,
 }

@@ -111,10 +111,15 @@ fn of_a_bar_that_is_missed_a_profile_shows_why() {
     }
     let all: Vec<Box<dyn Topic>> = vec![Box::new(Pick), Box::new(Slow)];
     let why = unfit(&run, &all, false).unwrap_or_default();
-    assert!(why.contains("slow misses a bar, and nothing shows why (use `benches profile slow`)"), "{why}");
+    assert!(
+        why.contains("slow misses a bar, and nothing of its commit shows why (use `benches profile slow`)"),
+        "{why}"
+    );
     assert_eq!(unfit(&run, &all, true), None);
     run.profiles = profiles("slow");
     assert_eq!(unfit(&run, &all, false), None);
+    run.profiles.0.values_mut().for_each(|profile| profile.environment.commit = "of old".to_owned());
+    assert!(unfit(&run, &all, false).is_some_and(|why| why.contains("nothing of its commit")));
     run.profiles.0.values_mut().for_each(|profile| profile.environment.commit.push('+'));
     assert!(unfit(&run, &all, true).is_some_and(|why| why.contains("in no commit")));
 }

@@ -65,7 +65,8 @@ fn profiles(text: &mut String, report: &Report) {
     }
     let _ = write!(text, "\n### Where the time goes\n\n{}\n", PROFILES);
     for (topic, profile) in &report.profiles.0 {
-        let _ = write!(text, "\n<details><summary>{}</summary>\n\n", escaped(topic));
+        let commit = &profile.environment.commit;
+        let _ = write!(text, "\n<details><summary>{}, commit {commit}</summary>\n\n", escaped(topic));
         let head = head("whose code", profile);
         row(text, head.iter().map(String::as_str));
         row(text, head.iter().map(|_| "---"));

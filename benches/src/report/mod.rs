@@ -34,8 +34,9 @@ pub use summary::summary;
 use tails::{Tail, tails};
 
 /// How profiles are to be read.
-const PROFILES: &str = "Samples of the processor time of the process that measures, while one arm after the other plays alone (`benches profile`, by `perf`); what waits for \
-                        a server is not seen. Shares are of all samples of an arm; what is less than half a percent of each is left out.";
+const PROFILES: &str = "Samples of the processor time of the process that measures, while one arm after the other plays alone (`benches profile`, by `perf`): what waits for \
+                        a server is not seen, nor the servers of stores; those of gRPC run in the same process, and count. What is inlined counts for where that was done. \
+                        Shares are of all samples of an arm; what is less than half a percent of each is left out.";
 
 /// What a page is made of.
 #[derive(Debug)]

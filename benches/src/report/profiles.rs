@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use comparisons::report::format::NOTHING;
+
 use crate::profiles::{Profile, Profiled};
 
 /// What is less than this share of both arms, in percent, is left out.
 const LEAST: f64 = 0.5;
 
-/// So many functions are shown.
+/// So many functions are shown, those that took most in any arm.
 const FUNCTIONS: usize = 25;
 
 /// What the columns say after the first one: `ours, 18,214 samples`.
@@ -19,41 +21,39 @@ pub(super) fn head(first: &str, profile: &Profile) -> Vec<String> {
 /// By whose code was running, most of ours first.
 pub(super) fn owners(profile: &Profile) -> Vec<Vec<String>> {
     let names: BTreeSet<&String> = profile.arms.iter().flat_map(|arm| arm.owners.keys()).collect();
-    rows(profile, names.into_iter(), |arm, name| arm.owners.get(name).copied().unwrap_or_default())
+    rows(profile, names.into_iter(), usize::MAX, |arm, name| {
+        Some(arm.owners.get(name).copied().unwrap_or_default())
+    })
 }
 
 /// By function, most of ours first.
 pub(super) fn functions(profile: &Profile) -> Vec<Vec<String>> {
     let names: BTreeSet<&String> =
         profile.arms.iter().flat_map(|arm| arm.functions.iter().map(|(name, _)| name)).collect();
+    // Not all are kept of each arm.
     let of = |arm: &Profiled, name: &String| {
-        arm.functions.iter().find(|(there, _)| there == name).map_or(0, |(_, samples)| *samples)
+        arm.functions.iter().find(|(there, _)| there == name).map(|(_, samples)| *samples)
     };
-    let mut rows = rows(profile, names.into_iter(), of);
-    rows.truncate(FUNCTIONS);
-    rows
+    rows(profile, names.into_iter(), FUNCTIONS, of)
 }
 
+/// The `most` with the greatest share in any arm, in the order of their shares in the first one.
 fn rows<'a>(
     profile: &Profile,
     names: impl Iterator<Item = &'a String>,
-    of: impl Fn(&Profiled, &String) -> u64,
+    most: usize,
+    of: impl Fn(&Profiled, &String) -> Option<u64>,
 ) -> Vec<Vec<String>> {
-    let shares = |name: &String| {
-        let shares = profile.arms.iter().map(|arm| arm.percentage(of(arm, name)));
-        shares.collect::<Vec<f64>>()
-    };
-    let mut rows: Vec<(&String, Vec<f64>)> = names.map(|name| (name, shares(name))).collect();
-    rows.retain(|(_, shares)| shares.iter().any(|share| *share >= LEAST));
-    rows.sort_by(|(_, one), (_, other)| {
-        other
-            .iter()
-            .zip(one)
-            .map(|(other, one)| other.total_cmp(one))
-            .find(|order| order.is_ne())
-            .unwrap_or(std::cmp::Ordering::Equal)
-    });
-    let percent = |share: f64| format!("{share:.1} %");
+    let share = |arm: &Profiled, name: &String| of(arm, name).map(|samples| arm.percentage(samples));
+    let shares = |name: &String| profile.arms.iter().map(|arm| share(arm, name)).collect::<Vec<_>>();
+    let mut rows: Vec<(&String, Vec<Option<f64>>)> = names.map(|name| (name, shares(name))).collect();
+    let greatest = |shares: &[Option<f64>]| shares.iter().flatten().copied().fold(0.0, f64::max);
+    rows.retain(|(_, shares)| greatest(shares) >= LEAST);
+    rows.sort_by(|(_, one), (_, other)| greatest(other).total_cmp(&greatest(one)));
+    rows.truncate(most);
+    let first = |shares: &[Option<f64>]| shares.first().copied().flatten().unwrap_or_default();
+    rows.sort_by(|(_, one), (_, other)| first(other).total_cmp(&first(one)));
+    let percent = |share: Option<f64>| share.map_or(NOTHING.to_owned(), |share| format!("{share:.1} %"));
     rows.into_iter()
         .map(|(name, shares)| std::iter::once(name.clone()).chain(shares.into_iter().map(percent)).collect())
         .collect()

@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tonic::body::Body;
 use tracing::{Span, field};
 
-use super::connection::Unanswered;
+use super::connection::{Unanswered, is_io};
 use super::deadline::Deadline;
 use super::error::{CallError, why_nobody};
 use super::lineup::{Candidate, Wanted};
@@ -83,8 +83,8 @@ enum Attempt {
     Answered(Response<Incoming>, InFlight),
     /// It was never sent, and here it is.
     NeverSent(Box<Request<Kept>>),
-    /// No server took it.
-    NeverTaken(CallError, InFlight),
+    /// No server took it, and this is what it says of the endpoint if it cannot go to another one.
+    NeverTaken(CallError, InFlight, Outcome),
     Failed(CallError),
 }
 
@@ -131,18 +131,24 @@ fn call(
                     now = Instant::now();
                     continue;
                 }
-                Attempt::NeverTaken(error, mut in_flight) => {
-                    let Some(replay) = replay.as_ref().filter(|_| never_taken < MOST_NEVER_TAKEN) else {
-                        in_flight.ended(Outcome::Reset);
-                        return Err(error);
-                    };
-                    in_flight.never_sent();
-                    tell_again(&candidate, attempt, error.code(), error.message());
-                    never_taken += 1;
-                    tried.push(Arc::clone(&candidate.peer));
-                    request = replay.again(attempt - 1);
-                    now = Instant::now();
-                    continue;
+                Attempt::NeverTaken(error, mut in_flight, outcome) => {
+                    if let Some(replay) = replay.as_ref().filter(|_| never_taken < MOST_NEVER_TAKEN) {
+                        in_flight.never_sent();
+                        tell_again(&candidate, attempt, error.code(), error.message());
+                        never_taken += 1;
+                        tried.push(Arc::clone(&candidate.peer));
+                        request = replay.again(attempt - 1);
+                        now = Instant::now();
+                        continue;
+                    }
+                    in_flight.ended(outcome);
+                    match repeat(inner, replay.as_ref(), attempt, error.code(), None, deadline) {
+                        Some(again) => {
+                            tell_again(&candidate, attempt, error.code(), error.message());
+                            again
+                        }
+                        None => return Err(error),
+                    }
                 }
                 Attempt::Answered(response, mut in_flight) => {
                     let code = early_status(&response);
@@ -254,7 +260,8 @@ fn send(
                 Attempt::NeverSent(back)
             }
             Err(Unanswered::NeverTaken(error)) => {
-                Attempt::NeverTaken(CallError::broken(&in_flight.who(), error), in_flight)
+                let outcome = if is_io(&error) { Outcome::Broken } else { Outcome::Reset };
+                Attempt::NeverTaken(CallError::broken(&in_flight.who(), error), in_flight, outcome)
             }
             Err(Unanswered::Failed(error)) => {
                 let outcome = Outcome::of(&error);

@@ -20,7 +20,7 @@ use tokio::time::sleep;
 
 use crate::blocking::blocking;
 
-/// A connection, as a stream of bytes in both directions.
+/// A connection, as a stream of bytes in both directions. What it takes to be written it must not send before it is asked to, nor after it was dropped.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}

@@ -59,7 +59,7 @@ pub(crate) enum Unanswered {
 }
 
 /// Whether the connection broke. Of that, hyper gives the error itself, and not what HTTP/2 makes of it.
-fn is_io(error: &hyper::Error) -> bool {
+pub(super) fn is_io(error: &hyper::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<io::Error>())
 }
 
@@ -87,7 +87,7 @@ impl Connection {
         let stream = connect.connect(endpoint).await.map_err(|error| chain(&error))?;
         let (greet, greeted) = oneshot::channel();
         let silence = Silence::new(Instant::now());
-        let heard = Heard { stream, greet: Some(greet), silence: Arc::clone(&silence) };
+        let heard = Heard { stream, ended: false, greet: Some(greet), silence: Arc::clone(&silence) };
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_connection_window_size(WINDOW)
@@ -123,7 +123,7 @@ impl Connection {
     ) -> impl Future<Output = Result<Response<Incoming>, Unanswered>> + Send + use<> {
         self.address(&mut request);
         let due = self.silence.due(now);
-        let body = request.body().read();
+        let body = request.body_mut().read();
         let answer = self.sender.clone().try_send_request(request);
         answer.map(move |answer| {
             let answer = answer.inspect(|_| due.answered());
@@ -160,6 +160,8 @@ impl Connection {
 /// A stream that tells when something was said on it, by either side.
 struct Heard {
     stream: Box<dyn Stream>,
+    /// The other side says nothing more. Then nothing is written any more either: of what is still to be written, its callers are told that it never was.
+    ended: bool,
     /// Of the first time.
     greet: Option<oneshot::Sender<()>>,
     silence: Arc<Silence>,
@@ -172,7 +174,13 @@ impl AsyncRead for Heard {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
+        let room = buffer.remaining() > 0;
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.ended |= match &read {
+            Poll::Ready(Ok(())) => room && buffer.filled().len() == before,
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        };
         if buffer.filled().len() > before {
             self.silence.broken(Instant::now());
             if let Some(greet) = self.greet.take() {
@@ -184,18 +192,20 @@ impl AsyncRead for Heard {
 }
 
 impl Heard {
-    fn tell_of(&self, written: &Poll<io::Result<usize>>) {
-        if matches!(written, Poll::Ready(Ok(_))) {
-            self.silence.written();
+    /// Something is about to be written. Also what fails may have left in part, as where it is wrapped on its way.
+    fn writes(&self) -> io::Result<()> {
+        if self.ended {
+            return Err(io::ErrorKind::BrokenPipe.into());
         }
+        self.silence.written();
+        Ok(())
     }
 }
 
 impl AsyncWrite for Heard {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, data);
-        self.tell_of(&written);
-        written
+        self.writes()?;
+        Pin::new(&mut self.stream).poll_write(cx, data)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -211,9 +221,8 @@ impl AsyncWrite for Heard {
         cx: &mut Context<'_>,
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, data);
-        self.tell_of(&written);
-        written
+        self.writes()?;
+        Pin::new(&mut self.stream).poll_write_vectored(cx, data)
     }
 
     fn is_write_vectored(&self) -> bool {

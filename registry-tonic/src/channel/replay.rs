@@ -75,7 +75,8 @@ pub(crate) struct Kept {
     first: Option<Bytes>,
     more: VecDeque<Frame<Bytes>>,
     rest: Option<Body>,
-    read: Read,
+    /// There once it is asked for.
+    read: Option<Read>,
 }
 
 /// Whether a connection has begun to read a body.
@@ -96,8 +97,8 @@ impl From<Body> for Kept {
 
 impl Kept {
     /// Tells whether it was begun to be read, even after it is gone. None where there is nothing to read.
-    pub(super) fn read(&self) -> Option<Read> {
-        (!http_body::Body::is_end_stream(self)).then(|| self.read.clone())
+    pub(super) fn read(&mut self) -> Option<Read> {
+        (!http_body::Body::is_end_stream(self)).then(|| self.read.get_or_insert_default().clone())
     }
 
     /// Takes what there is; whether that is all of it, and nothing but data.
@@ -139,7 +140,9 @@ impl http_body::Body for Kept {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        self.read.0.store(true, Ordering::Release);
+        if let Some(read) = &self.read {
+            read.0.store(true, Ordering::Release);
+        }
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
@@ -228,19 +231,15 @@ mod tests {
 
     #[tokio::test]
     async fn whether_it_was_begun_to_be_read_is_known_after_it_is_gone() {
-        let (first, replay) = keep(request(&["ab"], false), 3).await.unwrap();
-        let replay = replay.unwrap();
-        let (before, again) = (first.body().read().unwrap(), replay.again(0));
+        let (mut first, replay) = keep(request(&["ab"], false), 3).await.unwrap();
+        let (before, mut again) = (first.body_mut().read().unwrap(), replay.unwrap().again(0));
         drop(first);
         assert!(!before.has_begun());
-        let after = again.body().read().unwrap();
+        let after = again.body_mut().read().unwrap();
         read(again, 1).await;
         assert!(after.has_begun() && !before.has_begun());
-        let (empty, _) = keep(request(&[], false), 3).await.unwrap();
-        assert!(
-            empty.body().read().is_none(),
-            "nothing is read of what is empty, and it is sent all the same"
-        );
+        let (mut empty, _) = keep(request(&[], false), 3).await.unwrap();
+        assert!(empty.body_mut().read().is_none(), "nothing is read of what is empty");
     }
 
     #[tokio::test]

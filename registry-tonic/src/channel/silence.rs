@@ -24,7 +24,7 @@ pub(crate) struct Silence {
     carried: AtomicU64,
     /// Whether any request was ever answered.
     answered: AtomicBool,
-    /// How often something was written.
+    /// How often something was to be written.
     writes: AtomicU64,
     /// Whether someone looks.
     watched: AtomicBool,
@@ -54,7 +54,7 @@ impl Silence {
         }
     }
 
-    /// Something was written. Only the connection's own task tells so.
+    /// Something is written. Only the connection's own task tells so.
     pub(crate) fn written(&self) {
         self.writes.store(self.writes.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
