@@ -170,6 +170,8 @@ async fn a_call_whose_time_is_up_is_not_sent_and_speaks_against_nobody() {
         request.set_timeout(Duration::ZERO);
         let status = EchoClient::new(channel.clone()).call(request).await.unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded);
+        let error = status.source().and_then(|source| source.downcast_ref::<CallError>()).unwrap();
+        assert!(!error.may_have_been_sent(), "{error:?}");
     }
     // After those, were there any.
     call(&channel, 0).await.unwrap();

@@ -103,6 +103,26 @@ async fn in_turn_is_exactly_in_turn() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn calls_are_shared_by_weight_in_turn_as_well_as_by_load() {
+    let registry = MemoryRegistry::new();
+    let memory = InMemory::default();
+    for (name, weight) in [("light", 100), ("heavy", 300)] {
+        let instance = memory.serve(Named::new(name).router()).id(name).weight(weight);
+        list(&registry, instance).await;
+    }
+    // In turn exactly; by load as it is drawn, of two that cost the same.
+    for (policy, most_off) in [(Policy::RoundRobin, 0), (Policy::PeakEwma, 40)] {
+        let channel = builder(&registry).connector(memory.clone()).policy(policy.clone()).build();
+        settled(&channel, 2).await;
+        let mut heavy = 0_i32;
+        for _ in 0..400 {
+            heavy += i32::from(call(&channel, 0).await.unwrap() == "heavy");
+        }
+        assert!((heavy - 300).abs() <= most_off, "{policy:?}: {heavy} of 400 to whom 300 belong");
+    }
+}
+
 /// Lists servers in memory in these zones, and gives a channel that prefers the zone `z1`, and what has registered the first. Only the clock of the test
 /// takes time: a machine that has other things to do would make any of them slow, and calls leave who is slow.
 async fn in_zones<const N: usize>(

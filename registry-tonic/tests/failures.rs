@@ -88,6 +88,31 @@ async fn an_endpoint_that_fails_is_ejected_and_comes_back_once_it_works() {
 }
 
 #[tokio::test]
+async fn who_fails_again_and_again_is_out_for_longer_each_time() {
+    let registry = MemoryRegistry::new();
+    let moody = Moody::new("moody");
+    moody.answer(Code::Unavailable);
+    let (at, _task) = moody.serve();
+    let (other, _, _other_task) = bare("other").await;
+    list(&registry, instance_at(at).id("moody")).await;
+    list(&registry, instance_at(other)).await;
+    let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    let channel =
+        builder(&registry).ejection(Ejection::default().with_after(1).with_backoff(backoff)).build();
+    settled(&channel, 2).await;
+    for time in 0..4 {
+        while status_of(&channel.endpoints(), "moody").ejections == time {
+            let _ = call(&channel, 0).await;
+        }
+        let out = tokio::time::Instant::now();
+        channel.wait_until(PATIENCE, |all| status_of(all, "moody").is_ready()).await.unwrap();
+        // From when it was seen to be out: a moment after it was.
+        let least = backoff.delay(u32::try_from(time).unwrap(), 0.0) - Duration::from_millis(20);
+        assert!(out.elapsed() >= least, "time {time}: back after {:?}", out.elapsed());
+    }
+}
+
+#[tokio::test]
 async fn other_errors_are_the_callers_and_eject_nobody() {
     let registry = MemoryRegistry::new();
     let moody = Moody::new("moody");

@@ -112,6 +112,8 @@ fn the_last_calls_of_a_channel_are_counted_too_and_then_nothing_is_left() {
         let moody = Moody::new("a");
         let (at, _task) = moody.serve();
         list(&registry, instance_at(at)).await;
+        let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let before = tasks();
         let channel = builder(&registry).metered(&Meter::named("eu")).build();
         settled(&channel, 1).await;
         for _ in 0..3 {
@@ -122,6 +124,7 @@ fn the_last_calls_of_a_channel_are_counted_too_and_then_nothing_is_left() {
         eventually("they are counted", || calls() == 3).await;
         let ready = "registry_channel_endpoints{connectivity=ready,registry=eu,service=echo.rpc}";
         eventually("no endpoint is left", || recorded.gauge(ready) == 0.0).await;
+        eventually("no task is left", || tasks() == before).await;
     });
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use registry_core::Directory;
 use registry_memory::MemoryRegistry;
+use registry_testing::servers::proxy::{Faults, Proxy};
 use registry_tonic::{Channel, Ejection, Retry};
 use support::listed::{Moody, bare, instance_at, list};
 use support::{PATIENCE, call, eventually, service, settled, shared};
@@ -216,4 +217,33 @@ fn each_ejection_is_a_warning_with_the_instance_its_endpoint_and_the_reason() {
         assert_eq!((field(of, "id"), field(of, "endpoint")), ("bad".to_owned(), at.clone()), "{of:?}");
         assert!(field(of, "reason").starts_with("2 calls failed in a row"), "{of:?}");
     }
+}
+
+#[test]
+fn a_black_hole_is_told_as_an_ejection_as_well() {
+    let mut at = String::new();
+    let told = told_of(async || {
+        let registry = MemoryRegistry::new();
+        let (address, _, _task) = bare("a").await;
+        let proxy = Proxy::start(address).unwrap();
+        list(&registry, instance_at(proxy.address()).id("swallowed")).await;
+        at = proxy.address().to_string();
+        let view = Directory::new(shared(&registry)).view(&service());
+        let limit = Duration::from_millis(200);
+        let channel = Channel::builder(view).silent_after(limit).connect_timeout(limit).build();
+        settled(&channel, 1).await;
+        call(&channel, 0).await.unwrap();
+        proxy.set(Faults::black_hole()).await;
+        let swallowed = channel.clone();
+        let call = tokio::spawn(async move { call(&swallowed, 0).await });
+        eventually("it is out", || channel.endpoints()[0].ejections == 1).await;
+        call.abort();
+    });
+    let warnings = told.warnings.lock().unwrap();
+    let field = |of: &Fields, name: &str| of.get(name).cloned().unwrap_or_default();
+    let ejections: Vec<_> = warnings.iter().filter(|of| field(of, "message") == "ejected").collect();
+    assert_eq!(ejections.len(), 1, "{warnings:?}");
+    let of = ejections[0];
+    assert_eq!((field(of, "id"), field(of, "endpoint")), ("swallowed".to_owned(), at), "{of:?}");
+    assert!(field(of, "reason").starts_with("nothing was heard for 200ms"), "{of:?}");
 }

@@ -121,7 +121,7 @@ impl Servers {
     }
 }
 
-/// A client through our channel, connected to all of `addresses`, with metrics.
+/// A client through our channel, connected to all of `addresses`, with metrics of each endpoint.
 ///
 /// # Errors
 /// What keeps it from being connected.
@@ -129,7 +129,7 @@ pub async fn ours(addresses: Vec<SocketAddr>) -> Result<Ours, Trouble> {
     Ok(UsersClient::new(channel(addresses).await?))
 }
 
-/// Our channel, connected to all of `addresses`, with metrics.
+/// Our channel, connected to all of `addresses`, with metrics of each endpoint.
 ///
 /// # Errors
 /// What keeps it from being connected.
@@ -142,7 +142,7 @@ pub async fn channel(addresses: Vec<SocketAddr>) -> Result<Channel, Trouble> {
     }
     let service = ServiceName::new("user.rpc")?;
     let view = Directory::new(Arc::new(registry)).view(&service);
-    let channel = Channel::builder(view).metered(&Meter::new()).build();
+    let channel = Channel::builder(view).metered_by_endpoint(&Meter::new()).build();
     let connected = channel.wait_until(Duration::from_secs(5), |endpoints| {
         endpoints.iter().filter(|endpoint| endpoint.is_ready()).count() == addresses.len()
     });

@@ -176,7 +176,8 @@ fn call(
                             tell_again(&candidate, attempt, error.code(), error.message());
                             again
                         }
-                        None => return Err(error),
+                        None if error.may_have_been_sent() => return Err(error),
+                        None => return Err(error.after_attempts(attempt - 1)),
                     }
                 }
             };
@@ -241,7 +242,7 @@ fn send(
     };
     async move {
         let Some(answer) = answer else {
-            let error = CallError::deadline(&in_flight.who(), allowed);
+            let error = CallError::deadline(&in_flight.who(), allowed).never_sent();
             in_flight.never_sent();
             return Attempt::Failed(error);
         };

@@ -20,7 +20,7 @@ pub enum CallErrorKind {
     /// There was no endpoint to call. The request was not sent, unless attempts to another one had failed before
     /// ([`CallError::may_have_been_sent`]).
     NoEndpoint,
-    /// The deadline of the call passed. The request may have been sent.
+    /// The deadline of the call passed. The request may have been sent, unless that was before there was anybody to send it to, or before it was sent.
     DeadlineExceeded,
     /// The connection or the stream broke. The request may have been sent.
     Broken,
@@ -82,6 +82,11 @@ impl CallError {
     /// The deadline of the call came before there was an endpoint.
     pub(crate) fn no_endpoint_in_time(message: String) -> Self {
         Self::new(CallErrorKind::NoEndpoint, Status::deadline_exceeded(message))
+    }
+
+    /// It was known before the request was sent.
+    pub(crate) fn never_sent(self) -> Self {
+        Self { sent: false, ..self }
     }
 
     /// What the body of the request failed with.

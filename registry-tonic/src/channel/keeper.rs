@@ -281,9 +281,10 @@ impl Keeper {
                         Err(error) => {
                             self.false_alarms = 0;
                             self.peer.ejected();
-                            return Ended::Broken(format!(
-                                "nothing was heard for {patience:?} although answers were due, and connecting anew: {error}"
-                            ));
+                            let reason = format!("nothing was heard for {patience:?} although answers were due, and connecting anew: {error}");
+                            let (id, endpoint) = (self.peer.id(), self.peer.endpoint());
+                            tracing::warn!(%id, %endpoint, reason, "ejected");
+                            return Ended::Broken(reason);
                         }
                     }
                 }

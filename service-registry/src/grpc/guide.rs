@@ -5,8 +5,8 @@
 //! ```sh
 //! cargo add service-registry --path ../service-registry/service-registry --features tonic,etcd   # or redis; etcd needs protoc to build
 //! cargo add tokio --features macros,rt-multi-thread
-//! cargo add tonic tonic-prost prost
-//! cargo add --build tonic-prost-build
+//! cargo add tonic@0.14 tonic-prost@0.14 prost@0.14
+//! cargo add --build tonic-prost-build@0.14
 //! ```
 //! | feature | for |
 //! | --- | --- |
@@ -104,6 +104,9 @@
 //!   say which, by [`advertise`](registry_tonic::ServerBuilder::advertise) or [`advertise_from`](registry_tonic::ServerBuilder::advertise_from).
 //! - **The future of `serve` is the life of the server**: let the program end when it does. [`Fenced`](registry_tonic::ServerError::Fenced) means that
 //!   another process has the same id: two processes advertise one address.
+//! - **Reflection**, by which `grpcurl` and the like learn what there is, takes the feature `reflection` and
+//!   [`ServerBuilder::reflection`](registry_tonic::ServerBuilder), given the descriptors that `build.rs` writes
+//!   (`tonic_prost_build::configure().file_descriptor_set_path`). In production (`Mode::Production`, go-zero's `Mode: pro`) it tells nothing all the same.
 //! - **A registry that is down** keeps it neither from serving nor from stopping; [`ServerHandle`](registry_tonic::ServerHandle) tells how it stands.
 //!
 //! # 3. A client
@@ -138,8 +141,8 @@
 //! | what happens | what the channel does |
 //! | --- | --- |
 //! | the process dies | its connection ends; calls in flight fail with `UNAVAILABLE`, and no other is sent there |
-//! | the network swallows everything | half a second after an answer was due and nothing was heard, calls go elsewhere; it connects anew, with back-off, until that works |
-//! | the server answers `UNAVAILABLE`, or not in time | ejected after five calls in a row, tried again after 1 s to 30 s; at least half of all stay |
+//! | the network swallows everything | half a second after an answer was due and nothing was heard, calls go elsewhere; it connects anew, with back-off, until that works. Calls that were sent there before end at their deadline; without one, when the system gives the connection up (on Linux after 20 s) |
+//! | the server answers `UNAVAILABLE`, or not in time | ejected after five calls in a row, tried again after half a second to a second at first, up to 30 s if it goes on; at least half of all stay |
 //! | the server is slow | gets fewer calls, from the first answer that is late on |
 //! | the registry is away | goes on with the servers it knows |
 //! | there is nobody to call | a call waits as long as [`wait_for_ready`](registry_tonic::ChannelBuilder::wait_for_ready) says (2 s), or [`WaitForReady`](registry_tonic::WaitForReady) on it, and says why |

@@ -8,6 +8,7 @@ mod child;
 mod hole;
 mod kill;
 mod leaks;
+mod life;
 mod restart;
 mod scale;
 mod slow;

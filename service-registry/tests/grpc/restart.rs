@@ -14,6 +14,11 @@ over_each! {
     a_rolling_restart_of_all_servers_fails_no_call => rolling_restart;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_in_go_zeros_layout_fails_no_call() {
+    rolling_restart(Stage::go_zero().await).await;
+}
+
 const CALLS: u32 = 20_000;
 const PER_SECOND: u32 = 1_000;
 const SERVERS: usize = 3;

@@ -19,7 +19,7 @@ pub(crate) static MACHINE: RwLock<()> = RwLock::const_new(());
 /// Where clients and servers meet.
 pub(crate) enum Stage {
     Memory(MemoryRegistry),
-    Etcd { server: Box<Etcd>, proxy: Proxy },
+    Etcd { server: Box<Etcd>, proxy: Proxy, layout: &'static str },
     Redis { server: Box<Redis>, proxy: Proxy },
 }
 
@@ -31,7 +31,15 @@ impl Stage {
     pub(crate) async fn etcd() -> Self {
         let server = Etcd::start(EtcdOptions::default()).await.unwrap();
         let address = server.endpoint().trim_start_matches("http://").parse().unwrap();
-        Self::Etcd { server: Box::new(server), proxy: Proxy::start(address).unwrap() }
+        Self::Etcd { server: Box::new(server), proxy: Proxy::start(address).unwrap(), layout: "json" }
+    }
+
+    /// The same in go-zero's layout.
+    pub(crate) async fn go_zero() -> Self {
+        match Self::etcd().await {
+            Self::Etcd { server, proxy, .. } => Self::Etcd { server, proxy, layout: "go-zero" },
+            other => other,
+        }
     }
 
     pub(crate) async fn redis() -> Self {
@@ -44,7 +52,7 @@ impl Stage {
     pub(crate) fn url(&self) -> String {
         match self {
             Self::Memory(_) => "memory://".to_owned(),
-            Self::Etcd { proxy, .. } => format!("etcd://{}", proxy.address()),
+            Self::Etcd { proxy, layout, .. } => format!("etcd://{}?layout={layout}", proxy.address()),
             Self::Redis { proxy, .. } => format!("redis://{}", proxy.address()),
         }
     }
