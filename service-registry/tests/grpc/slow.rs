@@ -23,10 +23,9 @@ over_each! {
 /// What a call takes a server, and how many times as long the slow one.
 const WORK_MS: u64 = 10;
 const SLOWER: u64 = 20;
-/// Calls of a block, of each kind of channel.
-const CALLS: usize = 400;
+/// Calls through each kind of channel, from the first one on, when nobody knows yet who is slow.
+const CALLS: usize = 1_600;
 const PER_SECOND: u32 = 100;
-const BLOCKS: usize = 3;
 
 /// Lists servers under `name`.
 async fn listed(registry: &dyn Registry, name: &str, servers: &[SocketAddr]) -> ServiceName {
@@ -36,8 +35,8 @@ async fn listed(registry: &dyn Registry, name: &str, servers: &[SocketAddr]) -> 
     name.parse().unwrap()
 }
 
-/// The 99th percentile, in ms, of a block of calls that are begun at a fixed rate.
-macro_rules! block {
+/// The 99th percentile, in ms, of calls that are begun at a fixed rate.
+macro_rules! called {
     ($client:expr) => {
         async {
             let mut ticks = interval(Duration::from_secs(1) / PER_SECOND);
@@ -55,11 +54,6 @@ macro_rules! block {
             p99(calls.join_all().await)
         }
     };
-}
-
-fn middle(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 async fn slow(stage: Stage) {
@@ -83,19 +77,9 @@ async fn slow(stage: Stage) {
 
     let (without, with) = (EchoClient::new(without), EchoClient::new(with));
     let (in_turn, of_tonic) = (EchoClient::new(in_turn), EchoClient::new(of_tonic));
-    let mut times: [Vec<f64>; 4] = Default::default();
-    for round in 0..=BLOCKS {
-        // All at the same time: what else the machine has to do is the same for all of them.
-        let (without, with, in_turn, of_tonic) =
-            tokio::join!(block!(without), block!(with), block!(in_turn), block!(of_tonic));
-        // In the first round they learn how fast everybody is.
-        if round > 0 {
-            for (times, took) in times.iter_mut().zip([without, with, in_turn, of_tonic]) {
-                times.push(took);
-            }
-        }
-    }
-    let [without, with, in_turn, of_tonic] = times.map(middle);
+    // All at the same time: what else the machine has to do is the same for all of them.
+    let (without, with, in_turn, of_tonic) =
+        tokio::join!(called!(without), called!(with), called!(in_turn), called!(of_tonic));
     let figures = format!(
         "p99 of all calls: {without:.1} ms without the slow server; with it {with:.1} ms, in turn {in_turn:.1} ms, by tonic {of_tonic:.1} ms"
     );
