@@ -166,6 +166,19 @@ Log:
     }
 
     #[tokio::test]
+    async fn a_server_in_our_own_layout_is_found_by_its_root_and_its_service() {
+        let etcd = Etcd::start(EtcdOptions::default()).await.unwrap();
+        let host = etcd.client_address();
+        let yaml = format!("{{Name: user.rpc, ListenOn: '127.0.0.1:0', Registry: 'etcd://{host}/team'}}");
+        let server = Running::start("ours", &yaml).await;
+        let target = format!("etcd://{host}/team?service=user.rpc");
+        assert_eq!(asked(channel(&target).await).await, "ours");
+        assert_eq!(stored(&etcd, "/team/").await.len(), 1, "under its root, and nowhere else");
+        server.stop().await;
+        assert!(stored(&etcd, "/team/").await.is_empty());
+    }
+
+    #[tokio::test]
     async fn a_server_that_go_zero_published_is_called() {
         let etcd = Etcd::start(EtcdOptions::default()).await.unwrap();
         let server = Running::start("theirs", "{Name: user.rpc, ListenOn: '127.0.0.1:0'}").await;
