@@ -85,6 +85,15 @@ impl Topic for Heartbeats {
         }
     }
 
+    /// Each arm takes as long as it takes until all leases were due.
+    fn round(&self) -> Duration {
+        let arms = match self.store {
+            Store::Etcd => 4,
+            Store::Redis => 3,
+        };
+        EVERY * u32::try_from(LEASES / BATCH).unwrap_or(u32::MAX) * arms
+    }
+
     async fn prepare(&self, lab: &Lab) -> Result<Contest, Trouble> {
         let server = Server::start(self.store, lab).await?;
         let ours = OurBeats::prepare(Ours::new(server.registry()?));
