@@ -118,7 +118,7 @@ fn a_client_outlives_the_runtimes_that_it_was_used_on() {
 async fn an_operation_of_several_requests_has_one_deadline() {
     let etcd = Etcd::start(server()).await.unwrap();
     let proxy = Proxy::start(etcd.client_address()).unwrap();
-    let limit = Duration::from_millis(1500);
+    let limit = Duration::from_millis(1900);
     let endpoint = format!("http://{}", proxy.address());
     let slow = EtcdRegistry::new(EtcdOptions::new([endpoint]).with_request_timeout(limit)).unwrap();
     let registered = slow.register(&instance(1), &lasting()).await.unwrap();

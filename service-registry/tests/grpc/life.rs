@@ -1,8 +1,7 @@
 //! What ends a server, and what takes it out of service.
 
 use service_registry::Registry;
-use service_registry::core::RegistrarState;
-use service_registry::core::Status;
+use service_registry::core::{RegistrarState, Status};
 use service_registry::tonic::ServerError;
 use tokio::sync::watch;
 
