@@ -99,7 +99,7 @@ impl Connection {
     }
 
     /// The answer to a request that has all the time there is for it; see [`ask`](Self::ask).
-    pub(crate) async fn call<T, F>(&self, operation: Operation, request: impl Fn(Client) -> F) -> Result<T>
+    pub(crate) async fn call<T, F>(&self, operation: Operation, request: impl Fn(&Client) -> F) -> Result<T>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
@@ -107,7 +107,7 @@ impl Connection {
     }
 
     /// The answer to one of the requests of an operation.
-    pub(crate) async fn call_for<T, F>(&self, begun: Begun, request: impl Fn(Client) -> F) -> Result<T>
+    pub(crate) async fn call_for<T, F>(&self, begun: Begun, request: impl Fn(&Client) -> F) -> Result<T>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
@@ -119,7 +119,7 @@ impl Connection {
     pub(crate) async fn ask<T, F>(
         &self,
         begun: Begun,
-        request: impl Fn(Client) -> F,
+        request: impl Fn(&Client) -> F,
     ) -> Result<(Arc<Member>, T)>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use etcd_client::{Client, KeyValue, Txn, TxnOp};
 use registry_core::{ErrorKind, Operation, Result};
@@ -15,8 +16,10 @@ use crate::store::reads;
 
 /// Reads in one transaction; etcd takes 128 by default (`--max-txn-ops`).
 const READS: usize = 100;
-/// How many transactions are under way at once.
-const ROUNDS: usize = 2;
+/// How many transactions are under way at once, at most.
+const ROUNDS: usize = 8;
+/// After so long those who ask do not wait any longer for the transaction under way, to go together in the next one.
+const SLOW: Duration = Duration::from_millis(50);
 
 /// What must be true of a key.
 #[derive(Clone, Debug)]
@@ -55,7 +58,35 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     questions: VecDeque<Question>,
+    /// How many keys they are about.
+    reads: usize,
     rounds: usize,
+    /// When the last transaction began.
+    asked: Option<Instant>,
+}
+
+impl Queue {
+    /// Whether another transaction is to begin. Two small ones are more work for both sides than one.
+    fn is_worth_a_round(&self) -> bool {
+        let slow = || self.asked.is_some_and(|asked| asked.elapsed() >= SLOW);
+        self.rounds == 0 || self.rounds < ROUNDS && (self.reads >= READS || slow())
+    }
+
+    fn begin_round(&mut self) {
+        self.rounds += 1;
+        self.asked = Some(Instant::now());
+    }
+
+    fn push(&mut self, question: Question) {
+        self.reads += question.keys.len();
+        self.questions.push_back(question);
+    }
+
+    fn pop(&mut self) -> Option<Question> {
+        let question = self.questions.pop_front()?;
+        self.reads -= question.keys.len();
+        Some(question)
+    }
 }
 
 impl Fences {
@@ -63,15 +94,17 @@ impl Fences {
         Self { shared: Arc::new(Shared { connection, queue: Mutex::default() }) }
     }
 
-    /// Whether all of it is true, if it is known before `deadline`. Linearizable. Asked for at once while few requests are under way, together with
+    /// Whether all of it is true, if it is known before `deadline`. Linearizable. Asked for at once while no request is under way, together with
     /// others otherwise.
     pub(crate) async fn hold(&self, keys: Vec<Held>, deadline: Instant) -> Result<bool> {
         let (answer, asked) = oneshot::channel();
         let start = {
             let mut queue = self.lock();
-            queue.questions.push_back(Question { keys, answer });
-            let start = queue.rounds < ROUNDS;
-            queue.rounds += usize::from(start);
+            queue.push(Question { keys, answer });
+            let start = queue.is_worth_a_round();
+            if start {
+                queue.begin_round();
+            }
             start
         };
         if start {
@@ -97,9 +130,10 @@ impl Fences {
         let read = |held: &&Held| {
             TxnOp::get(held.key.as_str(), Some(etcd_client::GetOptions::new().with_keys_only()))
         };
-        let ask = |mut client: Client| {
+        let ask = |client: &Client| {
+            let mut kv = client.kv_client();
             let txn = Txn::new().and_then(keys.iter().map(read).collect::<Vec<_>>());
-            async move { client.txn(txn).await }
+            async move { kv.txn(txn).await }
         };
         let answer = self.shared.connection.call(Operation::Keepalive, ask).await?;
         Ok(reads(answer).zip(keys).map(|(found, held)| held.by(found.kvs().first())).collect())
@@ -145,7 +179,7 @@ impl Round {
         let mut queue = self.fences.lock();
         let (mut questions, mut reads) = (Vec::new(), 0);
         while reads < READS
-            && let Some(question) = queue.questions.pop_front()
+            && let Some(question) = queue.pop()
         {
             if !question.answer.is_closed() {
                 reads += question.keys.len();
@@ -157,6 +191,7 @@ impl Round {
             self.counted = false;
             return None;
         }
+        queue.asked = Some(Instant::now());
         Some(questions)
     }
 }
@@ -173,5 +208,43 @@ impl Drop for Round {
 impl std::fmt::Debug for Fences {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Fences").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(queue: &mut Queue, keys: usize) {
+        let held = |number| Held { key: format!("/registry/user.rpc/{number}"), lease: 1, modified: None };
+        queue.push(Question { keys: (0..keys).map(held).collect(), answer: oneshot::channel().0 });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_asked_while_a_transaction_is_under_way_shares_the_next_one() {
+        let mut queue = Queue::default();
+        ask(&mut queue, 1);
+        assert!(queue.is_worth_a_round(), "who is alone need not wait");
+        queue.begin_round();
+        assert_eq!(queue.pop().map(|question| question.keys.len()), Some(1));
+        ask(&mut queue, READS - 1);
+        assert!(!queue.is_worth_a_round());
+        ask(&mut queue, 1);
+        assert!(queue.is_worth_a_round(), "there is enough for one");
+        queue.begin_round();
+        while queue.pop().is_some() {}
+        ask(&mut queue, 1);
+        assert!(!queue.is_worth_a_round());
+        tokio::time::advance(SLOW).await;
+        assert!(queue.is_worth_a_round(), "those under way may never be answered");
+        queue.begin_round();
+        assert!(!queue.is_worth_a_round());
+        ask(&mut queue, READS);
+        while queue.rounds < ROUNDS {
+            assert!(queue.is_worth_a_round());
+            queue.begin_round();
+        }
+        tokio::time::advance(SLOW).await;
+        assert!(!queue.is_worth_a_round(), "those are enough for any store");
     }
 }

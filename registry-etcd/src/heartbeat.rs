@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use etcd_client::{LeaseKeepAliveStream, LeaseKeeper};
+use etcd_client::{Client, LeaseKeepAliveStream, LeaseKeeper};
 use registry_core::time::later;
 use registry_core::{Error, ErrorKind, Operation, Result};
 use tokio::sync::{mpsc, oneshot};
@@ -156,7 +156,10 @@ impl Heartbeats {
         if let Some(stream) = self.present() {
             return Ok(Opened::By(stream));
         }
-        let open = |mut client: etcd_client::Client| async move { client.lease_keep_alive(lease).await };
+        let open = |client: &Client| {
+            let mut leases = client.lease_client();
+            async move { leases.keep_alive(lease).await }
+        };
         let (member, (keeper, responses)) =
             self.connection.ask(self.connection.begin(Operation::Keepalive), open).await?;
         let (requests, receiver) = mpsc::unbounded_channel();

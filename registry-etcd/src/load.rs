@@ -1,6 +1,6 @@
 //! All instances of a service at one revision, page by page, with the identity of the store that they are of.
 
-use etcd_client::{GetOptions, GetResponse, KeyValue, Txn, TxnOp};
+use etcd_client::{Client, GetOptions, GetResponse, KeyValue, Txn, TxnOp};
 use registry_core::{
     Cursor, Epoch, ErrorKind, Operation, ResetCause, Result, Revision, ServiceName, Snapshot,
 };
@@ -99,9 +99,9 @@ impl Loader<'_> {
     async fn page(&self, start: &[u8], options: GetOptions, operation: Operation) -> Result<Page> {
         let ops = [TxnOp::get(start, Some(options.clone())), TxnOp::get(self.store.key(), None)];
         let txn = Txn::new().and_then(ops);
-        let ask = |mut client: etcd_client::Client| {
-            let txn = txn.clone();
-            async move { client.txn(txn).await }
+        let ask = |client: &Client| {
+            let (mut kv, txn) = (client.kv_client(), txn.clone());
+            async move { kv.txn(txn).await }
         };
         let answer = self.connection.call(operation, ask).await?;
         let revision = header_revision(answer.header());

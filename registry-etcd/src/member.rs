@@ -122,14 +122,14 @@ impl Member {
     pub(crate) async fn request<T, F>(
         self: &Arc<Self>,
         operation: Operation,
-        request: &impl Fn(Client) -> F,
+        request: &impl Fn(&Client) -> F,
     ) -> Result<T>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
         let made = self.client().await.map_err(|error| error.with_operation(operation))?;
         made.asked();
-        let error = match request(made.client.clone()).await {
+        let error = match request(&made.client).await {
             Ok(answer) => {
                 made.answered();
                 return Ok(answer);
@@ -151,7 +151,7 @@ impl Member {
         }
         self.forget(&made);
         let made = self.client().await.map_err(|error| error.with_operation(operation))?;
-        request(made.client.clone()).await.map_err(|error| classify(operation, error))
+        request(&made.client).await.map_err(|error| classify(operation, error))
     }
 
     /// A request had no answer in time. A connection that has been silent for long is given up, because what hangs in it may hang for minutes after the
@@ -253,7 +253,7 @@ impl Member {
         self: &Arc<Self>,
         limit: Duration,
         operation: Operation,
-        request: &impl Fn(Client) -> F,
+        request: &impl Fn(&Client) -> F,
     ) -> Result<T>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,

@@ -16,9 +16,9 @@ impl EtcdRegistry {
         let mut names = Vec::new();
         while start < end {
             let options = GetOptions::new().with_range(end.clone()).with_limit(PAGE).with_keys_only();
-            let ask = |mut client: Client| {
-                let (from, options) = (start.clone(), options.clone());
-                async move { client.get(from, Some(options)).await }
+            let ask = |client: &Client| {
+                let (mut kv, from, options) = (client.kv_client(), start.clone(), options.clone());
+                async move { kv.get(from, Some(options)).await }
             };
             let page = self.connection().call(Operation::Services, ask).await?;
             let Some(last) = page.kvs().last() else { break };
@@ -59,7 +59,10 @@ impl EtcdRegistry {
     }
 
     async fn get(&self, key: &[u8]) -> Result<GetResponse> {
-        let ask = |mut client: Client| async move { client.get(key, None).await };
+        let ask = |client: &Client| {
+            let mut kv = client.kv_client();
+            async move { kv.get(key, None).await }
+        };
         self.connection().call(Operation::Services, ask).await
     }
 }

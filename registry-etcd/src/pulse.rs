@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use etcd_client::Client;
 use registry_core::time::later;
 use registry_core::{Epoch, Error, ErrorKind, Operation, OwnerToken, Result};
 use tokio::sync::watch;
@@ -115,11 +116,14 @@ impl Pulse {
 async fn run(member: Arc<Member>, beats: watch::Sender<Beat>) {
     let pulse = member.pulse();
     let mut dice = fastrand::Rng::with_seed(OwnerToken::random().as_u128() as u64);
-    let read = |mut client: etcd_client::Client| {
-        let store = Arc::clone(&pulse.store);
-        async move { client.get(&*store, None).await }
+    let read = |client: &Client| {
+        let (mut kv, store) = (client.kv_client(), Arc::clone(&pulse.store));
+        async move { kv.get(&*store, None).await }
     };
-    let status = |mut client: etcd_client::Client| async move { client.status().await };
+    let status = |client: &Client| {
+        let mut maintenance = client.maintenance_client();
+        async move { maintenance.status().await }
+    };
     // A user may not be allowed to ask: then nothing is assumed.
     if let Ok(status) = member.request_within(pulse.interval, Operation::Watch, &status).await {
         pulse.orderly.store(is_orderly(status.version()), Ordering::Relaxed);

@@ -46,9 +46,9 @@ impl EtcdRegistry {
             .with_start_revision(i64::try_from(start.first_revision()).unwrap_or(i64::MAX))
             .with_fragment()
             .with_progress_notify();
-        let open = |mut client: Client| {
-            let (key, options) = (key.clone(), options.clone());
-            async move { client.watch(key, Some(options)).await }
+        let open = |client: &Client| {
+            let (mut watches, key, options) = (client.watch_client(), key.clone(), options.clone());
+            async move { watches.watch(key, Some(options)).await }
         };
         let (member, stream) = self.connection().ask(self.connection().begin(Operation::Watch), open).await?;
         let (sender, feed) = resume::feed(CAPACITY);
@@ -94,9 +94,9 @@ impl EtcdRegistry {
     async fn compacted_at(&self, revision: u64) -> Result<Option<Error>> {
         let options =
             GetOptions::new().with_revision(i64::try_from(revision).unwrap_or(i64::MAX)).with_keys_only();
-        let ask = |mut client: Client| {
-            let options = options.clone();
-            async move { client.get(self.store().key(), Some(options)).await }
+        let ask = |client: &Client| {
+            let (mut kv, options) = (client.kv_client(), options.clone());
+            async move { kv.get(self.store().key(), Some(options)).await }
         };
         match self.connection().call(Operation::Watch, ask).await {
             Ok(_) => Ok(None),
@@ -125,9 +125,9 @@ impl EtcdRegistry {
             .with_revision(i64::try_from(at).unwrap_or(i64::MAX))
             .with_limit(limit)
             .with_min_mod_revision(least);
-        let ask = |mut client: Client| {
-            let (start, options) = (start.clone(), options.clone());
-            async move { client.get(start, Some(options)).await }
+        let ask = |client: &Client| {
+            let (mut kv, start, options) = (client.kv_client(), start.clone(), options.clone());
+            async move { kv.get(start, Some(options)).await }
         };
         self.connection().call(Operation::Watch, ask).await
     }

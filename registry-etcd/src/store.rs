@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use etcd_client::proto::PbTxnOpResponse;
-use etcd_client::{Compare, CompareOp, GetResponse, ResponseHeader, Txn, TxnOp, TxnResponse};
+use etcd_client::{Client, Compare, CompareOp, GetResponse, ResponseHeader, Txn, TxnOp, TxnResponse};
 use registry_core::{Epoch, Operation, OwnerToken, Result};
 use tokio::time::Instant;
 
@@ -42,7 +42,10 @@ impl Store {
     /// The identity and the present revision. Linearizable; so when it is lower than what was seen before it was asked for, the store went back, and
     /// gets another identity. (That a cursor is higher proves nothing: anybody may make one up.)
     pub(crate) async fn head(&self, operation: Operation) -> Result<Head> {
-        let read = |mut client: etcd_client::Client| async move { client.get(&*self.key, None).await };
+        let read = |client: &Client| {
+            let mut kv = client.kv_client();
+            async move { kv.get(&*self.key, None).await }
+        };
         let asked = Instant::now();
         let before = self.seen();
         let answer = self.connection.call(operation, read).await?;
@@ -81,9 +84,9 @@ impl Store {
     }
 
     async fn write(&self, operation: Operation, txn: Txn) -> Result<()> {
-        let write = |mut client: etcd_client::Client| {
-            let txn = txn.clone();
-            async move { client.txn(txn).await }
+        let write = |client: &Client| {
+            let (mut kv, txn) = (client.kv_client(), txn.clone());
+            async move { kv.txn(txn).await }
         };
         self.connection.call(operation, write).await.map(drop)
     }

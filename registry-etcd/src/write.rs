@@ -360,9 +360,9 @@ impl EtcdRegistry {
                 Compare::lease(guard.clone(), CompareOp::Equal, id),
             ];
             let txn = Txn::new().when(when).and_then(then).or_else([TxnOp::get(guard.clone(), None)]);
-            let write = |mut client: Client| {
-                let txn = txn.clone();
-                async move { client.txn(txn).await }
+            let write = |client: &Client| {
+                let (mut kv, txn) = (client.kv_client(), txn.clone());
+                async move { kv.txn(txn).await }
             };
             let answer = self.connection().call_for(begun, write).await?;
             if answer.succeeded() {
@@ -375,7 +375,10 @@ impl EtcdRegistry {
     }
 
     async fn find(&self, begun: Begun, guard: &str) -> Result<Option<Found>> {
-        let read = |mut client: Client| async move { client.get(guard, None).await };
+        let read = |client: &Client| {
+            let mut kv = client.kv_client();
+            async move { kv.get(guard, None).await }
+        };
         let answer = self.connection().call_for(begun, read).await?;
         Ok(answer.kvs().first().map(Found::new))
     }
@@ -418,9 +421,9 @@ impl EtcdRegistry {
             then.push(TxnOp::txn(self.store().identifying()));
         }
         let txn = Txn::new().when(when).and_then(then).or_else([TxnOp::get(guard, None)]);
-        let write = |mut client: Client| {
-            let txn = txn.clone();
-            async move { client.txn(txn).await }
+        let write = |client: &Client| {
+            let (mut kv, txn) = (client.kv_client(), txn.clone());
+            async move { kv.txn(txn).await }
         };
         let answer = self.connection().call_for(begun, write).await?;
         if answer.succeeded() {
@@ -433,12 +436,16 @@ impl EtcdRegistry {
     async fn grant(&self, begun: Begun, ttl: Ttl) -> Result<(i64, Ttl)> {
         let id = ((OwnerToken::random().as_u128() as u64 >> 1).max(1)) as i64;
         let secs = whole_secs(ttl);
-        let grant = |mut client: Client| async move {
-            client.lease_grant(secs, Some(LeaseGrantOptions::new().with_id(id))).await
+        let grant = |client: &Client| {
+            let mut leases = client.lease_client();
+            async move { leases.grant(secs, Some(LeaseGrantOptions::new().with_id(id))).await }
         };
         let granted = match self.connection().call_for(begun, grant).await {
             Err(error) if is_granted_already(&error) => {
-                let ask = |mut client: Client| async move { client.lease_time_to_live(id, None).await };
+                let ask = |client: &Client| {
+                    let mut leases = client.lease_client();
+                    async move { leases.time_to_live(id, None).await }
+                };
                 self.connection().call_for(begun, ask).await.map(|answer| answer.granted_ttl())
             }
             answer => answer.map(|granted| granted.ttl()),
@@ -452,7 +459,10 @@ impl EtcdRegistry {
     }
 
     async fn revoke(&self, begun: Begun, lease: i64) -> Result<()> {
-        let revoke = |mut client: Client| async move { client.lease_revoke(lease).await };
+        let revoke = |client: &Client| {
+            let mut leases = client.lease_client();
+            async move { leases.revoke(lease).await }
+        };
         self.connection().call_for(begun, revoke).await.map(drop)
     }
 
