@@ -1,15 +1,18 @@
 //! What a pick costs, by policy and number of candidates; and what it costs with the completion of the call, beside what others use.
 
-#![allow(missing_docs, reason = "a benchmark")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
 use std::hint::black_box;
 use std::time::Duration;
 
-use benches::work::picking::{Floor, MapInTurn, MapLeastLoaded, Published, PublishedByWeight, TowerP2c};
+use arc_swap::ArcSwap;
+use benches::work::picking::{Floor, MapInTurn, MapLeastLoaded, Picking, Published, TowerP2c};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use registry_core::pick::{
     Draw, LoadBound, Moment, PeakEwma, Ring, RoundRobin, Weighted, hash, p2c, random, rendezvous,
 };
+use registry_tonic::Policy;
+use tokio::runtime::{Builder, Runtime};
 
 fn picks(c: &mut Criterion) {
     let mut group = c.benchmark_group("pick");
@@ -48,15 +51,37 @@ fn picks(c: &mut Criterion) {
     group.finish();
 }
 
+/// Where the connection of a channel's endpoints is kept.
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(1).build().unwrap()
+}
+
+/// What a channel picks from; some bear twice as much as others, where weights are unequal.
+fn channel(runtime: &Runtime, policy: Policy, size: usize, by_weight: bool) -> Picking {
+    let weight = |number: usize| if by_weight && number.is_multiple_of(4) { 200 } else { 100 };
+    runtime.block_on(Picking::new(size, policy, weight, 1)).unwrap()
+}
+
+/// What a call costs that is answered at once: by a channel with each of its policies, by the core alone, and by what others use.
 fn calls(c: &mut Criterion) {
+    let runtime = runtime();
+    let policies = [
+        ("a channel's p2c", Policy::PeakEwma, false),
+        ("a channel's p2c, by weight", Policy::PeakEwma, true),
+        ("a channel's round robin", Policy::RoundRobin, false),
+        ("a channel's round robin, by weight", Policy::RoundRobin, true),
+        ("a channel's consistent hash", Policy::ConsistentHash("x-key".parse().unwrap()), false),
+    ];
     let mut group = c.benchmark_group("pick and completion");
     for size in [1, 10, 1_000, 10_000, 100_000] {
-        let ours = Published::new(size, 1);
-        group.bench_function(BenchmarkId::new("p2c", size), |b| b.iter(|| ours.call(black_box(1))));
-        let by_weight = PublishedByWeight::new(size, 1);
-        group.bench_function(BenchmarkId::new("p2c by weight", size), |b| {
-            b.iter(|| by_weight.call(black_box(1)));
-        });
+        for (name, policy, by_weight) in &policies {
+            let (ours, keys) = (channel(&runtime, policy.clone(), size, *by_weight), Draw::with_seed(2));
+            group.bench_function(BenchmarkId::new(*name, size), |b| {
+                b.iter(|| ours.call(keys.next(), || black_box(1)));
+            });
+        }
+        let core = Published::new(size, 1);
+        group.bench_function(BenchmarkId::new("p2c", size), |b| b.iter(|| core.call(black_box(1))));
         let mut tower = TowerP2c::new(size);
         group.bench_function(BenchmarkId::new("tower's p2c", size), |b| b.iter(|| tower.call(black_box(1))));
         let in_turn = MapInTurn::new(size);
@@ -71,14 +96,28 @@ fn calls(c: &mut Criterion) {
     group.finish();
 }
 
-/// The pick alone, out of what is published, beside the bare loads of the snapshot and of two endpoints.
+/// The pick alone, out of what is published, beside the bare loads: of the snapshot, and of the snapshot and two endpoints that are drawn.
 fn published(c: &mut Criterion) {
+    let runtime = runtime();
     let mut group = c.benchmark_group("pick of what is published");
-    // One alone is no choice.
-    for size in [10, 1_000, 10_000, 100_000] {
-        let (ours, floor) = (Published::after_answers(size, 1), Floor::new(size, 1));
-        group.bench_function(BenchmarkId::new("p2c", size), |b| b.iter(|| ours.pick()));
-        group.bench_function(BenchmarkId::new("atomic loads", size), |b| b.iter(|| floor.loads_of_two()));
+    for size in [1, 10, 1_000, 10_000, 100_000] {
+        for (name, by_weight) in [("a channel's p2c", false), ("a channel's p2c, by weight", true)] {
+            let ours = channel(&runtime, Policy::PeakEwma, size, by_weight);
+            group.bench_function(BenchmarkId::new(name, size), |b| b.iter(|| ours.pick(0)));
+        }
+        let core = Published::after_answers(size, 1);
+        group.bench_function(BenchmarkId::new("p2c", size), |b| b.iter(|| core.pick()));
+        // One alone is no choice.
+        if size > 1 {
+            let floor = Floor::new(size, 1);
+            group.bench_function(BenchmarkId::new("snapshot and two loads", size), |b| {
+                b.iter(|| floor.loads_of_two());
+            });
+        }
+        let bare = ArcSwap::from_pointee(vec![0_u64; size]);
+        group.bench_function(BenchmarkId::new("atomic load of the snapshot", size), |b| {
+            b.iter(|| bare.load().len());
+        });
     }
     group.finish();
 }

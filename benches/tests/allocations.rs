@@ -7,27 +7,48 @@ use std::task::{Context, Waker};
 
 use allocation_counter::measure;
 use benches::work::grpc::{Background, Servers, channel};
-use benches::work::picking::{Published, PublishedByWeight, TowerP2c};
+use benches::work::picking::{Picking, Published, TowerP2c};
 use http::Request;
 use registry_core::pick::{Draw, RoundRobin, random};
+use registry_tonic::Policy;
 use tonic::body::Body;
 use tower::Service;
 
 const CALLS: u64 = 1_000;
 
+/// What a channel picks from, with unequal weights or equal ones.
+async fn of_channel(size: usize, policy: Policy, weight: impl Fn(usize) -> u32) -> Picking {
+    Picking::new(size, policy, weight, 1).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_channels_pick_and_completion_allocate_nothing_whatever_the_policy() {
+    for policy in [Policy::PeakEwma, Policy::RoundRobin, Policy::ConsistentHash("x-key".parse().unwrap())] {
+        for size in [1, 2, 1_000] {
+            let equal = of_channel(size, policy.clone(), |_| 100).await;
+            let by_weight = of_channel(size, policy.clone(), |number| 1 + number as u32 % 3).await;
+            // The first time in a thread, something is set up.
+            assert_eq!((equal.call(1, || 1), by_weight.call(1, || 1)), (Some(1), Some(1)));
+            let mut answered = 0;
+            let allocated = measure(|| {
+                for key in 0..CALLS {
+                    answered += equal.call(key, || 1).into_iter().chain(by_weight.call(key, || 1)).count();
+                    answered += usize::from(equal.pick(key).is_some() && by_weight.pick(key).is_some());
+                }
+            });
+            assert_eq!((allocated.count_total, answered), (0, 3 * CALLS as usize), "{policy:?} of {size}");
+        }
+    }
+}
+
 #[test]
-fn a_pick_and_its_completion_allocate_nothing() {
+fn a_pick_by_the_core_and_its_completion_allocate_nothing() {
     for size in [1, 2, 1_000] {
-        let (equal, by_weight) = (Published::new(size, 1), PublishedByWeight::new(size, 1));
-        // The first time in a thread, something is set up.
-        assert_eq!((equal.call(1), by_weight.call(1)), (Some(1), Some(1)));
+        let core = Published::new(size, 1);
+        assert_eq!(core.call(1), Some(1));
         let mut answered = 0;
-        let allocated = measure(|| {
-            for request in 0..CALLS {
-                answered += equal.call(request).into_iter().chain(by_weight.call(request)).count();
-            }
-        });
-        assert_eq!((allocated.count_total, answered), (0, 2 * CALLS as usize), "of {size}");
+        let allocated = measure(|| answered += (0..CALLS).filter_map(|request| core.call(request)).count());
+        assert_eq!((allocated.count_total, answered), (0, CALLS as usize), "of {size}");
     }
 }
 

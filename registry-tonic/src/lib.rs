@@ -41,6 +41,11 @@ mod channel;
 #[cfg(feature = "serde")]
 pub mod config;
 mod fixed;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::channel::internals::{Picked, Picking};
+}
 mod server;
 mod target;
 mod text;

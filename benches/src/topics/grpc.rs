@@ -10,9 +10,7 @@ use comparisons::measure::Schedule;
 
 use crate::bars::{Bar, Bound};
 use crate::contest::{Arm, Contest, Topic};
-use crate::work::grpc::{
-    Background, Caller, Ours, Plain, Servers, calls_per_second, instrument, ours, plain,
-};
+use crate::work::grpc::{Background, Caller, Ours, Plain, Servers, calls, instrument, ours, plain};
 use crate::work::open_loop::{Plan, latencies};
 
 /// Calls without a break, to one server.
@@ -38,11 +36,20 @@ impl Topic for Calls {
     }
 
     fn bars(&self) -> &'static [Bar] {
-        const BARS: [Bar; 1] = [Bar::new(
-            "gRPC calls a second, one endpoint, spans and metrics on / plain tonic",
-            "calls_per_s",
-            Bound::AtLeast(0.97),
-        )];
+        const BARS: [Bar; 3] = [
+            Bar::new(
+                "gRPC calls a second, one endpoint, spans and metrics on / plain tonic",
+                "calls_per_s",
+                Bound::AtLeast(0.97),
+            ),
+            Bar::new("processor time of a gRPC call in its client / plain tonic", "cpu_us", Bound::Told),
+            Bar::alone(
+                "part of the time in which the thread that calls has work",
+                "busy",
+                "ours",
+                Bound::Told,
+            ),
+        ];
         &BARS
     }
 
@@ -127,8 +134,8 @@ struct WithoutABreak<C> {
 #[async_trait]
 impl<C: Caller + Sync> Arm for WithoutABreak<C> {
     async fn play(&mut self) -> Result<Vec<(&'static str, f64)>, Trouble> {
-        let calls = calls_per_second(self.client.clone(), CALLERS, BLOCK);
-        Ok(vec![("calls_per_s", self.on.calling.run(calls).await?)])
+        let called = self.on.calling.run(calls(self.client.clone(), CALLERS, BLOCK)).await?;
+        Ok(vec![("calls_per_s", called.per_second), ("cpu_us", called.cpu_us), ("busy", called.busy)])
     }
 }
 

@@ -1,4 +1,5 @@
-//! Picking one of many endpoints, calling it, and telling that the call is over; what is called answers at once.
+//! Picking one of many endpoints, calling it, and telling that the call is over; what is called answers at once. How a channel does it is
+//! [`Picking`], of the channel's own crate; the others are here.
 //!
 //! All of them can be shared by threads but for [`TowerP2c`], which belongs to one, as tower's balancer does: whoever shares it puts a queue before it.
 
@@ -13,7 +14,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use registry_core::pick::{Draw, Moment, PeakEwma, Weighted, p2c};
+use registry_core::pick::{Draw, Moment, PeakEwma, p2c};
+pub use registry_tonic::internals::Picking;
 use tokio::time::Instant;
 use tower::balance::p2c::Balance;
 use tower::discover::ServiceList;
@@ -36,7 +38,8 @@ fn answer(request: u64) -> u64 {
     black_box(request)
 }
 
-/// By the library: endpoints that are published as a channel's are, [`p2c`] over the [`PeakEwma`] of each, and a guard that tells how long the call took.
+/// By the core of the library, as who has connections of his own does it: endpoints that are published, [`p2c`] over the [`PeakEwma`] of each, and a
+/// guard that tells how long the call took.
 #[derive(Debug)]
 pub struct Published {
     endpoints: ArcSwap<Vec<Arc<PeakEwma>>>,
@@ -95,43 +98,6 @@ impl Published {
         let endpoint = {
             let endpoints = self.endpoints.load();
             let at = p2c(&endpoints, |endpoint| endpoint.rank(), &self.draw)?;
-            Arc::clone(&endpoints[at])
-        };
-        let in_flight = InFlight::new(endpoint, now);
-        let answer = answer(request);
-        drop(in_flight);
-        Some(answer)
-    }
-}
-
-/// By the library, where endpoints have weights: both that are to be chosen from are drawn by weight, as a channel draws them.
-#[derive(Debug)]
-pub struct PublishedByWeight {
-    endpoints: ArcSwap<(Weighted, Vec<Arc<PeakEwma>>)>,
-    draw: Draw,
-}
-
-impl PublishedByWeight {
-    /// So many endpoints; some bear twice as much as others.
-    #[must_use]
-    pub fn new(size: usize, seed: u64) -> Self {
-        let now = Moment::now();
-        let endpoints = (0..size).map(|_| Arc::new(PeakEwma::new(EXPECTED, DECAY, now))).collect();
-        let weights = Weighted::new((0..size).map(|at| if at % 4 == 0 { 200 } else { 100 }));
-        Self { endpoints: ArcSwap::from_pointee((weights, endpoints)), draw: Draw::with_seed(seed) }
-    }
-
-    /// Picks, calls, and tells that the call is over.
-    pub fn call(&self, request: u64) -> Option<u64> {
-        let now = Moment::now();
-        let endpoint = {
-            let published = self.endpoints.load();
-            let (weights, endpoints) = &**published;
-            let (first, second) = weights.pair(&self.draw)?;
-            let at = match second {
-                Some(second) if endpoints[second].rank() < endpoints[first].rank() => second,
-                _ => first,
-            };
             Arc::clone(&endpoints[at])
         };
         let in_flight = InFlight::new(endpoint, now);
@@ -302,23 +268,48 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use registry_tonic::Policy;
+
     use super::*;
 
     #[test]
     fn all_of_them_call_and_are_at_rest_afterwards() {
         for size in [1, 2, 100] {
-            let (ours, by_weight) = (Published::new(size, 1), PublishedByWeight::new(size, 1));
+            let ours = Published::new(size, 1);
             let (mut tower, in_turn, least) =
                 (TowerP2c::new(size), MapInTurn::new(size), MapLeastLoaded::new(size));
             for request in 0..1_000 {
-                let answers = [ours.call(request), by_weight.call(request), in_turn.call(request)];
-                assert_eq!(answers, [Some(request); 3]);
+                assert_eq!([ours.call(request), in_turn.call(request)], [Some(request); 2]);
                 assert_eq!(tower.call(request).unwrap(), Some(request));
                 assert_eq!(least.call(request), Some(request));
             }
             assert!(ours.endpoints.load().iter().all(|endpoint| endpoint.in_flight() == 0));
-            assert!(by_weight.endpoints.load().1.iter().all(|endpoint| endpoint.in_flight() == 0));
             assert!(lock(&least.in_flight).values().all(|count| *count == 0));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_channels_endpoints_share_calls_and_are_at_rest_afterwards_whatever_the_policy() {
+        for policy in [Policy::PeakEwma, Policy::RoundRobin, Policy::ConsistentHash("x-key".parse().unwrap())]
+        {
+            for heavy in [100, 300] {
+                let weight = |number| if number == 0 { heavy } else { 100 };
+                let channel = Picking::new(10, policy.clone(), weight, 1).await.unwrap();
+                let keys = Draw::with_seed(2);
+                for request in 0..12_000 {
+                    assert_eq!(channel.call(keys.next(), || answer(request)), Some(request));
+                    assert!(channel.pick(request).is_some());
+                }
+                let calls = channel.calls();
+                assert!(calls.iter().all(|(_, in_flight)| *in_flight == 0));
+                // How fast they answer counts as well by the first policy, and here that depends on what else the machine does.
+                if policy != Policy::PeakEwma {
+                    let due = f64::from(12_000 * heavy) / f64::from(900 + heavy);
+                    let off = (calls[0].0 as f64 / due - 1.0).abs();
+                    assert!(off < 0.2, "{policy:?}, {heavy}: {calls:?}");
+                }
+                assert_eq!(calls.iter().map(|(calls, _)| calls).sum::<u64>(), 12_000);
+            }
         }
     }
 

@@ -39,6 +39,7 @@ impl PeakEwma {
     }
 
     /// A piece of work was given to the candidate.
+    #[inline]
     pub fn started(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
@@ -53,6 +54,7 @@ impl PeakEwma {
 
     /// How many pieces of work are under way.
     #[must_use]
+    #[inline]
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
     }
@@ -60,6 +62,7 @@ impl PeakEwma {
     /// The latency expected at `now`, in nanoseconds. It fades while nothing new is learned, so that a candidate that was slow once
     /// is tried again.
     #[must_use]
+    #[inline]
     pub fn latency_ns(&self, now: Moment) -> f64 {
         let silent = now.nanos_since(Moment(self.observed.load(Ordering::Relaxed)));
         self.average() * keep(silent as f64 * self.rate)
@@ -77,6 +80,7 @@ impl PeakEwma {
     /// It is the logarithm of the load, but for a number that is the same for all of them; exact to a hundred-thousandth where the decay is 1 ms or more.
     /// Averages of less than a nanosecond count as one.
     #[must_use]
+    #[inline]
     pub fn rank(&self) -> f64 {
         let in_flight = self.in_flight();
         let queue = LOGARITHMS.get(in_flight as usize).copied();
@@ -92,6 +96,7 @@ impl PeakEwma {
         self.standing.store(standing(average, now, self.rate).to_bits(), Ordering::Relaxed);
     }
 
+    #[inline]
     fn average(&self) -> f64 {
         f64::from_bits(self.average.load(Ordering::Relaxed))
     }
@@ -124,6 +129,7 @@ const fn logarithms() -> [f64; 64] {
 }
 
 /// The share of an average that is left after so many decays.
+#[inline]
 fn keep(decays: f64) -> f64 {
     // Most are asked again long before one is over. There, the first terms of the series differ from the function by less than a
     // millionth, and cost a fraction of it.

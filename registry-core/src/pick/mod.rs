@@ -9,7 +9,7 @@
 //! | [`p2c`], on the rank of each ([`PeakEwma::rank`]) | two | |
 //! | [`RoundRobin`], [`random`] | one | |
 //! | [`weighted`]: at random, by weight | all | |
-//! | [`Weighted`]: at random or in turn, by weight, or two to choose from | O(log n) | a table to be made |
+//! | [`Weighted`]: at random or in turn, by weight, or two to choose from | two on average | a table to be made |
 //! | [`rendezvous`]: by a key, by weight | all | only its own keys |
 //! | [`rendezvous_bounded`]: as long as each has room ([`LoadBound`]) | all | its own keys, and some of those that were not where they belong |
 //! | [`Ring`]: by a key, bounded or not | O(log n), and along the full ones | as the two above, and a table to be made |

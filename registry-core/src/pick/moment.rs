@@ -16,18 +16,21 @@ pub struct Moment(pub(super) u64);
 impl Moment {
     /// This moment.
     #[must_use]
+    #[inline]
     pub fn now() -> Self {
         Instant::now().into()
     }
 
     /// Nanoseconds since `earlier`; 0 if that is later.
     #[must_use]
+    #[inline]
     pub fn nanos_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
 impl From<Instant> for Moment {
+    #[inline]
     fn from(instant: Instant) -> Self {
         static ORIGIN: OnceLock<Instant> = OnceLock::new();
         // Before anything that is measured: where clocks are paused, another runtime's may be far behind this one's.

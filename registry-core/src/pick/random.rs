@@ -27,6 +27,7 @@ impl Draw {
     }
 
     /// The next number.
+    #[inline]
     pub fn next(&self) -> u64 {
         const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
         let mut z = self.state.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
@@ -36,12 +37,14 @@ impl Draw {
     }
 
     /// A number below `bound`; 0 for a bound of 0. The bias is below 2^-32 for bounds below 2^32.
+    #[inline]
     pub fn below(&self, bound: usize) -> usize {
         self.below_u64(bound as u64) as usize
     }
 
     /// Two different numbers below `bound`, each pair as likely as the other; none where there are not two. The bias is below 2^-32 for bounds below
     /// 2^16.
+    #[inline]
     pub fn two_below(&self, bound: usize) -> Option<(usize, usize)> {
         let others = bound.checked_sub(1).filter(|others| *others > 0)?;
         // Where the first one lies within its share of all numbers is as random as the first one.
@@ -52,6 +55,7 @@ impl Draw {
     }
 
     /// As [`below`](Self::below), on every machine up to 64 bits.
+    #[inline]
     pub(super) fn below_u64(&self, bound: u64) -> u64 {
         scaled(self.next(), bound)
     }

@@ -106,6 +106,12 @@ impl Connection {
         }
     }
 
+    /// Another one as far as is noted of it, on the same stream.
+    #[cfg(feature = "internals")]
+    pub(super) fn beside(&self) -> Self {
+        Self { silence: Silence::new(Instant::now()), ..self.clone() }
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }

@@ -210,7 +210,7 @@ impl Fleet {
 
     /// What one more call would cost: the latency expected, times the calls in flight for its weight and the one to come.
     fn cost(&self, candidate: &Candidate, now: Instant, moment: Moment) -> Cost {
-        let waited = candidate.connection.silence().lasting(now).unwrap_or_default();
+        let waited = candidate.connection.silence().lasting(now);
         candidate.peer.load.cost(self.shares.relative(candidate.weight), waited, moment)
     }
 }

@@ -14,6 +14,7 @@ const DECAY: Duration = Duration::from_secs(3);
 /// Differences below this are noise of the machine, not of the endpoint; without a floor the endpoint that was once a little
 /// slow would get nothing from a client with little to do.
 const FLOOR: Duration = Duration::from_millis(1);
+const FLOOR_NS: f64 = FLOOR.as_nanos() as f64;
 
 #[derive(Debug)]
 pub(crate) struct Load {
@@ -51,10 +52,11 @@ impl Load {
         Duration::from_nanos(self.average.latency_ns(now.into()) as u64).max(FLOOR)
     }
 
-    /// What one more call costs an endpoint that carries `strength` times as many calls as the average one. Its answers are due for `waited`: it takes
-    /// at least that long, whatever it took before.
-    pub(crate) fn cost(&self, strength: f64, waited: Duration, now: impl Into<Moment>) -> Cost {
-        let latency = self.latency(now).max(waited).as_nanos() as f64;
+    /// What one more call costs an endpoint that carries `strength` times as many calls as the average one. Where its answers are due, for `waited`, it
+    /// takes at least that long, whatever it took before.
+    pub(crate) fn cost(&self, strength: f64, waited: Option<Duration>, now: impl Into<Moment>) -> Cost {
+        let waited = waited.map_or(0.0, |waited| waited.as_nanos() as f64);
+        let latency = self.average.latency_ns(now.into()).max(FLOOR_NS).max(waited);
         Cost { latency, queue: f64::from(self.in_flight()) / strength, strength }
     }
 }
@@ -85,7 +87,7 @@ impl Cost {
     /// bears little, and what is slow for a moment is not to send it everything. What a call in flight counts there is taken for the mean of both: for that of
     /// the stronger it would get more than its share of a few calls at a time, for its own less.
     pub(crate) fn is_above(self, other: Self, clearly: f64) -> bool {
-        let weaker = (self.strength / other.strength).max(1.0);
+        let weaker = if self.strength > other.strength { self.strength / other.strength } else { 1.0 };
         self.latency >= clearly * weaker.min(MOST_RELUCTANT) * other.whole()
             || self.whole() >= clearly * other.latency * (other.queue + (1.0 + weaker) / 2.0)
     }
@@ -121,17 +123,16 @@ mod tests {
         let (now, waited) = (Instant::now(), Duration::from_millis(50));
         let load = Load::new(UNKNOWN, now);
         let cost = |waited| load.cost(1.0, waited, now).whole();
-        let known = cost(Duration::ZERO);
-        assert!(cost(waited) > 40.0 * known);
-        assert!((cost(UNKNOWN / 2) - known).abs() < 1e-6);
+        let known = cost(None);
+        assert!(cost(Some(waited)) > 40.0 * known);
+        assert!((cost(Some(UNKNOWN / 2)) - known).abs() < 1e-6);
     }
 
     #[tokio::test(start_paused = true)]
     async fn twice_the_strength_carries_twice_the_calls() {
         let now = Instant::now();
         let (one, two) = (Load::new(UNKNOWN, now), Load::new(UNKNOWN, now));
-        let difference =
-            || one.cost(1.0, Duration::ZERO, now).whole() - two.cost(2.0, Duration::ZERO, now).whole();
+        let difference = || one.cost(1.0, None, now).whole() - two.cost(2.0, None, now).whole();
         assert!(difference().abs() < 1e-6);
         one.started();
         two.started();

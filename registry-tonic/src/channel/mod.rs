@@ -8,6 +8,8 @@ mod deadline;
 mod eject;
 mod error;
 mod health;
+#[cfg(feature = "internals")]
+pub(crate) mod internals;
 mod keeper;
 mod lineup;
 mod load;

@@ -50,16 +50,20 @@ impl Picker {
 #[derive(Debug, Default)]
 pub(crate) struct Shares {
     table: Weighted,
+    /// How strong a weight of 1 is.
+    unit: f64,
 }
 
 impl Shares {
     pub(crate) fn new(weights: impl Iterator<Item = u32>) -> Self {
-        Self { table: Weighted::new(weights.map(|weight| weight.max(1))) }
+        let table = Weighted::new(weights.map(|weight| weight.max(1)));
+        let unit = table.len() as f64 / (table.total() as f64).max(1.0);
+        Self { table, unit }
     }
 
     /// How many calls in flight on `weight` count as much as one on average.
     pub(crate) fn relative(&self, weight: u32) -> f64 {
-        f64::from(weight.max(1)) * self.table.len() as f64 / (self.table.total() as f64).max(1.0)
+        f64::from(weight.max(1)) * self.unit
     }
 
     /// One that is drawn by weight, or instead of it a second one that is drawn by weight, where the first is clearly the costlier. The second is
@@ -79,11 +83,8 @@ impl Shares {
         part: impl Fn(usize) -> f64,
         draw: &Draw,
     ) -> Option<usize> {
-        let first = self.table.pick(draw)?;
-        let second = self.table.pick(draw).filter(|second| *second != first);
-        let Some(second) = second.or_else(|| self.table.pick_another(first, draw)) else {
-            return Some(first);
-        };
+        let (first, second) = self.table.pair(draw)?;
+        let Some(second) = second else { return Some(first) };
         let clearly = 1.0 + unit(draw).powi(2);
         let leaves = cost(first).is_above(cost(second), clearly);
         let (better, other) = if leaves { (second, first) } else { (first, second) };

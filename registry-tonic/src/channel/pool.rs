@@ -37,7 +37,7 @@ impl Board {
         self.changed.subscribe()
     }
 
-    fn publish(&self, lineup: Lineup) {
+    pub(super) fn publish(&self, lineup: Lineup) {
         let members = Arc::clone(&lineup.members);
         self.lineup.store(Arc::new(lineup));
         self.changed.send_replace(members);
