@@ -14,7 +14,7 @@ use std::future::Future;
 use comparisons::experiment::Trouble;
 use registry_core::{Instance, Ttl};
 
-pub use self::entry::Entry;
+pub use self::entry::{Entry, Owner};
 pub(crate) use self::etcd::reads;
 pub use self::etcd::{RawEtcd, RawEtcdLease};
 pub use self::ours::Ours;
