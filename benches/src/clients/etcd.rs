@@ -6,8 +6,8 @@ use std::hint::black_box;
 use comparisons::experiment::Trouble;
 use etcd_client::proto::PbTxnOpResponse;
 use etcd_client::{
-    Compare, CompareOp, GetOptions, GetResponse, KeyValue, KvClient, LeaseClient, LeaseKeepAliveStream,
-    LeaseKeeper, PutOptions, ResponseHeader, Txn, TxnOp, TxnResponse,
+    Compare, CompareOp, GetOptions, GetResponse, KeyValue, KvClient, LeaseClient, LeaseGrantOptions,
+    LeaseKeepAliveStream, LeaseKeeper, PutOptions, ResponseHeader, Txn, TxnOp, TxnResponse,
 };
 use registry_core::{Incarnation, Instance, OwnerToken};
 
@@ -120,7 +120,9 @@ impl Client for RawEtcd {
 
     async fn register(&mut self, published: &Entry) -> Result<RawEtcdLease, Trouble> {
         let seconds = i64::try_from(ttl().get().as_secs()).unwrap_or(i64::MAX);
-        let id = self.leases.grant(seconds, None).await?.id();
+        // Its own number, so that to ask again after a lost answer would not make another lease.
+        let id = (OwnerToken::random().as_u128() as u64 >> 1).max(1) as i64;
+        self.leases.grant(seconds, Some(LeaseGrantOptions::new().with_id(id))).await?;
         let (token, incarnation) = (token(), Incarnation::now().get());
         let owner = Owner { token: &token, incarnation, registered: None };
         let key = Self::key(&published.service, &published.id);
