@@ -6,6 +6,7 @@
 
 mod entry;
 mod etcd;
+mod map;
 mod ours;
 mod redis;
 
@@ -17,6 +18,7 @@ use registry_core::{Instance, Ttl};
 pub use self::entry::{Entry, Owner};
 pub(crate) use self::etcd::reads;
 pub use self::etcd::{RawEtcd, RawEtcdLease};
+pub use self::map::{InMap, InMapLease};
 pub use self::ours::Ours;
 pub use self::redis::{Keys, Published, RawRedis, RawRedisLease, Sent};
 pub(crate) use self::redis::{answer, connection};
