@@ -253,8 +253,8 @@ impl Beats for OurBeats {
     }
 }
 
-/// One stream of heartbeats, and one transaction for all keys that are due together: nothing waits for those of another time, since they are due later than
-/// an answer takes.
+/// One stream of heartbeats, and one transaction for all keys that are due together, which are always ten. There is rarely more to put into one: what is
+/// due 3 ms later finds that these have been answered.
 #[derive(Clone)]
 struct EtcdBeats {
     kv: KvClient,
