@@ -1,4 +1,4 @@
-//! What an operation takes: in memory, on etcd and on Redis, there beside a raw client that sends the same requests.
+//! What an operation takes: in memory, beside a mutex and a map; on etcd and on Redis, beside a raw client that sends the same requests.
 
 #![allow(
     missing_docs,
@@ -13,7 +13,7 @@ mod support;
 
 use std::time::Duration;
 
-use benches::clients::{Client, Ours, RawEtcd, RawRedis};
+use benches::clients::{Client, InMap, Ours, RawEtcd, RawRedis};
 use benches::lanes::run;
 use benches::operator::{Operation, Operator};
 use benches::topics::stores::{Server, Store};
@@ -48,6 +48,7 @@ fn operations(c: &mut Criterion) {
         let mut group = c.benchmark_group(operation.name());
         group.sample_size(30);
         bench(&mut group, &runtime, "memory", &memory, operation);
+        bench(&mut group, &runtime, "mutex and map", &InMap::default(), operation);
         if let Some((ours, raw)) = &on_etcd {
             bench(&mut group, &runtime, "etcd", ours, operation);
             bench(&mut group, &runtime, "etcd, raw", raw, operation);

@@ -1,4 +1,4 @@
-//! How long a change takes to whoever watches: in memory, and on etcd and Redis beside raw clients that watch the store itself.
+//! How long a change takes to whoever watches: in memory beside a channel of tokio's, and on etcd and Redis beside raw clients that watch the store itself.
 
 #![allow(
     missing_docs,
@@ -11,6 +11,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use benches::clients::{instance, ttl};
@@ -20,6 +21,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use registry_core::{Directory, Instance, Lease, RegisterOptions, Registry, RegistryExt, View};
 use registry_memory::MemoryRegistry;
 use support::{blocks, runtime};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 const MICROS: f64 = 1e6;
@@ -36,9 +38,14 @@ fn memory(c: &mut Criterion) {
         (registry, lease, view)
     });
     let versions = [100, 101].map(|weight| instance("user.rpc", 0, weight).unwrap());
-    c.benchmark_group("watch-memory").bench_function("ours", |b| {
+    let mut group = c.benchmark_group("watch-memory");
+    group.bench_function("ours", |b| {
         b.iter_custom(|changes| runtime.block_on(shown(&*registry, &lease, &versions, &mut view, changes)));
     });
+    group.bench_function("tokio::sync::watch", |b| {
+        b.iter_custom(|changes| runtime.block_on(told(&versions, changes)));
+    });
+    group.finish();
 }
 
 /// How long so many changes take, each until the view shows it.
@@ -57,6 +64,26 @@ async fn shown(
         }
     }
     begun.elapsed()
+}
+
+/// How long so many changes take, each until a channel that keeps the last value has told it. A task passes them on, as one does for a view.
+async fn told(versions: &[Instance; 2], changes: u64) -> Duration {
+    let (changed, mut feed) = watch::channel(Arc::new(versions[1].clone()));
+    let (published, mut shown) = watch::channel(Arc::clone(&feed.borrow()));
+    let passing = tokio::spawn(async move {
+        while feed.changed().await.is_ok() {
+            published.send_replace(Arc::clone(&feed.borrow_and_update()));
+        }
+    });
+    let begun = Instant::now();
+    for (_, version) in (0..changes).zip(versions.iter().cycle()) {
+        changed.send_replace(Arc::new(version.clone()));
+        shown.changed().await.unwrap();
+        assert_eq!(shown.borrow_and_update().weight(), version.weight());
+    }
+    let elapsed = begun.elapsed();
+    passing.abort();
+    elapsed
 }
 
 /// An iteration is a block of changes at a steady rate, and what is shown is their median.

@@ -6,12 +6,12 @@ use std::hint::black_box;
 use comparisons::experiment::Trouble;
 use etcd_client::proto::PbTxnOpResponse;
 use etcd_client::{
-    Compare, CompareOp, GetOptions, GetResponse, KeyValue, KvClient, LeaseClient, LeaseKeepAliveStream,
-    LeaseKeeper, PutOptions, ResponseHeader, Txn, TxnOp, TxnResponse,
+    Compare, CompareOp, GetOptions, GetResponse, KeyValue, KvClient, LeaseClient, LeaseGrantOptions,
+    LeaseKeepAliveStream, LeaseKeeper, PutOptions, ResponseHeader, Txn, TxnOp, TxnResponse,
 };
 use registry_core::{Incarnation, Instance, OwnerToken};
 
-use super::{Client, Entry, ttl};
+use super::{Client, Entry, Owner, ttl};
 
 /// The identity of the store, which the registry's transactions read, and write where it is not there.
 const STORE: &str = "/registry/~store";
@@ -120,21 +120,24 @@ impl Client for RawEtcd {
 
     async fn register(&mut self, published: &Entry) -> Result<RawEtcdLease, Trouble> {
         let seconds = i64::try_from(ttl().get().as_secs()).unwrap_or(i64::MAX);
-        let id = self.leases.grant(seconds, None).await?.id();
+        // Its own number, so that to ask again after a lost answer would not make another lease.
+        let id = (OwnerToken::random().as_u128() as u64 >> 1).max(1) as i64;
+        self.leases.grant(seconds, Some(LeaseGrantOptions::new().with_id(id))).await?;
         let (token, incarnation) = (token(), Incarnation::now().get());
-        let entry = published.owned_by(&token, incarnation);
-        let key = Self::key(&entry.service, &entry.id);
+        let owner = Owner { token: &token, incarnation, registered: None };
+        let key = Self::key(&published.service, &published.id);
         let identity = format!("{:016x}", OwnerToken::random().as_u128() as u64);
         let identifying = Txn::new()
             .when([Compare::version(STORE, CompareOp::Equal, 0)])
             .and_then([TxnOp::put(STORE, identity, None)]);
-        let put = TxnOp::put(key.as_str(), encoded(&entry)?, Some(PutOptions::new().with_lease(id)));
+        let put =
+            TxnOp::put(key.as_str(), encoded(published, owner)?, Some(PutOptions::new().with_lease(id)));
         let txn = Txn::new()
             .when([Compare::mod_revision(key.as_str(), CompareOp::Equal, 0)])
             .and_then([put, TxnOp::txn(identifying)])
             .or_else([TxnOp::get(key.as_str(), None)]);
         let modified = done(&self.kv.txn(txn).await?)?;
-        let goodbye = format!("/registry/{}/~gone/{}", entry.service, entry.id);
+        let goodbye = format!("/registry/{}/~gone/{}", published.service, published.id);
         Ok(RawEtcdLease { key, goodbye, id, modified, registered: modified, incarnation, token })
     }
 
@@ -152,10 +155,10 @@ impl Client for RawEtcd {
     }
 
     async fn update(&mut self, lease: &mut RawEtcdLease, published: &Entry) -> Result<(), Trouble> {
-        let mut entry = published.owned_by(&lease.token, lease.incarnation);
-        entry.registered = u64::try_from(lease.registered).ok();
+        let registered = u64::try_from(lease.registered).ok();
+        let owner = Owner { token: &lease.token, incarnation: lease.incarnation, registered };
         let key = lease.key.as_str();
-        let put = TxnOp::put(key, encoded(&entry)?, Some(PutOptions::new().with_lease(lease.id)));
+        let put = TxnOp::put(key, encoded(published, owner)?, Some(PutOptions::new().with_lease(lease.id)));
         let unchanged = [
             Compare::mod_revision(key, CompareOp::Equal, lease.modified),
             Compare::lease(key, CompareOp::Equal, lease.id),
@@ -239,8 +242,8 @@ fn token() -> String {
     format!("{:032x}", OwnerToken::random().as_u128())
 }
 
-fn encoded(entry: &Entry) -> Result<Vec<u8>, Trouble> {
-    entry.encode().map_err(unreadable)
+fn encoded(published: &Entry, owner: Owner<'_>) -> Result<Vec<u8>, Trouble> {
+    published.encode_for(owner).map_err(unreadable)
 }
 
 fn unreadable(error: serde_json::Error) -> Trouble {

@@ -1,11 +1,12 @@
 //! Who uses a store: the registry, through its trait, and raw clients that send it the same requests.
 //!
 //! A raw client is what a careful user of the client library would write by hand for this one purpose. It has one connection, which it keeps; it knows its scripts;
-//! it asks the store for the very transactions and scripts that the registry asks for, with the same keys and the same values. What it leaves
+//! it asks the store for the very transactions and scripts that the registry asks for, with the same keys and the same values, to which `tests/wire` holds it. What it leaves
 //! out is everything that a registry adds on the way: other members, deadlines, retries, classified errors, checks of what was read.
 
 mod entry;
 mod etcd;
+mod map;
 mod ours;
 mod redis;
 
@@ -14,9 +15,10 @@ use std::future::Future;
 use comparisons::experiment::Trouble;
 use registry_core::{Instance, Ttl};
 
-pub use self::entry::Entry;
+pub use self::entry::{Entry, Owner};
 pub(crate) use self::etcd::reads;
 pub use self::etcd::{RawEtcd, RawEtcdLease};
+pub use self::map::{InMap, InMapLease};
 pub use self::ours::Ours;
 pub use self::redis::{Keys, Published, RawRedis, RawRedisLease, Sent};
 pub(crate) use self::redis::{answer, connection};

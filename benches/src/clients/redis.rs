@@ -1,9 +1,9 @@
 //! Redis by its client library: the scripts of `registry-redis`, on one connection that all clones share.
 
+use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use comparisons::experiment::Trouble;
 use redis::aio::MultiplexedConnection;
@@ -11,11 +11,10 @@ use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, Cmd, IntoConnectionInfo, Value, cmd, pipe};
 use registry_core::{Incarnation, Instance, OwnerToken};
 
-use super::{Client, Entry, ttl};
+use super::{Client, Entry, Owner, ttl};
 
-/// What the registry's options are by default: how long an answer may take, how long a log is, and after how many milliseconds another connection
-/// is tried, so that what comes later must not be done.
-const ANSWER: Duration = Duration::from_secs(5);
+/// What the registry's options are by default: how long a log is, and after how many milliseconds another connection is tried, so that what comes
+/// later must not be done.
 const HISTORY: usize = 10_000;
 const LOG_BYTES: usize = 16 << 20;
 const PATIENCE: u32 = 1_000;
@@ -94,6 +93,25 @@ pub struct RawRedis {
     calls: Arc<AtomicU64>,
     sent: Sent,
     decodes: bool,
+    /// The services that were looked up, each as it was found last.
+    found: HashMap<String, Found>,
+}
+
+/// A service, and where its history was: epoch, revision and nonce, as they are sent back with the next lookup.
+#[derive(Clone, Debug)]
+struct Found {
+    keys: Arc<Keys>,
+    epoch: Vec<u8>,
+    revision: u64,
+    nonce: Vec<u8>,
+}
+
+impl Found {
+    /// `service`, which was not looked up yet.
+    fn not_yet(service: &str) -> Self {
+        let unknown = || b"0000000000000000".to_vec();
+        Self { keys: Arc::new(Keys::of(service)), epoch: unknown(), revision: 0, nonce: unknown() }
+    }
 }
 
 /// Who owns an entry, and what was acknowledged last.
@@ -113,7 +131,8 @@ impl RawRedis {
     /// # Errors
     /// When it cannot be reached.
     pub async fn connect(url: &str) -> Result<Self, Trouble> {
-        let config = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER));
+        // A deadline of the connection's own would be a new timer for every request.
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let mut connection = connection(url, config).await?;
         let scripts = Scripts {
             register: load(&mut connection, script!("register")).await?,
@@ -138,6 +157,7 @@ impl RawRedis {
             calls: Arc::default(),
             sent: Sent::Pipelined,
             decodes: true,
+            found: HashMap::new(),
         })
     }
 
@@ -201,13 +221,13 @@ impl Client for RawRedis {
     async fn register(&mut self, published: &Published) -> Result<RawRedisLease, Trouble> {
         let incarnation = Incarnation::now().get();
         let token = format!("{:032x}", OwnerToken::random().as_u128());
-        let entry = published.entry.owned_by(&token, incarnation);
+        let (entry, owner) = (&published.entry, Owner { token: &token, incarnation, registered: None });
         let millis = u64::try_from(ttl().get().as_millis()).unwrap_or(u64::MAX);
         let mut enlist = cmd("ZADD");
         enlist.arg("registry:services").arg(incarnation).arg(&entry.service);
         let mut register = self.call(&self.scripts.register, &published.keys);
         register.arg(&entry.id).arg(&token).arg(incarnation).arg(incarnation).arg("take over").arg(millis);
-        register.arg(&self.writer).arg(1).arg(encoded(&entry)?);
+        register.arg(&self.writer).arg(1).arg(encoded(entry, owner)?);
         let answer = match self.sent {
             Sent::Pipelined => {
                 let mut both = pipe();
@@ -222,7 +242,7 @@ impl Client for RawRedis {
         };
         let acknowledged = number(answer.get(2))?;
         let keys = Arc::clone(&published.keys);
-        Ok(RawRedisLease { keys, id: entry.id, token, incarnation, acknowledged, sequence: 1 })
+        Ok(RawRedisLease { keys, id: entry.id.clone(), token, incarnation, acknowledged, sequence: 1 })
     }
 
     async fn keepalive(&mut self, lease: &RawRedisLease) -> Result<(), Trouble> {
@@ -231,10 +251,10 @@ impl Client for RawRedis {
     }
 
     async fn update(&mut self, lease: &mut RawRedisLease, published: &Published) -> Result<(), Trouble> {
-        let entry = published.entry.owned_by(&lease.token, lease.incarnation);
+        let owner = Owner { token: &lease.token, incarnation: lease.incarnation, registered: None };
         let mut update = self.call(&self.scripts.update, &lease.keys);
         update.arg(&lease.id).arg(&lease.token).arg(lease.incarnation).arg(lease.acknowledged);
-        update.arg(&self.writer).arg(lease.sequence + 1).arg(encoded(&entry)?);
+        update.arg(&self.writer).arg(lease.sequence + 1).arg(encoded(&published.entry, owner)?);
         let answer = self.ask(&update).await?;
         lease.acknowledged = number(answer.get(2))?;
         lease.sequence = number(answer.get(3))?;
@@ -248,15 +268,26 @@ impl Client for RawRedis {
     }
 
     async fn lookup(&mut self, service: &str) -> Result<usize, Trouble> {
-        let keys = Keys::of(service);
-        let mut read = self.call(&self.scripts.read, &keys);
-        read.arg(PAGE);
-        let answer = self.ask(&read).await?;
-        let Some(listed) = answer.get(11).and_then(Value::as_sequence) else {
+        if !self.found.contains_key(service) {
+            self.found.insert(service.to_owned(), Found::not_yet(service));
+        }
+        let found = &self.found[service];
+        let mut read = self.call(&self.scripts.read, &found.keys);
+        read.arg(PAGE).arg(&found.epoch).arg(found.revision).arg(&found.nonce);
+        let mut answer = self.ask(&read).await?;
+        let (
+            Some(Value::Array(listed)),
+            [_, _, Value::BulkString(epoch), Value::Int(revision), Value::BulkString(nonce), ..],
+        ) = (answer.pop(), answer.as_mut_slice())
+        else {
             return Err(Trouble::failed("Redis answered something else than was asked"));
         };
+        if let Some(found) = self.found.get_mut(service).filter(|_| !epoch.is_empty()) {
+            (found.epoch, found.nonce) = (std::mem::take(epoch), std::mem::take(nonce));
+            found.revision = u64::try_from(*revision).unwrap_or_default();
+        }
         if !self.decodes {
-            return Ok(black_box(listed).len() / 2);
+            return Ok(black_box(&listed).len() / 2);
         }
         let entries: Result<Vec<Entry>, Trouble> =
             listed.chunks_exact(2).map(|pair| read_entry(&pair[1])).collect();
@@ -303,6 +334,6 @@ fn read_entry(value: &Value) -> Result<Entry, Trouble> {
     Entry::decode(&bytes[end..]).map_err(|error| Trouble::Failed(Box::new(error)))
 }
 
-fn encoded(entry: &Entry) -> Result<Vec<u8>, Trouble> {
-    entry.encode().map_err(|error| Trouble::Failed(Box::new(error)))
+fn encoded(published: &Entry, owner: Owner<'_>) -> Result<Vec<u8>, Trouble> {
+    published.encode_for(owner).map_err(|error| Trouble::Failed(Box::new(error)))
 }

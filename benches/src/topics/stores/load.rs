@@ -3,13 +3,14 @@
 mod fill;
 
 use std::hint::black_box;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use comparisons::experiment::Trouble;
 use comparisons::lab::Lab;
-use etcd_client::GetOptions;
+use etcd_client::{GetOptions, GetResponse};
 use redis::{Value, cmd};
 use registry_core::{Directory, Registry, ServiceName};
 use tokio::process::Command;
@@ -65,13 +66,37 @@ macro_rules! bars {
 #[derive(Debug)]
 pub struct Loads {
     store: Store,
+    instances: usize,
+    program: Option<PathBuf>,
     preparations: Preparations,
 }
 
 /// The topic of loading from `store`.
 #[must_use]
 pub fn topic(store: Store) -> Box<dyn Topic> {
-    Box::new(Loads { store, preparations: Preparations::default() })
+    Box::new(Loads::new(store))
+}
+
+impl Loads {
+    /// From `store`, of as many instances as its bars are about.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store, instances: INSTANCES, program: None, preparations: Preparations::default() }
+    }
+
+    /// Of so many instances, at least one: to see it work, since the bars are about 100,000.
+    #[must_use]
+    pub fn with_instances(mut self, instances: usize) -> Self {
+        self.instances = instances;
+        self
+    }
+
+    /// Where the program of this crate is, of which a process loads alone. This process is one by default.
+    #[must_use]
+    pub fn with_program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = Some(program.into());
+        self
+    }
 }
 
 #[async_trait]
@@ -92,11 +117,16 @@ impl Topic for Loads {
 
     async fn prepare(&self, lab: &Lab) -> Result<Contest, Trouble> {
         let server = Server::start(self.store, lab).await?;
-        let bytes = fill::fill(&server, SERVICE, INSTANCES).await?;
-        let arm = |loader| Loading { loader, _server: Arc::clone(&server) };
+        let bytes = fill::fill(&server, SERVICE, self.instances).await?;
+        let program = match &self.program {
+            Some(program) => program.clone(),
+            None => std::env::current_exe()?,
+        };
+        let instances = self.instances;
+        let arm = |loader| Loading { loader, instances, _server: Arc::clone(&server) };
         let lookup = arm(Loader::Lookup(server.registry()?));
         let view = arm(Loader::View(server.registry()?));
-        let memory = arm(Loader::Elsewhere { url: server.url(), bytes });
+        let memory = arm(Loader::Elsewhere { program, url: server.url(), bytes });
         let raw = || {
             let (store, server) = (self.store, Arc::clone(&server));
             async move {
@@ -104,7 +134,7 @@ impl Topic for Loads {
                     Store::Etcd => Loader::Etcd(Box::new(RawEtcd::connect(&server.url()).await?)),
                     Store::Redis => Loader::Redis(RawRedis::connect(&server.url()).await?),
                 };
-                Ok(Loading { loader, _server: server })
+                Ok(Loading { loader, instances, _server: server })
             }
         };
         let arms = Arms::default()
@@ -132,12 +162,13 @@ enum Loader {
     /// By `HSCAN`.
     Redis(RawRedis),
     /// By a lookup in another process.
-    Elsewhere { url: String, bytes: u64 },
+    Elsewhere { program: PathBuf, url: String, bytes: u64 },
 }
 
 /// An arm.
 struct Loading {
     loader: Loader,
+    instances: usize,
     _server: Arc<Server>,
 }
 
@@ -146,33 +177,40 @@ impl Arm for Loading {
     async fn play(&mut self) -> Result<Vec<(&'static str, f64)>, Trouble> {
         let service = ServiceName::new(SERVICE)?;
         let begun = Instant::now();
-        // What was loaded is given back only after the clock was read: giving it back is no part of loading.
+        // What was loaded, decoded or not, is given back only after the clock was read: giving it back is no part of loading.
         let (found, elapsed) = match &self.loader {
             Loader::Lookup(registry) => {
                 let registry = Arc::clone(registry);
                 let snapshot = in_a_task(async move { Ok(registry.lookup(&service).await?) }).await?;
-                (snapshot.len(), begun.elapsed())
+                let elapsed = begun.elapsed();
+                (snapshot.len(), elapsed)
             }
             Loader::View(registry) => {
                 let view = Directory::new(Arc::clone(registry)).view(&service);
                 view.ready().await;
-                (view.load().snapshot().map_or(0, |snapshot| snapshot.len()), begun.elapsed())
+                let elapsed = begun.elapsed();
+                (view.load().snapshot().map_or(0, |snapshot| snapshot.len()), elapsed)
             }
             Loader::Etcd(raw) => {
                 let raw = raw.clone();
-                (in_a_task(async move { range(&raw).await }).await?, begun.elapsed())
+                let pages = in_a_task(async move { range(&raw).await }).await?;
+                let elapsed = begun.elapsed();
+                (pages.iter().map(|page| page.kvs().len()).sum(), elapsed)
             }
             Loader::Redis(raw) => {
                 let raw = raw.clone();
-                (in_a_task(async move { scan(&raw).await }).await?, begun.elapsed())
+                let pages = in_a_task(async move { scan(&raw).await }).await?;
+                let elapsed = begun.elapsed();
+                (pages.iter().map(|page| page.len() / 2).sum(), elapsed)
             }
-            Loader::Elsewhere { url, bytes } => {
-                let peak = peak(url).await?;
+            Loader::Elsewhere { program, url, bytes } => {
+                let peak = peak(program, url, self.instances).await?;
                 return Ok(vec![("peak_bytes", peak), (PEAK, peak / *bytes as f64)]);
             }
         };
-        if found != INSTANCES {
-            return Err(Trouble::failed(format!("{found} of {INSTANCES} instances were loaded")));
+        if found != self.instances {
+            let instances = self.instances;
+            return Err(Trouble::failed(format!("{found} of {instances} instances were loaded")));
         }
         Ok(vec![(LOAD, elapsed.as_secs_f64())])
     }
@@ -184,10 +222,11 @@ async fn in_a_task<T: Send + 'static>(
     tokio::spawn(work).await.map_err(|error| Trouble::Failed(Box::new(error)))?
 }
 
-async fn range(raw: &RawEtcd) -> Result<usize, Trouble> {
+/// All pages, as they came.
+async fn range(raw: &RawEtcd) -> Result<Vec<GetResponse>, Trouble> {
     let mut kv = raw.kv();
     let (start, end) = RawEtcd::range(SERVICE);
-    let (mut start, mut at, mut found) = (start.into_bytes(), 0, 0);
+    let (mut start, mut at, mut pages) = (start.into_bytes(), 0, Vec::new());
     loop {
         let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
         let options = GetOptions::new().with_range(end.as_str()).with_limit(limit).with_revision(at);
@@ -195,39 +234,40 @@ async fn range(raw: &RawEtcd) -> Result<usize, Trouble> {
         if at == 0 {
             at = page.header().map_or(0, |header| header.revision());
         }
-        found += black_box(page.kvs()).len();
-        match page.kvs().last().filter(|_| page.more()) {
-            // The first key after the last one.
-            Some(last) => start = [last.key(), &[0]].concat(),
-            None => return Ok(found),
+        // The first key after the last one.
+        let next = page.kvs().last().filter(|_| page.more()).map(|last| [last.key(), &[0]].concat());
+        pages.push(black_box(page));
+        match next {
+            Some(next) => start = next,
+            None => return Ok(pages),
         }
     }
 }
 
-async fn scan(raw: &RawRedis) -> Result<usize, Trouble> {
+/// All pages, as they came.
+async fn scan(raw: &RawRedis) -> Result<Vec<Vec<Value>>, Trouble> {
     let (mut connection, keys) = (raw.connection(), Keys::of(SERVICE));
-    let (mut cursor, mut found) = ("0".to_owned(), 0);
+    let (mut cursor, mut pages) = ("0".to_owned(), Vec::new());
     loop {
         let mut scan = cmd("HSCAN");
         scan.arg(&keys.instances).arg(&cursor).arg("COUNT").arg(PAGE);
         let (next, page): (String, Vec<Value>) = scan.query_async(&mut connection).await?;
-        found += black_box(page).len() / 2;
+        pages.push(black_box(page));
         if next == "0" {
-            return Ok(found);
+            return Ok(pages);
         }
         cursor = next;
     }
 }
 
 /// By how much the memory of a process that loads it once grows at most, in bytes.
-async fn peak(url: &str) -> Result<f64, Trouble> {
-    let program = std::env::current_exe()?;
+async fn peak(program: &Path, url: &str, instances: usize) -> Result<f64, Trouble> {
     let mut command = Command::new(program);
     command.args(load_once::arguments(url, SERVICE)).stdin(Stdio::null()).kill_on_drop(true);
     let output = command.output().await?;
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     match load_once::parse(&text) {
-        Some((peak, INSTANCES)) if output.status.success() => Ok(peak),
+        Some((peak, found)) if found == instances && output.status.success() => Ok(peak),
         _ => Err(Trouble::failed(format!("the process that loads says {text:?}, {errors:?}"))),
     }
 }

@@ -52,6 +52,8 @@ impl Server {
     /// # Errors
     /// [`Trouble::NotRun`] where it is not installed.
     pub async fn start(store: Store, lab: &Lab) -> Result<Arc<Self>, Trouble> {
+        let failed = |error| Trouble::Failed(Box::new(error));
+        let apart = Apart::begin().map_err(failed)?;
         let process = match store {
             Store::Etcd => Process::Etcd(Box::new(Etcd::start(lab.etcd_options()).await?)),
             Store::Redis => Process::Redis(Box::new(Redis::start(lab.redis_options()).await?)),
@@ -60,7 +62,9 @@ impl Server {
             Process::Etcd(etcd) => etcd.process().pid(),
             Process::Redis(redis) => redis.process().pid(),
         };
-        let apart = Apart::from(pid).map_err(|error| Trouble::Failed(Box::new(error)))?;
+        if let Some(apart) = &apart {
+            apart.part(pid).map_err(failed)?;
+        }
         Ok(Arc::new(Self { process, _apart: apart }))
     }
 

@@ -70,13 +70,30 @@ macro_rules! lookup_bars {
 pub struct Operations {
     operation: Operation,
     store: Store,
+    size: Size,
     preparations: Preparations,
 }
 
 /// The topic of `operation` on `store`.
 #[must_use]
 pub fn topic(operation: Operation, store: Store) -> Box<dyn Topic> {
-    Box::new(Operations { operation, store, preparations: Preparations::default() })
+    Box::new(Operations::new(operation, store))
+}
+
+impl Operations {
+    /// As its bars are about it.
+    #[must_use]
+    pub fn new(operation: Operation, store: Store) -> Self {
+        let size = Size::of(operation, store);
+        Self { operation, store, size, preparations: Preparations::default() }
+    }
+
+    /// With blocks of another size: to see it work.
+    #[must_use]
+    pub fn with_size(mut self, size: Size) -> Self {
+        self.size = size;
+        self
+    }
 }
 
 #[async_trait]
@@ -136,7 +153,7 @@ impl Topic for Operations {
 
     async fn prepare(&self, lab: &Lab) -> Result<Contest, Trouble> {
         let server = Server::start(self.store, lab).await?;
-        let stage = Stage { operation: self.operation, steps: Steps::of(self.operation, self.store), server };
+        let stage = Stage { operation: self.operation, size: self.size, server };
         let ours = Ours::new(stage.server.registry()?);
         let arms = Arms::default().with("ours", stage.arm("ours", async { Ok(ours) }));
         let arms = match self.store {
@@ -150,7 +167,7 @@ impl Topic for Operations {
 /// What is the same for all arms.
 struct Stage {
     operation: Operation,
-    steps: Steps,
+    size: Size,
     server: Arc<Server>,
 }
 
@@ -197,43 +214,48 @@ impl Stage {
         name: &'static str,
         connecting: impl Future<Output = Result<C, Trouble>> + Send + 'static,
     ) -> impl Future<Output = Result<Operating<C>, Trouble>> + Send + 'static {
-        let (operation, steps, server) = (self.operation, self.steps, Arc::clone(&self.server));
+        let (operation, size, server) = (self.operation, self.size, Arc::clone(&self.server));
         async move {
             let client = connecting.await?;
             let service = format!("{name}.rpc");
             let parts = if operation == Operation::Lookup {
-                lookups(&client, &service, steps).await?
+                lookups(&client, &service, size).await?
             } else {
-                changes(&client, operation, &service, steps)?
+                changes(&client, operation, &service, size)?
             };
-            Ok(Operating { parts, played: 0, _server: server })
+            Ok(Operating { parts, together: size.together, played: 0, _server: server })
         }
     }
 }
 
-/// How many operations make a block: 10 to 30 ms each, since how fast a shared machine is changes within some 100 ms. Ratios of blocks ten times as long
-/// had a standard deviation of 14 %, also between clients that are alike.
+/// How many operations make a block: 10 to 30 ms each by default, since how fast a shared machine is changes within some 100 ms. Ratios of blocks ten
+/// times as long had a standard deviation of 14 %, also between clients that are alike.
 #[derive(Clone, Copy, Debug)]
-struct Steps {
+pub struct Size {
     /// One after the other.
-    alone: usize,
-    /// Of each of [`MANY`] that work at the same time.
-    each: usize,
+    pub alone: usize,
+    /// Of each of many that work at the same time.
+    pub each: usize,
+    /// How many these are; their figures are named after 32.
+    pub many: usize,
+    /// What a service has where not everything is to be registered.
+    pub instances: usize,
+    /// The slowest in a hundred are those of so many blocks together, since one alone has too few operations.
+    pub together: u32,
 }
 
-impl Steps {
+impl Size {
     fn of(operation: Operation, store: Store) -> Self {
-        match (store, operation) {
-            (Store::Etcd, Operation::Register | Operation::Deregister) => Self { alone: 30, each: 4 },
-            (Store::Etcd, Operation::Lookup) => Self { alone: 30, each: 4 },
-            (Store::Etcd, _) => Self { alone: 50, each: 8 },
-            (Store::Redis, Operation::Lookup) => Self { alone: 50, each: 4 },
-            (Store::Redis, _) => Self { alone: 150, each: 16 },
-        }
+        let (alone, each) = match (store, operation) {
+            (Store::Etcd, Operation::Register | Operation::Deregister | Operation::Lookup) => (30, 4),
+            (Store::Etcd, _) => (50, 8),
+            (Store::Redis, Operation::Lookup) => (50, 4),
+            (Store::Redis, _) => (150, 16),
+        };
+        Self { alone, each, many: MANY, instances: INSTANCES, together: TOGETHER }
     }
 }
 
-/// The slowest in a hundred are those of so many blocks together: one alone has too few operations.
 const TOGETHER: u32 = 10;
 
 /// What is measured in one go: some operators that work at the same time, and how that is called.
@@ -253,9 +275,9 @@ impl<C: Client> Part<C> {
 }
 
 /// Lists a service, and one with a single instance, to be looked up.
-async fn lookups<C: Client>(client: &C, service: &str, steps: Steps) -> Result<Vec<Part<C>>, Trouble> {
+async fn lookups<C: Client>(client: &C, service: &str, size: Size) -> Result<Vec<Part<C>>, Trouble> {
     let single = format!("single-{service}");
-    for (service, instances) in [(service, INSTANCES), (&single, 1)] {
+    for (service, instances) in [(service, size.instances), (&single, 1)] {
         // The leases last longer than the server.
         Operator::new(client, Operation::Keepalive, service, 0..instances)?.make_ready().await?;
     }
@@ -263,9 +285,9 @@ async fn lookups<C: Client>(client: &C, service: &str, steps: Steps) -> Result<V
         (0..count).map(|_| Operator::new(client, Operation::Lookup, service, 0..0)).collect()
     };
     Ok(vec![
-        Part::new([EACH, P99], steps.alone, operators(service, 1)?),
-        Part::new([EACH_OF_MANY, P99_OF_MANY], steps.each, operators(service, MANY)?),
-        Part::new([EACH_OF_ONE, P99_OF_ONE], steps.alone, operators(&single, 1)?),
+        Part::new([EACH, P99], size.alone, operators(service, 1)?),
+        Part::new([EACH_OF_MANY, P99_OF_MANY], size.each, operators(service, size.many)?),
+        Part::new([EACH_OF_ONE, P99_OF_ONE], size.alone, operators(&single, 1)?),
     ])
 }
 
@@ -273,7 +295,7 @@ fn changes<C: Client>(
     client: &C,
     operation: Operation,
     service: &str,
-    steps: Steps,
+    size: Size,
 ) -> Result<Vec<Part<C>>, Trouble> {
     let members = |steps: usize, usual: usize| if operation.uses_up() { steps } else { usual };
     let mut free = 0;
@@ -282,17 +304,18 @@ fn changes<C: Client>(
         free = numbers.end;
         Operator::new(client, operation, service, numbers)
     };
-    let alone = vec![operator(members(steps.alone, INSTANCES))?];
-    let many = (0..MANY).map(|_| operator(members(steps.each, FEW))).collect::<Result<_, _>>()?;
+    let alone = vec![operator(members(size.alone, size.instances))?];
+    let many = (0..size.many).map(|_| operator(members(size.each, FEW))).collect::<Result<_, _>>()?;
     Ok(vec![
-        Part::new([EACH, P99], steps.alone, alone),
-        Part::new([EACH_OF_MANY, P99_OF_MANY], steps.each, many),
+        Part::new([EACH, P99], size.alone, alone),
+        Part::new([EACH_OF_MANY, P99_OF_MANY], size.each, many),
     ])
 }
 
 /// An arm.
 struct Operating<C: Client> {
     parts: Vec<Part<C>>,
+    together: u32,
     /// Blocks that were played; the first does not count.
     played: u32,
     _server: Arc<Server>,
@@ -316,7 +339,7 @@ impl<C: Client> Arm for Operating<C> {
             if self.played > 0 {
                 part.latencies += &timed.latencies;
             }
-            if self.played > 0 && self.played.is_multiple_of(TOGETHER) {
+            if self.played > 0 && self.played.is_multiple_of(self.together) {
                 figures.push((part.p99, part.latencies.value_at_quantile(0.99) as f64 / 1e3));
                 part.latencies.reset();
             }

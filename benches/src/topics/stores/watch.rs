@@ -40,13 +40,29 @@ const TRIES: u32 = 4;
 #[derive(Debug)]
 pub struct Watches {
     store: Store,
+    disturbed_too: bool,
     preparations: Preparations,
 }
 
 /// The topic of watches on `store`.
 #[must_use]
 pub fn topic(store: Store) -> Box<dyn Topic> {
-    Box::new(Watches { store, preparations: Preparations::default() })
+    Box::new(Watches::new(store))
+}
+
+impl Watches {
+    /// On `store`.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store, disturbed_too: false, preparations: Preparations::default() }
+    }
+
+    /// Counts blocks too in which the measuring was disturbed: to see it work on a busy machine, where figures say nothing.
+    #[must_use]
+    pub fn with_disturbed(mut self) -> Self {
+        self.disturbed_too = true;
+        self
+    }
 }
 
 #[async_trait]
@@ -91,7 +107,11 @@ impl Topic for Watches {
         let server = Server::start(self.store, lab).await?;
         let plan = BlockPlan { rate: RATE, warm_up: WARM_UP, events: lab.by_scale(50, 100), grace: GRACE };
         let ours = Snapshots::of(server.registry()?);
-        let arm = |service, contestant| Watched::prepare(contestant, service, plan, Arc::clone(&server));
+        let disturbed_too = self.disturbed_too;
+        let watched = move |contestant, service, server| async move {
+            Watched::prepare(contestant, service, plan, disturbed_too, server).await
+        };
+        let arm = |service, contestant| watched(contestant, service, Arc::clone(&server));
         let arms = Arms::default().with("ours", arm("ours.rpc", Box::new(ours)));
         let raw = |service| {
             let (store, server) = (self.store, Arc::clone(&server));
@@ -100,7 +120,7 @@ impl Topic for Watches {
                     Store::Etcd => Box::new(PutAndWatch::connect(&server.url()).await?),
                     Store::Redis => Box::new(ScriptAndStream::connect(&server.url()).await?),
                 };
-                Watched::prepare(contestant, service, plan, server).await
+                watched(contestant, service, server).await
             }
         };
         let arms = arms.with("raw", raw("raw.rpc")).with("raw again", raw("again.rpc"));
@@ -112,6 +132,7 @@ impl Topic for Watches {
 struct Watched {
     subject: Subject,
     plan: BlockPlan,
+    disturbed_too: bool,
     /// All latencies; none before the first block, which does not count, is over.
     tail: Option<Histogram<u64>>,
     _server: Arc<Server>,
@@ -122,10 +143,11 @@ impl Watched {
         contestant: Box<dyn Contestant>,
         service: &'static str,
         plan: BlockPlan,
+        disturbed_too: bool,
         server: Arc<Server>,
     ) -> Result<Self, Trouble> {
         let subject = Subject::prepare(&*contestant, service, INSTANCES, ttl().get()).await?;
-        Ok(Self { subject, plan, tail: None, _server: server })
+        Ok(Self { subject, plan, disturbed_too, tail: None, _server: server })
     }
 }
 
@@ -145,7 +167,7 @@ impl Arm for Watched {
             let slip = summary.slip.p99.unwrap_or(f64::NAN);
             let busy = block.load.map_or(f64::NAN, |load| load.busy);
             figures = vec![("slip_p99_us", slip), ("cpu", busy), ("thrown_away", f64::from(again))];
-            if block.fault().is_some() {
+            if block.fault().is_some() && !self.disturbed_too {
                 continue;
             }
             let latencies = latencies(&block.events);

@@ -1,0 +1,91 @@
+//! Every topic over a store can be measured: small, but with the servers, the clients and the figures of a long run.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use benches::contest::Topic;
+use benches::operator::Operation;
+use benches::topics::stores::heartbeats::Heartbeats;
+use benches::topics::stores::load::Loads;
+use benches::topics::stores::operations::{Operations, Size};
+use benches::topics::stores::watch::Watches;
+use benches::topics::stores::{Store, first, lab};
+use comparisons::lab::{Lab, Scale};
+
+const SMALL: Size = Size { alone: 1, each: 1, many: 2, instances: 2, together: 1 };
+/// The first one does not count.
+const BLOCKS: usize = 2;
+
+fn quick() -> Lab {
+    let Lab { seed, etcd, redis, disk, .. } = lab();
+    Lab::new(Scale::Quick, seed, etcd, redis, disk)
+}
+
+/// What each bar needs, and each arm has to give all of.
+fn needed(topic: &dyn Topic) -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+    let mut needed: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for bar in topic.bars() {
+        for arm in [Some(bar.ours), bar.theirs, bar.again].into_iter().flatten() {
+            needed.entry(arm).or_default().insert(bar.figure);
+        }
+    }
+    needed
+}
+
+/// Plays each arm of a topic, and finds that it gives each figure that a bar needs.
+async fn gives_its_figures(topic: &dyn Topic) {
+    let (name, mut needed) = (topic.name(), needed(topic));
+    let contest = topic.prepare(&quick()).await.unwrap_or_else(|trouble| panic!("{name}: {trouble}"));
+    for (of, mut arm) in contest.into_arms() {
+        let mut missing = needed.remove(of).unwrap_or_default();
+        for _ in 0..BLOCKS {
+            let figures = arm.play().await.unwrap_or_else(|trouble| panic!("{name}, {of}: {trouble}"));
+            for (figure, value) in &figures {
+                assert!(value.is_finite() && *value >= 0.0, "{name}, {of}: {figure} is {value}");
+                missing.remove(figure);
+            }
+        }
+        assert!(missing.is_empty(), "{name}, {of} gives no {missing:?}");
+    }
+    assert!(needed.is_empty(), "{name} has no arm for {needed:?}");
+}
+
+async fn operations(store: Store) {
+    for operation in Operation::ALL {
+        gives_its_figures(&Operations::new(operation, store).with_size(SMALL)).await;
+    }
+}
+
+async fn larger(store: Store) {
+    gives_its_figures(&Heartbeats::new(store).with_leases(25)).await;
+    let load = Loads::new(store).with_instances(1_001).with_program(env!("CARGO_BIN_EXE_benches"));
+    gives_its_figures(&load).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operation_on_etcd_gives_what_its_bars_need() {
+    operations(Store::Etcd).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operation_on_redis_gives_what_its_bars_need() {
+    operations(Store::Redis).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heartbeats_and_loads_of_etcd_give_what_their_bars_need() {
+    larger(Store::Etcd).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heartbeats_and_loads_of_redis_give_what_their_bars_need() {
+    larger(Store::Redis).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches_give_what_their_bars_need() {
+    for store in [Store::Etcd, Store::Redis] {
+        gives_its_figures(&Watches::new(store).with_disturbed()).await;
+    }
+    gives_its_figures(&*first::topic()).await;
+}
