@@ -62,10 +62,13 @@ command goes on where it was interrupted. What is measured --again takes the pla
 Ends with 0 if all that was asked for is measured, met or not; with 1 if a topic could not run or broke off, with the reason; with 130 if it was interrupted.";
 
 const AFTER_CRITERION: &str = "\
-This is `cargo bench -p benches` with times that are bounded, in a folder of its own, and what it finds is kept in criterion.json. What comes after -- is for criterion:
+This is `cargo bench -p benches` with times that are bounded, in a folder of its own, and what it finds is kept in criterion.json. What comes after -- is for criterion;
+such a run is marked as a part, and what lacks etcd or Redis names what was left out: neither is published as whole.
 
   cargo run --release -p benches -- criterion
-  cargo run --release -p benches -- criterion --quick -- pick";
+  cargo run --release -p benches -- criterion --quick -- pick
+
+Ends with 0 if all was measured, with 1 if a benchmark broke off (then nothing is kept) or left something out, with 130 if it was interrupted.";
 
 const AFTER_PROFILE: &str = "\
 Of each topic two arms play, one after the other, each alone: the one that its first bar is about, and the one that is compared with. Samples are of the processor
@@ -75,7 +78,7 @@ time of this process; what waits for a server is not seen. What was seen is kept
   cargo run --release -p benches -- profile heartbeats --seconds 20";
 
 const AFTER_PUBLISH: &str = "\
-Published is only what an optimized build of a clean commit has measured in full, every topic of it. Pictures, tables and the page in the repository are made of the
+Published is only what an optimized build of a clean commit has measured in full, every topic of it and all of criterion's. Pictures, tables and the page in the repository are made of the
 records beside them, and a test fails when they differ.
 
   cargo run --release -p benches -- publish target/bench

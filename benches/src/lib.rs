@@ -21,6 +21,7 @@ pub mod contest;
 pub mod criterion;
 pub mod figures;
 pub mod lanes;
+pub mod left_out;
 pub mod load_once;
 pub mod operator;
 pub mod profile;

@@ -149,7 +149,7 @@ pub fn record(run: &Run, folder: &Path) -> Result<(), Failure> {
 }
 
 /// Why a run is not fit to be cited; none if all of it was measured in full by an optimized build of a commit, and of each bar that is missed a profile shows
-/// where the time goes. With `partial` it may lack topics, steps, criterion's figures and profiles, but what is there must be fit.
+/// where the time goes. With `partial` it may lack topics, steps, criterion's figures or some of them, and profiles, but what is there must be fit.
 #[must_use]
 pub fn unfit(run: &Run, topics: &[Box<dyn Topic>], partial: bool) -> Option<String> {
     let Run { results, figures, profiles } = run;
@@ -171,10 +171,13 @@ pub fn unfit(run: &Run, topics: &[Box<dyn Topic>], partial: bool) -> Option<Stri
     if partial {
         return None;
     }
-    if figures.figures.is_empty() {
-        return Some("criterion's figures are missing".to_owned());
-    }
-    let unfinished = topics.iter().find_map(|topic| unfinished(results, topic.as_ref()));
+    let none = figures.figures.is_empty().then(|| "criterion's figures are missing".to_owned());
+    let in_part = || {
+        let lacks = figures.lacks().join(" ");
+        (!lacks.is_empty())
+            .then(|| format!("criterion's figures are not whole: {}", lacks.trim_end_matches('.')))
+    };
+    let unfinished = || topics.iter().find_map(|topic| unfinished(results, topic.as_ref()));
     let unexplained = || {
         topics.iter().find_map(|topic| {
             let (name, records) = (topic.name(), results.of(topic.name()));
@@ -187,7 +190,10 @@ pub fn unfit(run: &Run, topics: &[Box<dyn Topic>], partial: bool) -> Option<Stri
             (missed && !profiles.0.get(name).is_some_and(of_its_commit)).then_some(why)
         })
     };
-    unfinished.or_else(unexplained).map(|why| format!("{why} (--partial takes it nevertheless)"))
+    none.or_else(in_part)
+        .or_else(unfinished)
+        .or_else(unexplained)
+        .map(|why| format!("{why} (--partial takes it nevertheless)"))
 }
 
 /// By which its records were made.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use benches::contest::Topic;
+use benches::left_out::{self, LeftOut};
 use benches::topics::stores::lab;
 use comparisons::experiment::Trouble;
 use criterion::measurement::WallTime;
@@ -13,12 +14,14 @@ pub(crate) fn runtime() -> Runtime {
     Builder::new_multi_thread().enable_all().build().unwrap()
 }
 
-/// Whatever was made; a store that is not installed is said to be missing, and left out.
+/// Whatever was made; a store that is not installed is said to be missing, and left out. Who started this is told as well.
 pub(crate) fn or_missing<T>(what: &str, made: Result<T, Trouble>) -> Option<T> {
     match made {
         Ok(made) => Some(made),
         Err(Trouble::NotRun(why)) => {
             eprintln!("{what} is left out: {why}");
+            let left_out = LeftOut { what: what.to_owned(), why };
+            left_out.note(std::env::var_os(left_out::VARIABLE).as_deref()).expect("this has to be noted");
             None
         }
         Err(trouble) => panic!("{what}: {trouble}"),

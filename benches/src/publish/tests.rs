@@ -11,6 +11,7 @@ use super::{Run, record, unfit};
 use crate::bars::{Bar, Bound};
 use crate::contest::{Contest, Topic};
 use crate::figures::{Estimate, Figure, Figures};
+use crate::left_out::LeftOut;
 use crate::profiles::{Counted, Profile, Profiled, Profiles};
 
 struct Pick;
@@ -63,7 +64,11 @@ fn run() -> Run {
     };
     Run {
         results,
-        figures: Figures { environment: Some(environment()), figures: vec![figure("1"), figure("10")] },
+        figures: Figures {
+            environment: Some(environment()),
+            figures: vec![figure("1"), figure("10")],
+            ..Figures::default()
+        },
         profiles: profiles("fold"),
     }
 }
@@ -159,7 +164,13 @@ fn a_run_that_lacks_something_is_published_only_if_that_is_asked_for() {
     };
     lacks(|run| drop(run.results.done.pop()), "pick is missing, broke off or was not run, in step 3");
     lacks(|run| run.results.done[1].complete = false, "in step 2");
-    lacks(|run| run.figures = Figures::default(), "criterion");
+    lacks(|run| run.figures = Figures::default(), "criterion's figures are missing");
+    lacks(|run| run.figures.arguments.push("pick".to_owned()), "not whole: Criterion ran with `pick`");
+    let etcd = |run: &mut Run| {
+        let (what, why) = ("etcd".to_owned(), "it is not installed".to_owned());
+        run.figures.left_out.push(LeftOut { what, why });
+    };
+    lacks(etcd, "Criterion left out etcd: it is not installed");
 }
 
 #[test]

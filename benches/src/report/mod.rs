@@ -157,6 +157,10 @@ impl Report {
         if !never.is_empty() {
             missing.push(format!("Not measured yet: {}.", never.join(", ")));
         }
+        missing.extend(self.figures.lacks());
+        if self.figures.figures.is_empty() && !self.is_empty() {
+            missing.push("Criterion's benchmarks have not been run.".to_owned());
+        }
         if !self.unknown.is_empty() {
             let unknown: Vec<&str> = self.unknown.iter().map(String::as_str).collect();
             missing.push(format!(

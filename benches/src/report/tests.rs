@@ -5,6 +5,7 @@ use comparisons::results::{Done, Results};
 use super::{Report, benches_section, html, pictures, readme_section, summary};
 use crate::bars::{Bar, Bound, Verdict, rule};
 use crate::figures::{Estimate, Figure, Figures};
+use crate::left_out::LeftOut;
 use crate::profiles::{Counted, Profile, Profiled, Profiles};
 
 const LOOKUP: &[Bar] = &[
@@ -92,7 +93,7 @@ fn figures() -> Figures {
         figure(Some("fold"), Some("1000"), 45_678.0),
         figure(Some("read"), None, 7.0),
     ];
-    Figures { environment: None, figures }
+    Figures { figures, ..Figures::default() }
 }
 
 fn report() -> Report {
@@ -144,6 +145,20 @@ fn what_is_missing_is_told_with_the_reason() {
     quick.done[0].experiment = "gone".to_owned();
     let page = html(&Report::new(&topics(), &quick, figures()));
     assert!(page.contains("This is a quick run") && page.contains("not known any more: gone."), "{page}");
+}
+
+#[test]
+fn what_criterion_was_not_asked_for_or_left_out_is_told() {
+    assert!(!html(&report()).contains("Criterion "));
+    let left_out = vec![LeftOut { what: "Redis".to_owned(), why: "`redis-server` is <missing>".to_owned() }];
+    let part = Figures { arguments: vec!["pick".to_owned()], left_out, ..figures() };
+    let report = Report::new(&topics(), &results(), part);
+    let (page, section) = (html(&report), benches_section(&report));
+    assert!(page.contains("Criterion ran with <code>pick</code>"), "{page}");
+    assert!(page.contains("left out Redis: <code>redis-server</code> is &lt;missing&gt;."), "{page}");
+    assert!(section.contains("Criterion left out Redis"), "{section}");
+    let without = Report::new(&topics(), &results(), Figures::default());
+    assert!(html(&without).contains("Criterion's benchmarks have not been run."));
 }
 
 #[test]
