@@ -71,8 +71,9 @@ such a run is marked as a part, and what lacks etcd or Redis names what was left
 Ends with 0 if all was measured, with 1 if a benchmark broke off (then nothing is kept) or left something out, with 130 if it was interrupted.";
 
 const AFTER_PROFILE: &str = "\
-Of each topic two arms play, one after the other, each alone: the one that its first bar is about, and the one that is compared with. Samples are of the processor
-time of this process; what waits for a server is not seen. What was seen is kept in profiles.json, and shown on the page.
+Of each topic the arms that its bars with a bound are about, and those they are compared with, play one after the other, each alone. Samples are of the processor
+time of this process; what waits for a server is not seen, and of memory nothing. What was seen is kept in profiles.json, and shown on the page. A bar with a bound
+that is not met (missed, not shown or undecided) is published only with a profile of the same commit.
 
   cargo run --release -p benches -- profile lookup-redis
   cargo run --release -p benches -- profile heartbeats --seconds 20";

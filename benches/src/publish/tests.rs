@@ -75,12 +75,13 @@ fn run() -> Run {
 
 fn profiles(topic: &str) -> Profiles {
     let counted = Counted { samples: 9, object: "benches".to_owned(), function: "imbl::insert".to_owned() };
-    let profile = Profile { environment: environment(), arms: vec![Profiled::new("ours", &[counted])] };
+    let arms = ["ours", "raw"].map(|arm| Profiled::new(arm, std::slice::from_ref(&counted)));
+    let profile = Profile { environment: environment(), arms: arms.to_vec() };
     Profiles([(topic.to_owned(), profile)].into())
 }
 
-/// Whose bar is missed.
-struct Slow;
+/// Whose bars are these.
+struct Slow(&'static [Bar]);
 
 #[async_trait]
 impl Topic for Slow {
@@ -89,7 +90,7 @@ impl Topic for Slow {
     }
 
     fn bars(&self) -> &'static [Bar] {
-        const { &[Bar::new("slow / raw", "each_us", Bound::AtMost(1.1))] }
+        self.0
     }
 
     async fn prepare(&self, _: &Lab) -> Result<Contest, Trouble> {
@@ -97,16 +98,20 @@ impl Topic for Slow {
     }
 }
 
-#[test]
-fn of_a_bar_that_is_missed_a_profile_shows_why() {
+const MOST: Bound = Bound::AtMost(1.1);
+const SLOW: &[Bar] = &[Bar::new("slow / raw", "each_us", MOST)];
+
+/// A run in which `ours` took so many times as long as `raw`, and so did `raw again`.
+fn slow(ours: f64, again: f64) -> Run {
     let mut run = run();
     let slow = |done: &Done| Done { experiment: "slow".to_owned(), ..done.clone() };
     let done: Vec<Done> = run.results.done.iter().map(slow).collect();
     run.results.done.extend(done);
     for round in 0..12 {
-        for (arm, each) in [("ours", 2.0), ("raw", 1.0), ("raw again", 1.0)] {
+        for (arm, each) in [("ours", ours), ("raw", 1.0), ("raw again", again)] {
             let each = each * (1.0 + f64::from(round * 7 % 5) / 100.0);
-            let record = Record::new(arm, round).with("each_us", each);
+            let each = if arm == "ours" { each * (1.0 + f64::from(round % 3) / 100.0) } else { each };
+            let record = Record::new(arm, round).with("each_us", each).with("peak_ratio", each);
             run.results.records.push(Record {
                 experiment: "slow".to_owned(),
                 step: "1".to_owned(),
@@ -114,15 +119,46 @@ fn of_a_bar_that_is_missed_a_profile_shows_why() {
             });
         }
     }
-    let all: Vec<Box<dyn Topic>> = vec![Box::new(Pick), Box::new(Slow)];
-    let why = unfit(&run, &all, false).unwrap_or_default();
-    assert!(
-        why.contains("slow misses a bar, and nothing of its commit shows why (use `benches profile slow`)"),
-        "{why}"
-    );
-    assert_eq!(unfit(&run, &all, true), None);
+    run
+}
+
+fn with(bars: &'static [Bar]) -> Vec<Box<dyn Topic>> {
+    vec![Box::new(Pick), Box::new(Slow(bars))]
+}
+
+#[test]
+fn a_bar_that_is_missed_or_not_shown_or_undecided_needs_a_profile_and_one_that_is_met_none() {
+    for (ours, again, is) in [(2.0, 1.0, "missed"), (1.09, 1.0, "not shown"), (1.0, 1.3, "undecided")] {
+        let (mut run, all) = (slow(ours, again), with(SLOW));
+        let why = unfit(&run, &all, false).unwrap_or_default();
+        assert!(why.contains(&format!("slow / raw is {is}, and nothing of its commit shows")), "{is}: {why}");
+        assert!(why.contains("(use `benches profile slow`)"), "{why}");
+        assert_eq!(unfit(&run, &all, true), None);
+        run.profiles = profiles("slow");
+        assert_eq!(unfit(&run, &all, false), None, "{is}");
+    }
+    assert_eq!(unfit(&slow(1.0, 1.0), &with(SLOW), false), None);
+    let never: &[Bar] = const { &[Bar::new("never / raw", "never_us", MOST)] };
+    let why = unfit(&slow(1.0, 1.0), &with(never), false);
+    assert!(why.is_some_and(|why| why.contains("never / raw was not measured")));
+}
+
+#[test]
+fn a_profile_is_to_have_the_arms_of_the_bar_and_one_of_memory_is_explained_by_none() {
+    const OTHER: &[Bar] = &[Bar { theirs: Some("raw again"), again: Some("raw"), ..SLOW[0] }];
+    const MEMORY: &[Bar] = &[Bar::alone("memory of it", "peak_ratio", "ours", MOST)];
+    let mut run = slow(2.0, 1.0);
     run.profiles = profiles("slow");
-    assert_eq!(unfit(&run, &all, false), None);
+    assert!(unfit(&run, &with(OTHER), false).is_some_and(|why| why.contains("nothing of its commit")));
+    assert_eq!(unfit(&run, &with(MEMORY), false), None);
+    run.profiles = profiles("fold");
+    assert!(unfit(&run, &with(MEMORY), false).is_some_and(|why| why.contains("memory of it is missed")));
+}
+
+#[test]
+fn a_profile_is_of_the_commit_of_the_records() {
+    let (mut run, all) = (slow(2.0, 1.0), with(SLOW));
+    run.profiles = profiles("slow");
     run.profiles.0.values_mut().for_each(|profile| profile.environment.commit = "of old".to_owned());
     assert!(unfit(&run, &all, false).is_some_and(|why| why.contains("nothing of its commit")));
     run.profiles.0.values_mut().for_each(|profile| profile.environment.commit.push('+'));

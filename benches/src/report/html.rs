@@ -5,7 +5,7 @@ use comparisons::report::{STYLE as SHARED, page, prose};
 use maud::{Markup, PreEscaped, html as markup};
 
 use super::pictures::{Drawn, growth, ratios};
-use super::profiles::{functions, head, owners};
+use super::profiles::{explained, functions, head, owners};
 use super::tails::{PERCENTILES, Tail};
 use super::{Judged, Measured, PROFILES, Report, extent, interval};
 use crate::bars::{Bar, Verdict};
@@ -183,9 +183,13 @@ fn profiles(report: &Report) -> Markup {
             section aria-labelledby="profiles" {
                 h2 #profiles { "Where the time goes" }
                 p.soft { (prose(PROFILES)) }
+                @let known = |name: &String| report.topics.iter().find(|topic| topic.name == *name);
                 @for (topic, profile) in &report.profiles.0 {
                     details {
                         summary { (topic) ", commit " (profile.environment.commit) }
+                        @for sentence in known(topic).map(|topic| explained(topic, profile)).unwrap_or_default() {
+                            p { (prose(&sentence)) }
+                        }
                         (table_of("whose code", topic, profile, owners(profile)))
                         (table_of("function", topic, profile, functions(profile)))
                     }

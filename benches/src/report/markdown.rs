@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use comparisons::report::{escaped, row};
 
 use super::pictures::{Drawn, growth, pictures, ratios};
-use super::profiles::{head, owners};
+use super::profiles::{explained, head, owners};
 use super::{Judged, Measured, PROFILES, Report, interval};
 use crate::bars::{Bound, Verdict};
 
@@ -67,6 +67,10 @@ fn profiles(text: &mut String, report: &Report) {
     for (topic, profile) in &report.profiles.0 {
         let commit = &profile.environment.commit;
         let _ = write!(text, "\n<details><summary>{}, commit {commit}</summary>\n\n", escaped(topic));
+        let known = report.topics.iter().find(|known| known.name == *topic);
+        for sentence in known.map(|topic| explained(topic, profile)).unwrap_or_default() {
+            let _ = write!(text, "{}\n\n", escaped(&sentence));
+        }
         let head = head("whose code", profile);
         row(text, head.iter().map(String::as_str));
         row(text, head.iter().map(|_| "---"));

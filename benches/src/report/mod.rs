@@ -36,7 +36,7 @@ use tails::{Tail, tails};
 /// How profiles are to be read.
 const PROFILES: &str = "Samples of the processor time of the process that measures, while one arm after the other plays alone (`benches profile`, by `perf`): what waits for \
                         a server is not seen, nor the servers of stores; those of gRPC run in the same process, and count. What is inlined counts for where that was done. \
-                        Shares are of all samples of an arm; what is less than half a percent of each is left out.";
+                        Shares are of all samples of an arm; what is less than half a percent of each is left out. Of memory they show nothing.";
 
 /// What a page is made of.
 #[derive(Debug)]
@@ -61,6 +61,8 @@ struct Measured {
     rounds: usize,
     /// How many times servers were started anew.
     steps: usize,
+    /// The commits of the programs that measured it.
+    commits: BTreeSet<String>,
     /// Why it was not measured, if somebody tried.
     trouble: Option<String>,
     /// The bars as they were when it was measured, if that was otherwise.
@@ -152,6 +154,7 @@ impl Report {
                 missing.push(format!("{}: {trouble}.", topic.name));
             }
         }
+        missing.extend(profiles::unexplained(&self.topics, &self.profiles));
         let never: Vec<&str> =
             self.topics.iter().filter(|one| one.steps == 0).map(|topic| topic.name.as_str()).collect();
         if !never.is_empty() {
@@ -190,10 +193,17 @@ fn measured(name: &str, bars: &[Bar], results: &Results) -> Measured {
         bars: judged.collect(),
         rounds: rounds.len(),
         steps: results.done.iter().filter(|done| done.experiment == name).count(),
+        commits: commits(results, name),
         trouble,
         rule_then: then,
         tails: tails(&counted),
     }
+}
+
+/// Of the programs by which the records of a topic were made.
+pub(crate) fn commits(results: &Results, topic: &str) -> BTreeSet<String> {
+    let of_topic = results.done.iter().filter(|done| done.experiment == topic);
+    of_topic.filter_map(|done| Some(results.environments.get(done.go?)?.commit.clone())).collect()
 }
 
 /// A line for each bar, for a terminal.

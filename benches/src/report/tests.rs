@@ -236,6 +236,39 @@ fn where_the_time_goes_is_shown_beside_what_it_is_compared_with() {
 }
 
 #[test]
+fn what_a_profile_shows_of_a_bar_that_is_not_met_and_what_it_does_not_is_said() {
+    const BARS: &[Bar] = &[
+        Bar::new("a lookup / the same raw", "each_us", Bound::AtMost(0.5)),
+        Bar::alone("memory of it", "peak_ratio", "ours", Bound::AtMost(0.5)),
+        Bar { ours: "by weight", ..Bar::new("by weight / the same raw", "each_us", Bound::AtMost(0.5)) },
+    ];
+    let mut results = results();
+    for record in rounds("met", 1.0, 1.0) {
+        let peak = record.figure("each_us").unwrap();
+        let also = Record { arm: "by weight".to_owned(), ..record.clone() };
+        results.records.extend((record.arm == "ours").then_some(also));
+        results.records.push(record.with("peak_ratio", peak));
+    }
+    let counted = [Counted::parse("7|benches|[.] imbl::insert").unwrap()];
+    let of = |commit: &str| {
+        let arms = ["ours", "raw"].map(|arm| Profiled::new(arm, &counted)).to_vec();
+        let environment = Environment { commit: commit.to_owned(), ..Environment::default() };
+        let profiles = Profiles([("met".to_owned(), Profile { environment, arms })].into());
+        Report::new(&[("met", BARS)], &results, figures()).with_profiles(profiles)
+    };
+    let (page, section) = (html(&of("abc")), benches_section(&of("abc")));
+    for sentence in [
+        "the same raw (met) is missed: what ours and raw do with their processor time is below, but not what they wait for.",
+        "memory of it (met) is missed: that is about memory, which no profile of processor time explains.",
+        "by weight / the same raw (met) is missed, and the profile of its topic lacks by weight and raw.",
+    ] {
+        assert!(page.contains(sentence) && section.contains(sentence), "{sentence}: {page}");
+    }
+    let page = html(&of("of old"));
+    assert_eq!(page.matches("and no profile of its commit shows where the time goes.").count(), 3, "{page}");
+}
+
+#[test]
 fn a_bar_that_was_another_one_when_it_was_measured_is_told() {
     assert!(!html(&report()).contains("was measured for other bars"));
     let mut before = results();
