@@ -104,11 +104,14 @@ impl Bar {
     /// What the records of its topic say of it.
     #[must_use]
     pub fn judge(&self, records: &Records) -> Judgement {
-        let interval = |above| match self.theirs {
-            Some(theirs) => bootstrap(&ratios(records, self.figure, above, theirs), SEED),
-            None => bootstrap(&values(records, self.figure, above), SEED),
+        let judged = |above| match self.theirs {
+            Some(theirs) => ratios(records, self.figure, above, theirs),
+            None => values(records, self.figure, above),
         };
-        let (ratio, control) = (interval(self.ours), self.again.and_then(interval));
+        let ours = judged(self.ours);
+        let rounds = ours.iter().map(Vec::len).sum();
+        let ratio = bootstrap(&ours, SEED);
+        let control = self.again.and_then(|again| bootstrap(&judged(again), SEED));
         let in_doubt = self.theirs.is_some() && !control.is_some_and(|control| control.contains(1.0));
         let verdict = match (self.bound, ratio) {
             (_, None) => Verdict::NotMeasured,
@@ -121,7 +124,7 @@ impl Bar {
             (Bound::AtLeast(least), Some(ratio)) if ratio.high < least => Verdict::Missed,
             _ => Verdict::NotShown,
         };
-        Judgement { ratio, control, verdict }
+        Judgement { ratio, control, rounds, verdict }
     }
 }
 
@@ -169,6 +172,8 @@ pub struct Judgement {
     pub ratio: Option<Interval>,
     /// The control.
     pub control: Option<Interval>,
+    /// In how many rounds it was measured: of a ratio, both of its arms.
+    pub rounds: usize,
     /// What that comes to.
     pub verdict: Verdict,
 }
@@ -269,6 +274,18 @@ mod tests {
         assert_eq!(verdict(2.4).verdict, Verdict::Missed);
         assert_eq!(verdict(2.6).verdict, Verdict::NotShown);
         assert_eq!(Bar::told("a test", "peak", "memory", "memory").judge(&records).verdict, Verdict::Told);
+    }
+
+    #[test]
+    fn a_round_in_which_one_of_the_two_has_no_figure_is_not_counted() {
+        let round = |run: u32| {
+            let ours = Record::new("ours", run).with("each_us", 1.0);
+            let raw = Record::new("raw", run);
+            [ours, if run < 9 { raw.with("each_us", 1.0) } else { raw }]
+        };
+        let records: Records = (0..12).flat_map(round).collect();
+        assert_eq!(Bar::new("a test", "each_us", Bound::Told).judge(&records).rounds, 9);
+        assert_eq!(Bar::alone("a test", "each_us", "ours", Bound::Told).judge(&records).rounds, 12);
     }
 
     #[test]

@@ -41,6 +41,10 @@ pub trait Topic: Send + Sync {
     }
 }
 
+/// The figure by which an arm says that the measuring of a block was disturbed (1, otherwise 0): by what else the machine did, or by the arm itself, which cannot be
+/// told apart. Such a block counts like any other.
+pub const DISTURBED: &str = "disturbed";
+
 /// One side of a comparison.
 #[async_trait]
 pub trait Arm: Send {

@@ -237,10 +237,10 @@ fn plural(number: usize, word: &str) -> String {
     if number == 1 { word.to_owned() } else { format!("{word}s") }
 }
 
-/// `30 rounds, prepared 3 times`.
-fn extent(topic: &Measured) -> String {
+/// `30 rounds, prepared 3 times`: those by which a bar was judged.
+fn extent(topic: &Measured, rounds: usize) -> String {
     let starts = format::times(topic.steps as f64);
-    format!("{} {}, prepared {starts}", topic.rounds, plural(topic.rounds, "round"))
+    format!("{rounds} {}, prepared {starts}", plural(rounds, "round"))
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use comparisons::record::Records;
 use serde::Serialize;
 
+use crate::contest::DISTURBED;
+
 /// The figures, and what they are called in a table.
 pub(super) const PERCENTILES: [(&str, &str); 5] = [
     ("p50_us", "median"),
@@ -12,6 +14,9 @@ pub(super) const PERCENTILES: [(&str, &str); 5] = [
     ("max_us", "longest"),
 ];
 
+/// What is counted over all blocks, and what it is called in a table.
+pub(super) const COUNTS: [(&str, &str); 2] = [(DISTURBED, "disturbed blocks"), ("failed", "not answered")];
+
 /// Of one arm.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Tail {
@@ -19,6 +24,15 @@ pub(super) struct Tail {
     pub(super) blocks: usize,
     /// The medians over its blocks, in the order of [`PERCENTILES`]; the last is the longest of all.
     pub(super) micros: [Option<f64>; 5],
+    /// The sums over its blocks, in the order of [`COUNTS`].
+    pub(super) counts: [Option<f64>; 2],
+}
+
+/// Those of [`COUNTS`] that any of these arms tells, by their places.
+pub(super) fn counts(tails: &[Tail]) -> Vec<usize> {
+    let is_told =
+        |index: &usize| tails.iter().any(|tail| tail.counts.get(*index).is_some_and(Option::is_some));
+    (0..COUNTS.len()).filter(is_told).collect()
 }
 
 /// Of all arms that give more than the median.
@@ -30,6 +44,7 @@ pub(super) fn tails(records: &Records) -> Vec<Tail> {
             "max_us" => records.max(arm, figure),
             figure => records.median(arm, figure),
         }),
+        counts: COUNTS.map(|(figure, _)| records.sum(arm, figure)),
     };
     let tails = records.arms().into_iter().map(of_arm);
     tails.filter(|tail| tail.micros.iter().skip(1).any(Option::is_some)).collect()

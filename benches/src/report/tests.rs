@@ -4,6 +4,7 @@ use comparisons::results::{Done, Results};
 
 use super::{Report, benches_section, html, pictures, readme_section, summary};
 use crate::bars::{Bar, Bound, Verdict, rule};
+use crate::contest::DISTURBED;
 use crate::figures::{Estimate, Figure, Figures};
 use crate::left_out::LeftOut;
 use crate::profiles::{Counted, Profile, Profiled, Profiles};
@@ -218,6 +219,35 @@ fn percentiles_are_shown_by_arm() {
         "{row}"
     );
     assert!(row.contains("data-label=\"90 %\">–<") && row.contains("data-label=\"blocks\">12<"), "{row}");
+}
+
+#[test]
+fn blocks_that_were_disturbed_are_counted_by_arm_and_rounds_by_what_was_judged() {
+    assert!(!html(&report()).contains("disturbed blocks</th>"), "nothing is told where no arm tells it");
+    let mut results = results();
+    for record in results.records.iter_mut().filter(|record| record.experiment == "met") {
+        let is_ours = record.arm == "ours";
+        record.figures.insert(DISTURBED.to_owned(), if is_ours && record.run < 3 { 1.0 } else { 0.0 });
+        if record.arm == "raw" && record.run == 5 {
+            record.figures.remove("each_us");
+        }
+    }
+    // What all blocks give together is no block.
+    let together = Record::new("ours", 0).with_series("tail_us", [[1.0, 0.5]]);
+    results.records.push(Record { experiment: "met".to_owned(), step: "1".to_owned(), ..together });
+    let report = Report::new(&topics(), &results, figures());
+    let page = html(&report);
+    let tails = page.split("id=\"tails\"").nth(1).unwrap();
+    let row = |arm: &str| tails.split("<tr ").find(|row| row.contains(&format!(">{arm}<"))).unwrap();
+    assert!(row("ours").contains("disturbed blocks\">3<") && row("ours").contains("blocks\">12<"), "{tails}");
+    assert!(row("raw").contains("disturbed blocks\">0<"), "{tails}");
+    let bar = |what: &str| {
+        page.split("<tr ").find(|row| row.contains("class=\"chip") && row.contains(what)).unwrap()
+    };
+    assert!(bar("a lookup / the same raw").contains("11 rounds"), "{page}");
+    let read: serde_json::Value = serde_json::from_str(&summary(&report).unwrap()).unwrap();
+    assert_eq!(read["topics"][0]["bars"][0]["rounds"], 11);
+    assert_eq!(read["topics"][0]["tails"][0]["disturbed"], 3.0);
 }
 
 #[test]
