@@ -24,6 +24,7 @@ pub mod lanes;
 pub mod left_out;
 pub mod load_once;
 pub mod operator;
+pub mod order;
 pub mod profile;
 pub mod profiles;
 pub mod publish;

@@ -21,7 +21,7 @@ const INTRODUCTION: &str = "`service-registry` puts one trait before etcd, Redis
 
 const METHOD: [&str; 4] = [
     "Absolute figures of a shared machine mean little, so arms that do the same work take turns: in each round every arm has a block of some ten to some \
-     hundred milliseconds, in an order that is reversed from round to round, after one round that does not count. Some rounds later servers and clients are started \
+     hundred milliseconds, in an order that is drawn by lot for each, so that each follows each other, and itself, about equally often; one round before does not count. Some rounds later servers and clients are started \
      anew. A store and who calls it have cores of their own.",
     "A round gives one ratio. Shown is the median of all rounds with its 95 % interval: a bootstrap in two stages, of starts and of the rounds within each, since what \
      differs from one start to the next does not from round to round.",
