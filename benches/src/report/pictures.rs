@@ -81,7 +81,12 @@ fn curves(group: &[Figure]) -> Option<Picture> {
         point[1] = (point[1] / size * 1e3).round() / 1e3;
     }
     let drawing = Drawing::Lag { x: "size".to_owned(), y: format!("{unit}, median"), lines };
-    Some(Picture { title: format!("{}, by size", group.first()?.group), drawing })
+    Some(Picture { title: title_of_growth(&group.first()?.group), drawing })
+}
+
+/// Of the picture that shows how a group of criterion grows.
+pub(super) fn title_of_growth(group: &str) -> String {
+    format!("{group}, by size")
 }
 
 fn named(kind: &str, pictures: impl Iterator<Item = Picture>) -> Vec<Drawn> {

@@ -317,8 +317,36 @@ fn the_readme_shows_the_worst_bar_of_each_topic() {
             && rows[0].ends_with("| **met** |"),
         "{section}"
     );
-    assert!(section.contains("](benches/results/ratios-1.svg)"), "{section}");
     assert!(benches_section(&report()).contains("](results/growth-1.svg)"));
+}
+
+#[test]
+fn the_readme_shows_two_pictures_of_ratios_and_how_folding_and_picking_grow() {
+    let shown = |report: &Report| {
+        let section = readme_section(report);
+        let files = section.split("](benches/results/").skip(1).filter_map(|rest| rest.split(')').next());
+        files.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&report()), ["ratios-1.svg", "ratios-2.svg"], "no other growth is shown");
+    let of_sizes = |group: &str| {
+        let first = |size: &str| Figure {
+            group: group.to_owned(),
+            parameter: Some(size.to_owned()),
+            ..figures().figures[0].clone()
+        };
+        [first("10"), first("1000")]
+    };
+    let groups = ["differences after one change", "fold one change", "pick", "pick and completion"];
+    let figures = Figures { figures: groups.into_iter().flat_map(of_sizes).collect(), ..Figures::default() };
+    let all = Report::new(&topics(), &results(), figures);
+    assert_eq!(shown(&all), ["ratios-1.svg", "ratios-2.svg", "growth-2.svg", "growth-3.svg"]);
+    let section = readme_section(&all);
+    assert!(section.contains("![fold one change, by size](benches/results/growth-2.svg)"), "{section}");
+    // As the benchmarks call them.
+    let sources = [include_str!("../../benches/view.rs"), include_str!("../../benches/pick.rs")];
+    for (group, source) in ["fold one change", "pick"].iter().zip(sources) {
+        assert!(source.contains(&format!("benchmark_group(\"{group}\")")), "{group}");
+    }
 }
 
 #[test]
