@@ -302,9 +302,9 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_is_about_time_unless_it_says_memory_and_every_topic_has_something_to_profile() {
+    fn a_bar_with_a_bound_is_about_time_unless_it_says_memory_and_every_topic_has_something_to_profile() {
         for topic in topics::all() {
-            for bar in topic.bars() {
+            for bar in topic.bars().iter().filter(|bar| bar.bound != Bound::Told) {
                 assert_eq!(bar.is_of_time(), !bar.what.contains("memory"), "{}", bar.what);
             }
             assert!(!to_profile(topic.bars()).is_empty(), "{}", topic.name());

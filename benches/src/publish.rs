@@ -130,7 +130,7 @@ pub fn record(run: &Run, folder: &Path) -> Result<(), Failure> {
     let is_ours = |name: &str| {
         let number = name.strip_suffix(".svg").and_then(|name| name.split_once('-'));
         number.is_some_and(|(kind, number)| {
-            ["ratios", "growth"].contains(&kind) && number.parse::<u32>().is_ok()
+            ["ratios", "tails", "growth"].contains(&kind) && number.parse::<u32>().is_ok()
         })
     };
     fs::create_dir_all(folder)?;

@@ -4,7 +4,7 @@ use comparisons::report::format::{self, NOTHING};
 use comparisons::report::{STYLE as SHARED, page, prose};
 use maud::{Markup, PreEscaped, html as markup};
 
-use super::pictures::{Drawn, growth, ratios};
+use super::pictures::{self, Drawn, growth, ratios};
 use super::profiles::{explained, functions, head, owners};
 use super::tails::{COUNTS, PERCENTILES, Tail, counts};
 use super::{Judged, Measured, PROFILES, Report, extent, interval};
@@ -32,7 +32,8 @@ const METHOD: [&str; 4] = [
 ];
 
 const TAILS: &str = "Medians over blocks of the percentiles of each block; the longest of all blocks. Disturbed are blocks in which sends slipped by more than 200 µs at \
-                     the 99th percentile, or the machine was more than 70 % busy, or that is not known: they count like the others.";
+                     the 99th percentile, or the machine was more than 70 % busy, or that is not known: they count like the others. The curves are of all blocks together: of each arm the median over starts. What was \
+                     not answered took longer than all that was.";
 
 /// The page.
 #[must_use]
@@ -158,6 +159,7 @@ fn tails(report: &Report) -> Markup {
             section aria-labelledby="tails" {
                 h2 #tails { "How long the slowest took" }
                 p.soft { (TAILS) }
+                div.pictures { @for one in pictures::tails(report) { figure { (PreEscaped(one.svg())) } } }
                 @for topic in topics() {
                     h3 { (topic.name) }
                     @let counts = counts(&topic.tails);

@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 
 use comparisons::environment::{Environment, in_a_sentence, rows};
 use comparisons::measure::Interval;
+use comparisons::picture::Picture;
 use comparisons::record::{Outcome, Records};
 use comparisons::report::format;
 use comparisons::results::Results;
@@ -31,7 +32,7 @@ pub use markdown::{benches_section, readme_section};
 pub use pictures::{Drawn, pictures};
 pub use summary::summary;
 
-use tails::{Tail, tails};
+use tails::{Tail, curves, tails};
 
 /// How profiles are to be read.
 const PROFILES: &str = "Samples of the processor time of the process that measures, while one arm after the other plays alone (`benches profile`, by `perf`): what waits for \
@@ -68,6 +69,8 @@ struct Measured {
     /// The bars as they were when it was measured, if that was otherwise.
     rule_then: Option<String>,
     tails: Vec<Tail>,
+    /// The tails of its arms, to be seen.
+    curves: Option<Picture>,
 }
 
 /// A bar, and what the records say of it.
@@ -197,6 +200,7 @@ fn measured(name: &str, bars: &[Bar], results: &Results) -> Measured {
         trouble,
         rule_then: then,
         tails: tails(&counted),
+        curves: curves(name, &counted),
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Judged, Report};
 use crate::bars::Bound;
 use crate::figures::Figure;
 
-/// A picture, and the name of its file: `ratios-1.svg`, `growth-1.svg`.
+/// A picture, and the name of its file: `ratios-1.svg`, `tails-1.svg`, `growth-1.svg`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawn {
     /// The name.
@@ -24,10 +24,10 @@ impl Drawn {
     }
 }
 
-/// All of them: first the ratios, then what grows.
+/// All of them: first the ratios, then the tails, then what grows.
 #[must_use]
 pub fn pictures(report: &Report) -> Vec<Drawn> {
-    ratios(report).into_iter().chain(growth(report)).collect()
+    ratios(report).into_iter().chain(tails(report)).chain(growth(report)).collect()
 }
 
 /// A bound this close to 1 says that two do the same; on one axis with others, nothing would be seen of it.
@@ -54,6 +54,11 @@ pub(super) fn ratios(report: &Report) -> Vec<Drawn> {
 fn row(Judged { bar, judgement }: &Judged) -> Bounded {
     let (ratio, control) = (judgement.ratio, judgement.control);
     Bounded { name: bar.what.to_owned(), ratio, control, within: bar.bound.within() }
+}
+
+/// How long the slowest took, of each topic that tells it.
+pub(super) fn tails(report: &Report) -> Vec<Drawn> {
+    named("tails", report.topics.iter().filter_map(|topic| topic.curves.clone()))
 }
 
 pub(super) fn growth(report: &Report) -> Vec<Drawn> {

@@ -45,7 +45,10 @@ fn of_bar(topic: &Measured, judged: &Judged, profile: Option<&Profile>) -> Resul
     };
     let arms = bar.arms().collect::<Vec<_>>().join(" and ");
     if !bar.is_of_time() {
-        return Ok(format!("{is}: that is about memory, which no profile of processor time explains."));
+        return Ok(format!(
+            "{is}: its figure, {}, is no time, so no profile of processor time explains it.",
+            bar.figure
+        ));
     }
     if !profile.has(bar.arms()) {
         return Err(format!("{is}, and the profile of its topic lacks {arms}."));

@@ -1,9 +1,14 @@
 //! How long the slowest took: percentiles that arms give as figures.
 
+use std::collections::BTreeMap;
+
+use comparisons::measure::median;
+use comparisons::picture::{Drawing, Line, Picture};
 use comparisons::record::Records;
 use serde::Serialize;
 
 use crate::contest::DISTURBED;
+use crate::work::pooled::TAIL;
 
 /// The figures, and what they are called in a table.
 pub(super) const PERCENTILES: [(&str, &str); 5] = [
@@ -33,6 +38,28 @@ pub(super) fn counts(tails: &[Tail]) -> Vec<usize> {
     let is_told =
         |index: &usize| tails.iter().any(|tail| tail.counts.get(*index).is_some_and(Option::is_some));
     (0..COUNTS.len()).filter(is_told).collect()
+}
+
+/// The percentiles of all blocks together, as lines over how rare it is to take longer: of each arm the median over starts at each share. None where no arm tells
+/// its tail.
+pub(super) fn curves(topic: &str, records: &Records) -> Option<Picture> {
+    let line = |arm: &str| {
+        let series = records.of(arm).filter_map(|record| record.series.get(TAIL)).flatten();
+        let mut by_rarity: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+        // Nothing took longer than the longest, which is in the table.
+        for [micros, share] in series.filter(|[_, share]| *share < 1.0) {
+            by_rarity.entry((100.0 / (1.0 - share)).round() as u64).or_default().push(*micros);
+        }
+        let point = |(rarity, micros): (u64, Vec<f64>)| {
+            Some([rarity as f64 / 100.0, (median(&micros)? * 10.0).round() / 10.0])
+        };
+        Line { name: arm.to_owned(), points: by_rarity.into_iter().filter_map(point).collect() }
+    };
+    let lines: Vec<Line> =
+        records.arms().into_iter().map(line).filter(|line| !line.points.is_empty()).collect();
+    let (x, y) = ("one in so many took longer".to_owned(), "µs".to_owned());
+    let title = format!("{topic}: how long the slowest took");
+    (!lines.is_empty()).then_some(Picture { title, drawing: Drawing::Lag { x, y, lines } })
 }
 
 /// Of all arms that give more than the median.

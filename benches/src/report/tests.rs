@@ -251,6 +251,33 @@ fn blocks_that_were_disturbed_are_counted_by_arm_and_rounds_by_what_was_judged()
 }
 
 #[test]
+fn the_tails_of_all_blocks_together_are_drawn_by_arm_and_calls_without_an_answer_are_counted() {
+    assert!(!pictures(&report()).iter().any(|one| one.file.starts_with("tails")));
+    let mut results = results();
+    let together = |arm: &str, step: &str, times: f64| {
+        let tail = [[100.0 * times, 0.5], [400.0 * times, 0.999], [9_000.0, 1.0]];
+        let record = Record::new(arm, 0).with_series("tail_us", tail);
+        Record { experiment: "met".to_owned(), step: step.to_owned(), ..record }
+    };
+    for (step, times) in [("1", 1.0), ("2", 2.0), ("3", 9.0)] {
+        results.records.extend([together("ours", step, 2.0 * times), together("raw", step, times)]);
+    }
+    for record in results.records.iter_mut().filter(|one| one.arm == "ours" && !one.figures.is_empty()) {
+        record.figures.insert("failed".to_owned(), if record.run < 2 { 4.0 } else { 0.0 });
+    }
+    let report = Report::new(&topics(), &results, figures());
+    let drawn: Vec<_> = pictures(&report).into_iter().filter(|one| one.file == "tails-1.svg").collect();
+    let svg = drawn[0].svg();
+    assert!(svg.contains("ours: 400 at 2, 1600 at 1000; raw: 200 at 2, 800 at 1000"), "{svg}");
+    let page = html(&report);
+    let tails = page.split("id=\"tails\"").nth(1).unwrap();
+    assert!(tails.contains("met: how long the slowest took"), "{tails}");
+    let ours = tails.split("<tr ").find(|row| row.contains(">ours<")).unwrap();
+    assert!(ours.contains("data-label=\"not answered\">8<") && ours.contains("blocks\">12<"), "{ours}");
+    assert!(benches_section(&report).contains("](results/tails-1.svg)"));
+}
+
+#[test]
 fn where_the_time_goes_is_shown_beside_what_it_is_compared_with() {
     let counted =
         |samples: u64, function: &str| Counted::parse(&format!("{samples}|benches|[.] {function}")).unwrap();
@@ -289,7 +316,7 @@ fn what_a_profile_shows_of_a_bar_that_is_not_met_and_what_it_does_not_is_said() 
     let (page, section) = (html(&of("abc")), benches_section(&of("abc")));
     for sentence in [
         "the same raw (met) is missed: what ours and raw do with their processor time is below, but not what they wait for.",
-        "memory of it (met) is missed: that is about memory, which no profile of processor time explains.",
+        "memory of it (met) is missed: its figure, peak_ratio, is no time, so no profile of processor time explains it.",
         "by weight / the same raw (met) is missed, and the profile of its topic lacks by weight and raw.",
     ] {
         assert!(page.contains(sentence) && section.contains(sentence), "{sentence}: {page}");

@@ -16,16 +16,11 @@ use crate::clients::ttl;
 use crate::contest::{Arm, Contest, DISTURBED, Topic};
 use crate::lanes::{histogram, note};
 use crate::watchers::{PutAndWatch, ScriptAndStream, Snapshots};
+use crate::work::pooled::Pooled;
 
 /// The median, in microseconds.
 pub const P50: &str = "p50_us";
 const P99: &str = "p99_us";
-/// The series: µs, and the share of all changes that took no longer.
-const TAIL: &str = "tail_us";
-
-/// The shares of a tail, each of the later ones ten times as rare as the one before.
-const SHARES: [f64; 16] =
-    [0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999, 1.0];
 
 /// Changes a second: so few that nothing queues.
 const RATE: u32 = 200;
@@ -110,8 +105,7 @@ impl Topic for Watches {
 struct Watched {
     subject: Subject,
     plan: BlockPlan,
-    /// All latencies; none before the first block, which does not count, is over.
-    tail: Option<Histogram<u64>>,
+    pooled: Pooled,
     _server: Arc<Server>,
 }
 
@@ -123,7 +117,7 @@ impl Watched {
         server: Arc<Server>,
     ) -> Result<Self, Trouble> {
         let subject = Subject::prepare(&*contestant, service, INSTANCES, ttl().get()).await?;
-        Ok(Self { subject, plan, tail: None, _server: server })
+        Ok(Self { subject, plan, pooled: Pooled::default(), _server: server })
     }
 }
 
@@ -138,24 +132,18 @@ impl Arm for Watched {
             let missing = format!("{unseen} changes were never seen, {failed} were refused {why}");
             return Err(Trouble::failed(missing));
         }
-        let figures = figures(&block);
         let latencies = latencies(&block.events);
-        match &mut self.tail {
-            Some(tail) => *tail += latencies,
-            None => self.tail = Some(histogram()),
-        }
-        Ok(figures)
+        self.pooled.add(&latencies, 0);
+        Ok(figures(&block, &latencies))
     }
 
     fn series(&self) -> Vec<(&'static str, Vec<[f64; 2]>)> {
-        let tail = self.tail.as_ref().filter(|tail| !tail.is_empty());
-        tail.map(|tail| (TAIL, shares(tail))).into_iter().collect()
+        self.pooled.series()
     }
 }
 
 /// Of a block that was disturbed as well: who keeps the machine busy, or has sends slip, must not be rid of its worst blocks by it.
-fn figures(block: &Block) -> Vec<(&'static str, f64)> {
-    let latencies = latencies(&block.events);
+fn figures(block: &Block, latencies: &Histogram<u64>) -> Vec<(&'static str, f64)> {
     let micros = |share| latencies.value_at_quantile(share) as f64 / 1e3;
     vec![
         (P50, micros(0.5)),
@@ -174,21 +162,13 @@ fn latencies(events: &[Event]) -> Histogram<u64> {
     latencies
 }
 
-/// A distribution as its tail shows it: those shares of which there are enough changes to tell, and the longest.
-fn shares(tail: &Histogram<u64>) -> Vec<[f64; 2]> {
-    // One change at least is beyond it; what is decimal is not exact.
-    let told = |share: &f64| *share >= 1.0 || (1.0 - share) * tail.len() as f64 > 1.0 - 1e-6;
-    let pair = |share| [tail.value_at_quantile(share) as f64 / 1e3, share];
-    SHARES.into_iter().filter(told).map(pair).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use comparisons::measure::{Block, Event, Load};
 
-    use super::{P50, figures, latencies, shares};
+    use super::{P50, figures, latencies};
     use crate::contest::DISTURBED;
 
     #[test]
@@ -201,7 +181,8 @@ mod tests {
                 Event { intended, begun, acknowledged, received }
             };
             let load = Some(Load { busy, steal: 0.0 });
-            figures(&Block { events: (0..100).map(event).collect(), load, refused: None })
+            let block = Block { events: (0..100).map(event).collect(), load, refused: None };
+            figures(&block, &latencies(&block.events))
         };
         let of = |figures: &[(&str, f64)], name: &str| {
             figures.iter().find(|(there, _)| *there == name).map(|(_, value)| *value)
@@ -212,20 +193,5 @@ mod tests {
             assert!(of(&told, P50).is_some_and(|p50| (p50 - 300.0 - slip as f64).abs() < 2.0), "{told:?}");
             assert_eq!(of(&told, "cpu"), Some(busy));
         }
-    }
-
-    #[test]
-    fn a_tail_says_nothing_of_what_is_rarer_than_its_changes() {
-        let event = |number: u64| {
-            let intended = Duration::from_millis(5 * number);
-            let received = Some(intended + Duration::from_micros(number));
-            Event { intended, received, ..Event::default() }
-        };
-        let events: Vec<_> = (1..=200).map(event).collect();
-        let tail = shares(&latencies(&events));
-        assert!(tail.iter().any(|[micros, share]| *share == 0.5 && (micros - 100.0).abs() < 1.0), "{tail:?}");
-        let [longest, whole] = tail[tail.len() - 1];
-        assert!(whole == 1.0 && (longest - 200.0).abs() < 1.0, "{tail:?}");
-        assert_eq!(tail[tail.len() - 2][1], 0.995, "one of 200 is rarer");
     }
 }
