@@ -199,8 +199,8 @@ fn measured(name: &str, bars: &[Bar], results: &Results) -> Measured {
         commits: commits(results, name),
         trouble,
         rule_then: then,
-        tails: tails(&counted),
-        curves: curves(name, &counted),
+        tails: tails(bars, &counted),
+        curves: curves(name, bars, &counted),
     }
 }
 

@@ -7,6 +7,7 @@ use comparisons::picture::{Drawing, Line, Picture};
 use comparisons::record::Records;
 use serde::Serialize;
 
+use crate::bars::Bar;
 use crate::contest::DISTURBED;
 use crate::work::pooled::TAIL;
 
@@ -40,9 +41,17 @@ pub(super) fn counts(tails: &[Tail]) -> Vec<usize> {
     (0..COUNTS.len()).filter(is_told).collect()
 }
 
+/// The arms of which there are records, in the order in which bars name them and then by name: who played first was drawn by lot.
+fn arms<'a>(bars: &[Bar], records: &'a Records) -> Vec<&'a str> {
+    let named: Vec<&str> = bars.iter().flat_map(|bar| bar.arms().chain(bar.again)).collect();
+    let mut arms = records.arms();
+    arms.sort_by_key(|arm| (named.iter().position(|name| name == arm).unwrap_or(named.len()), *arm));
+    arms
+}
+
 /// The percentiles of all blocks together, as lines over how rare it is to take longer: of each arm the median over starts at each share. None where no arm tells
 /// its tail.
-pub(super) fn curves(topic: &str, records: &Records) -> Option<Picture> {
+pub(super) fn curves(topic: &str, bars: &[Bar], records: &Records) -> Option<Picture> {
     let line = |arm: &str| {
         let series = records.of(arm).filter_map(|record| record.series.get(TAIL)).flatten();
         let mut by_rarity: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
@@ -56,14 +65,14 @@ pub(super) fn curves(topic: &str, records: &Records) -> Option<Picture> {
         Line { name: arm.to_owned(), points: by_rarity.into_iter().filter_map(point).collect() }
     };
     let lines: Vec<Line> =
-        records.arms().into_iter().map(line).filter(|line| !line.points.is_empty()).collect();
+        arms(bars, records).into_iter().map(line).filter(|line| !line.points.is_empty()).collect();
     let (x, y) = ("one in so many took longer".to_owned(), "µs".to_owned());
     let title = format!("{topic}: how long the slowest took");
     (!lines.is_empty()).then_some(Picture { title, drawing: Drawing::Lag { x, y, lines } })
 }
 
 /// Of all arms that give more than the median.
-pub(super) fn tails(records: &Records) -> Vec<Tail> {
+pub(super) fn tails(bars: &[Bar], records: &Records) -> Vec<Tail> {
     let of_arm = |arm: &str| Tail {
         arm: arm.to_owned(),
         blocks: records.count(arm),
@@ -73,6 +82,6 @@ pub(super) fn tails(records: &Records) -> Vec<Tail> {
         }),
         counts: COUNTS.map(|(figure, _)| records.sum(arm, figure)),
     };
-    let tails = records.arms().into_iter().map(of_arm);
+    let tails = arms(bars, records).into_iter().map(of_arm);
     tails.filter(|tail| tail.micros.iter().skip(1).any(Option::is_some)).collect()
 }

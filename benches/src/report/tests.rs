@@ -222,6 +222,22 @@ fn percentiles_are_shown_by_arm() {
 }
 
 #[test]
+fn arms_stand_in_the_order_of_the_bars_whoever_played_first() {
+    let mut results = results();
+    results.records.reverse();
+    results.records.extend(
+        rounds("met", 1.0, 1.0)
+            .into_iter()
+            .filter(|one| one.arm == "ours")
+            .map(|one| Record { arm: "another".to_owned(), ..one }),
+    );
+    let page = html(&Report::new(&topics(), &results, figures()));
+    let tails = page.split("id=\"tails\"").nth(1).unwrap();
+    let at = ["ours", "raw", "raw again", "another"].map(|arm| tails.find(&format!(">{arm}<")).unwrap());
+    assert!(at.is_sorted(), "{tails}");
+}
+
+#[test]
 fn blocks_that_were_disturbed_are_counted_by_arm_and_rounds_by_what_was_judged() {
     assert!(!html(&report()).contains("disturbed blocks</th>"), "nothing is told where no arm tells it");
     let mut results = results();
