@@ -90,14 +90,28 @@ impl Bar {
         format!("{what}: {bound} ({figure} of {ours}{theirs}{again})")
     }
 
+    /// The arms that it is about, the control apart.
+    pub fn arms(&self) -> impl Iterator<Item = &'static str> + use<> {
+        std::iter::once(self.ours).chain(self.theirs)
+    }
+
+    /// Whether its figure is a time, or what is done in one, so that a profile of processor time can show why it is what it is. Of memory none can.
+    #[must_use]
+    pub fn is_of_time(&self) -> bool {
+        ["_ns", "_us", "_ms", "_s"].iter().any(|unit| self.figure.ends_with(unit))
+    }
+
     /// What the records of its topic say of it.
     #[must_use]
     pub fn judge(&self, records: &Records) -> Judgement {
-        let interval = |above| match self.theirs {
-            Some(theirs) => bootstrap(&ratios(records, self.figure, above, theirs), SEED),
-            None => bootstrap(&values(records, self.figure, above), SEED),
+        let judged = |above| match self.theirs {
+            Some(theirs) => ratios(records, self.figure, above, theirs),
+            None => values(records, self.figure, above),
         };
-        let (ratio, control) = (interval(self.ours), self.again.and_then(interval));
+        let ours = judged(self.ours);
+        let rounds = ours.iter().map(Vec::len).sum();
+        let ratio = bootstrap(&ours, SEED);
+        let control = self.again.and_then(|again| bootstrap(&judged(again), SEED));
         let in_doubt = self.theirs.is_some() && !control.is_some_and(|control| control.contains(1.0));
         let verdict = match (self.bound, ratio) {
             (_, None) => Verdict::NotMeasured,
@@ -110,7 +124,7 @@ impl Bar {
             (Bound::AtLeast(least), Some(ratio)) if ratio.high < least => Verdict::Missed,
             _ => Verdict::NotShown,
         };
-        Judgement { ratio, control, verdict }
+        Judgement { ratio, control, rounds, verdict }
     }
 }
 
@@ -118,6 +132,23 @@ impl Bar {
 #[must_use]
 pub fn rule(bars: &[Bar]) -> String {
     bars.iter().map(Bar::rule).collect::<Vec<_>>().join("; ")
+}
+
+/// The arms of which a profile shows where the time goes, each once: those of every bar of time that has a bound, and where none has one, those of the first.
+#[must_use]
+pub fn to_profile(bars: &[Bar]) -> Vec<&'static str> {
+    let of_time = || bars.iter().filter(|bar| bar.is_of_time());
+    let mut chosen: Vec<&Bar> = of_time().filter(|bar| bar.bound != Bound::Told).collect();
+    if chosen.is_empty() {
+        chosen.extend(of_time().next());
+    }
+    let mut arms = Vec::new();
+    for arm in chosen.into_iter().flat_map(Bar::arms) {
+        if !arms.contains(&arm) {
+            arms.push(arm);
+        }
+    }
+    arms
 }
 
 /// A figure of each round of an arm, those of one step together.
@@ -141,6 +172,8 @@ pub struct Judgement {
     pub ratio: Option<Interval>,
     /// The control.
     pub control: Option<Interval>,
+    /// In how many rounds it was measured: of a ratio, both of its arms.
+    pub rounds: usize,
     /// What that comes to.
     pub verdict: Verdict,
 }
@@ -201,7 +234,8 @@ impl Verdict {
 mod tests {
     use comparisons::record::{Record, Records};
 
-    use super::{Bar, Bound, Verdict};
+    use super::{Bar, Bound, Verdict, to_profile};
+    use crate::topics;
 
     fn verdict(bound: Bound, ours: f64, again: f64) -> Verdict {
         let rounds = 0..12;
@@ -240,6 +274,41 @@ mod tests {
         assert_eq!(verdict(2.4).verdict, Verdict::Missed);
         assert_eq!(verdict(2.6).verdict, Verdict::NotShown);
         assert_eq!(Bar::told("a test", "peak", "memory", "memory").judge(&records).verdict, Verdict::Told);
+    }
+
+    #[test]
+    fn a_round_in_which_one_of_the_two_has_no_figure_is_not_counted() {
+        let round = |run: u32| {
+            let ours = Record::new("ours", run).with("each_us", 1.0);
+            let raw = Record::new("raw", run);
+            [ours, if run < 9 { raw.with("each_us", 1.0) } else { raw }]
+        };
+        let records: Records = (0..12).flat_map(round).collect();
+        assert_eq!(Bar::new("a test", "each_us", Bound::Told).judge(&records).rounds, 9);
+        assert_eq!(Bar::alone("a test", "each_us", "ours", Bound::Told).judge(&records).rounds, 12);
+    }
+
+    #[test]
+    fn the_arms_of_every_bar_of_time_with_a_bound_are_profiled_once_each() {
+        const MOST: Bound = Bound::AtMost(1.1);
+        let first = Bar::new("a", "each_us", MOST);
+        let other = Bar { ours: "by weight", ..Bar::new("b", "calls_per_s", MOST) };
+        let told = Bar::told("c", "each_us", "harness", "raw");
+        let memory = Bar::alone("d", "peak_ratio", "memory", MOST);
+        assert_eq!(to_profile(&[told, first, memory, other, first]), ["ours", "raw", "by weight"]);
+        assert_eq!(to_profile(&[memory, told, first]), ["ours", "raw"]);
+        assert_eq!(to_profile(&[memory, told, told]), ["harness", "raw"]);
+        assert!(to_profile(&[memory]).is_empty());
+    }
+
+    #[test]
+    fn a_bar_with_a_bound_is_about_time_unless_it_says_memory_and_every_topic_has_something_to_profile() {
+        for topic in topics::all() {
+            for bar in topic.bars().iter().filter(|bar| bar.bound != Bound::Told) {
+                assert_eq!(bar.is_of_time(), !bar.what.contains("memory"), "{}", bar.what);
+            }
+            assert!(!to_profile(topic.bars()).is_empty(), "{}", topic.name());
+        }
     }
 
     #[test]

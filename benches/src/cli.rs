@@ -47,8 +47,8 @@ Two kinds of figures: `criterion` measures how long single things take and how t
   make help           the other commands of the project";
 
 const AFTER_BARS: &str = "\
-A bar is a ratio of two arms that do the same work. Arms take turns: each has a block in every round, the order is reversed from round to round, and some rounds
-are played with servers started anew. The ratio is the median over rounds with its 95 % interval; a bar is met if the whole interval is within the bound. Beside
+A bar is a ratio of two arms that do the same work. Arms take turns: each has a block in every round, in an order that is drawn anew for each round, and
+some rounds are played with servers started anew. The ratio is the median over rounds with its 95 % interval; a bar is met if the whole interval is within the bound. Beside
 it stands its control, the ratio of two arms that are alike: where its interval does not hold 1, nothing is said of the bar.
 
 Servers are started for each step, on free ports of 127.0.0.1, and ended with it; Ctrl-C leaves nothing behind. Each finished step is kept in bars.jsonl: the same
@@ -62,20 +62,24 @@ command goes on where it was interrupted. What is measured --again takes the pla
 Ends with 0 if all that was asked for is measured, met or not; with 1 if a topic could not run or broke off, with the reason; with 130 if it was interrupted.";
 
 const AFTER_CRITERION: &str = "\
-This is `cargo bench -p benches` with times that are bounded, in a folder of its own, and what it finds is kept in criterion.json. What comes after -- is for criterion:
+This is `cargo bench -p benches` with times that are bounded, in a folder of its own, and what it finds is kept in criterion.json. What comes after -- is for criterion;
+such a run is marked as a part, and what lacks etcd or Redis names what was left out: neither is published as whole.
 
   cargo run --release -p benches -- criterion
-  cargo run --release -p benches -- criterion --quick -- pick";
+  cargo run --release -p benches -- criterion --quick -- pick
+
+Ends with 0 if all was measured, with 1 if a benchmark broke off (then nothing is kept) or left something out, with 130 if it was interrupted.";
 
 const AFTER_PROFILE: &str = "\
-Of each topic two arms play, one after the other, each alone: the one that its first bar is about, and the one that is compared with. Samples are of the processor
-time of this process; what waits for a server is not seen. What was seen is kept in profiles.json, and shown on the page.
+Of each topic the arms that its bars with a bound are about, and those they are compared with, play one after the other, each alone. Samples are of the processor
+time of this process; what waits for a server is not seen, and of memory nothing. What was seen is kept in profiles.json, and shown on the page. A bar with a bound
+that is not met (missed, not shown or undecided) is published only with a profile of the same commit.
 
   cargo run --release -p benches -- profile lookup-redis
   cargo run --release -p benches -- profile heartbeats --seconds 20";
 
 const AFTER_PUBLISH: &str = "\
-Published is only what an optimized build of a clean commit has measured in full, every topic of it. Pictures, tables and the page in the repository are made of the
+Published is only what an optimized build of a clean commit has measured in full, every topic of it and all of criterion's. Pictures, tables and the page in the repository are made of the
 records beside them, and a test fails when they differ.
 
   cargo run --release -p benches -- publish target/bench

@@ -5,10 +5,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use comparisons::experiment::Trouble;
 use comparisons::lab::Lab;
-use comparisons::measure::Rounds;
 use comparisons::record::Record;
+use fastrand::Rng;
 
 use crate::bars::Bar;
+use crate::order::order;
 
 /// A topic: what is to be measured, and the bars that are judged by it.
 #[async_trait]
@@ -40,6 +41,10 @@ pub trait Topic: Send + Sync {
         lab.by_scale(2, 3)
     }
 }
+
+/// The figure by which an arm says that the measuring of a block was disturbed (1, otherwise 0): by what else the machine did, or by the arm itself, which cannot be
+/// told apart. Such a block counts like any other.
+pub const DISTURBED: &str = "disturbed";
 
 /// One side of a comparison.
 #[async_trait]
@@ -95,21 +100,26 @@ impl Contest {
         self.arms
     }
 
-    /// Plays each arm once, uncounted, then so many rounds of all. The order is reversed from round to round.
+    /// Plays each arm once, uncounted, then so many rounds of all, in an order that is drawn anew for every round.
     ///
     /// # Errors
     /// What an arm ran into.
-    pub async fn play(&mut self, rounds: u32, mut keep: impl FnMut(Record)) -> Result<(), Trouble> {
+    pub async fn play(
+        &mut self,
+        rounds: u32,
+        random: &mut Rng,
+        mut keep: impl FnMut(Record),
+    ) -> Result<(), Trouble> {
         for (_, arm) in &mut self.arms {
             arm.play().await?;
         }
-        let mut rounds = Rounds::new(self.arms.len(), 0, rounds);
-        while let Some(turn) = rounds.next() {
-            let Some((name, arm)) = self.arms.get_mut(turn.arm) else { break };
-            let figures = arm.play().await?;
-            let record = Record::new(*name, turn.round);
-            keep(figures.into_iter().fold(record, |record, (name, value)| record.with(name, value)));
-            rounds.taken(true);
+        for (round, order) in (0..).zip(order(self.arms.len(), rounds, random)) {
+            for index in order {
+                let Some((name, arm)) = self.arms.get_mut(index) else { continue };
+                let figures = arm.play().await?;
+                let record = Record::new(*name, round);
+                keep(figures.into_iter().fold(record, |record, (name, value)| record.with(name, value)));
+            }
         }
         for (name, arm) in &self.arms {
             let series = arm.series();

@@ -13,6 +13,7 @@ use tokio::process::{Child, Command};
 
 use crate::cli;
 use crate::figures::Figures;
+use crate::left_out::{self, LeftOut};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -23,10 +24,15 @@ const QUICK: [&str; 2] = ["--noplot", "--quick"];
 /// The folder of criterion within that of the records: emptied before, so that no figure of other code stays in it.
 const FOLDER: &str = "criterion";
 
-/// Measures by `cargo bench`, and keeps the figures. Of a run that fails or is interrupted nothing is kept.
+/// The file within it that says what was left out.
+const LEFT_OUT: &str = "left-out.jsonl";
+
+/// Measures by `cargo bench`, and keeps the figures, what was asked for, and what was left out; where something was, it ends as failed. Of a run that fails or is
+/// interrupted nothing is kept.
 ///
 /// # Errors
 /// If cargo is not to be found, or the folder is not to be used.
+#[expect(clippy::print_stdout, reason = "this is what the command is asked for")]
 pub async fn criterion(options: &cli::Criterion) -> Result<Ended, Failure> {
     let out = options.out();
     let told = |error: io::Error| format!("--out {}: {error}", out.display());
@@ -36,6 +42,8 @@ pub async fn criterion(options: &cli::Criterion) -> Result<Ended, Failure> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(told(error).into()),
         _ => {}
     }
+    // Benchmarks note there what they leave out, before criterion has written anything.
+    fs::create_dir_all(&folder).map_err(told)?;
     let environment = environment(options.quick, &out).await?;
     let mut interrupted = std::pin::pin!(interruptions(None));
     let mut cargo = cargo(options, &folder).spawn().map_err(|error| format!("cargo: {error}"))?;
@@ -49,9 +57,13 @@ pub async fn criterion(options: &cli::Criterion) -> Result<Ended, Failure> {
     if !status.success() {
         return Ok(Ended::Failed);
     }
+    let left_out = LeftOut::read(&folder.join(LEFT_OUT)).map_err(told)?;
+    let arguments = options.arguments.clone();
     let found = Figures::of_criterion(&folder)?;
-    Figures { environment: Some(environment), ..found }.write(&out)?;
-    Ok(Ended::Complete)
+    let figures = Figures { environment: Some(environment), arguments, left_out, ..found };
+    figures.write(&out)?;
+    figures.lacks().iter().for_each(|lack| println!("{lack}"));
+    Ok(if figures.left_out.is_empty() { Ended::Complete } else { Ended::Failed })
 }
 
 /// It, and the benchmark that it runs. Servers of that one end with it.
@@ -68,6 +80,7 @@ fn cargo(options: &cli::Criterion, folder: &Path) -> Command {
     command.args(["bench", "--package", env!("CARGO_PKG_NAME"), "--"]);
     command.args(if options.quick { &QUICK[..] } else { &FULL[..] }).args(&options.arguments);
     command.current_dir(env!("CARGO_MANIFEST_DIR")).env("CRITERION_HOME", folder);
+    command.env(left_out::VARIABLE, folder.join(LEFT_OUT));
     // A group of its own, so that it can be told to end with all that it has started, whoever is told so here, and by what signal.
     command.process_group(0).kill_on_drop(true);
     command

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use comparisons::environment::Environment;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::left_out::LeftOut;
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// The file of figures within a folder of records.
@@ -19,6 +21,12 @@ pub struct Figures {
     /// On what; none of a plain `cargo bench`, which does not keep it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<Environment>,
+    /// What criterion was told beyond what is usual, such as a part of a name: then this is not all, or was made otherwise. Empty for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
+    /// What was left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// What was measured, in order.
     pub figures: Vec<Figure>,
 }
@@ -107,6 +115,17 @@ impl From<Estimated> for Estimate {
 }
 
 impl Figures {
+    /// What they lack of a whole run, a sentence each; nothing where all was measured that there is.
+    #[must_use]
+    pub fn lacks(&self) -> Vec<String> {
+        let asked = (!self.arguments.is_empty()).then(|| {
+            format!("Criterion ran with `{}`, so its figures are not all.", self.arguments.join(" "))
+        });
+        let left_out =
+            self.left_out.iter().map(|LeftOut { what, why }| format!("Criterion left out {what}: {why}."));
+        asked.into_iter().chain(left_out).collect()
+    }
+
     /// What is in the folder where criterion leaves its results, of the last run of each benchmark; nothing if there is no such folder.
     ///
     /// # Errors
@@ -125,7 +144,7 @@ impl Figures {
             });
         }
         figures.sort_by(Figure::order);
-        Ok(Self { environment: None, figures })
+        Ok(Self { figures, ..Self::default() })
     }
 
     /// What is kept in a folder of records; nothing if there is no such file.
@@ -178,7 +197,7 @@ fn parsed<T: DeserializeOwned>(file: &Path) -> Result<T, Failure> {
 mod tests {
     use std::fs;
 
-    use super::Figures;
+    use super::{Figures, LeftOut};
 
     /// As criterion 0.8 writes them.
     fn benchmark(folder: &std::path::Path, group: &str, parameter: &str, median: f64) {
@@ -219,6 +238,22 @@ mod tests {
         assert_eq!(told, [(Some(1_000.0), 200.0, 206.0), (Some(100_000.0), 300.0, 306.0)]);
         found.write(folder.path()).unwrap();
         assert_eq!(Figures::read(folder.path()).unwrap(), found);
+    }
+
+    #[test]
+    fn a_part_and_what_was_left_out_are_kept_and_said() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Figures::default().lacks().is_empty());
+        let left_out = vec![LeftOut { what: "etcd".to_owned(), why: "it is not installed".to_owned() }];
+        let part = Figures { arguments: vec!["pick".to_owned()], left_out, ..Figures::default() };
+        part.write(folder.path()).unwrap();
+        let read = Figures::read(folder.path()).unwrap();
+        assert_eq!(read, part);
+        let said = read.lacks().join(" ");
+        assert!(
+            said.contains("with `pick`") && said.contains("left out etcd: it is not installed."),
+            "{said}"
+        );
     }
 
     #[test]

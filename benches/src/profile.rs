@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+use crate::bars::to_profile;
 use crate::cli;
 use crate::contest::{Arm, Topic};
 use crate::profiles::{Counted, Profile, Profiled, Profiles};
@@ -25,7 +26,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Samples in a second of processor time: in no step with what is done a thousand times a second.
 const FREQUENCY: &str = "1997";
 
-/// Profiles the topics that `options` name: of each the arm that its first bar is about, and the one it is compared with.
+/// Profiles the topics that `options` name: of each the arms that its bars with a bound are about, and those they are compared with.
 ///
 /// # Errors
 /// If there is no such topic or no `perf`, and what broke.
@@ -59,9 +60,8 @@ async fn profile_arms(
     seconds: u32,
     out: &Path,
 ) -> Result<Vec<Profiled>, Failure> {
-    let bar = topic.bars().first().ok_or("it has no bar")?;
     let mut profiled = Vec::new();
-    for name in std::iter::once(bar.ours).chain(bar.theirs) {
+    for name in to_profile(topic.bars()) {
         let (_, arm) = arms.iter_mut().find(|(there, _)| *there == name).ok_or("it lacks an arm")?;
         profiled.push(Profiled::new(name, &sampled(arm.as_mut(), seconds, out).await?));
     }

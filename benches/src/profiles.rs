@@ -29,6 +29,14 @@ pub struct Profile {
     pub arms: Vec<Profiled>,
 }
 
+impl Profile {
+    /// Whether all of these arms have played.
+    #[must_use]
+    pub fn has(&self, mut arms: impl Iterator<Item = &'static str>) -> bool {
+        arms.all(|name| self.arms.iter().any(|there| there.arm == name))
+    }
+}
+
 /// An arm that has played alone for a while.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Profiled {

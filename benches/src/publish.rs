@@ -1,6 +1,5 @@
 //! The page of a run, the run that is recorded in the repository, and the documents that show it.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,11 +8,11 @@ use comparisons::lab::{Lab, Scale};
 use comparisons::report::replace_section;
 use comparisons::results::Results;
 
-use crate::bars::{Bar, Verdict};
+use crate::bars::{Bar, Bound, Verdict};
 use crate::contest::Topic;
 use crate::figures::Figures;
-use crate::profiles::{Profile, Profiles};
-use crate::report::{self, Report};
+use crate::profiles::Profiles;
+use crate::report::{self, Report, commits};
 use crate::run::RECORDS;
 use crate::topics;
 
@@ -131,7 +130,7 @@ pub fn record(run: &Run, folder: &Path) -> Result<(), Failure> {
     let is_ours = |name: &str| {
         let number = name.strip_suffix(".svg").and_then(|name| name.split_once('-'));
         number.is_some_and(|(kind, number)| {
-            ["ratios", "growth"].contains(&kind) && number.parse::<u32>().is_ok()
+            ["ratios", "tails", "growth"].contains(&kind) && number.parse::<u32>().is_ok()
         })
     };
     fs::create_dir_all(folder)?;
@@ -148,8 +147,8 @@ pub fn record(run: &Run, folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Why a run is not fit to be cited; none if all of it was measured in full by an optimized build of a commit, and of each bar that is missed a profile shows
-/// where the time goes. With `partial` it may lack topics, steps, criterion's figures and profiles, but what is there must be fit.
+/// Why a run is not fit to be cited; none if all of it was measured in full by an optimized build of a commit, and of each bar that is not met a profile
+/// shows where the time goes. With `partial` it may lack topics, steps, criterion's figures or some of them, and profiles, but what is there must be fit.
 #[must_use]
 pub fn unfit(run: &Run, topics: &[Box<dyn Topic>], partial: bool) -> Option<String> {
     let Run { results, figures, profiles } = run;
@@ -171,29 +170,39 @@ pub fn unfit(run: &Run, topics: &[Box<dyn Topic>], partial: bool) -> Option<Stri
     if partial {
         return None;
     }
-    if figures.figures.is_empty() {
-        return Some("criterion's figures are missing".to_owned());
-    }
-    let unfinished = topics.iter().find_map(|topic| unfinished(results, topic.as_ref()));
-    let unexplained = || {
-        topics.iter().find_map(|topic| {
-            let (name, records) = (topic.name(), results.of(topic.name()));
-            let missed = topic.bars().iter().any(|bar| bar.judge(&records).verdict == Verdict::Missed);
-            let why = format!(
-                "{name} misses a bar, and nothing of its commit shows why (use `benches profile {name}`)"
-            );
-            let of_its_commit =
-                |profile: &Profile| commits(results, name).contains(&profile.environment.commit);
-            (missed && !profiles.0.get(name).is_some_and(of_its_commit)).then_some(why)
-        })
+    let none = figures.figures.is_empty().then(|| "criterion's figures are missing".to_owned());
+    let in_part = || {
+        let lacks = figures.lacks().join(" ");
+        (!lacks.is_empty())
+            .then(|| format!("criterion's figures are not whole: {}", lacks.trim_end_matches('.')))
     };
-    unfinished.or_else(unexplained).map(|why| format!("{why} (--partial takes it nevertheless)"))
+    let unfinished = || topics.iter().find_map(|topic| unfinished(results, topic.as_ref()));
+    let unexplained = || topics.iter().find_map(|topic| unexplained(run, topic.as_ref()));
+    none.or_else(in_part)
+        .or_else(unfinished)
+        .or_else(unexplained)
+        .map(|why| format!("{why} (--partial takes it nevertheless)"))
 }
 
-/// By which its records were made.
-fn commits<'a>(results: &'a Results, topic: &str) -> BTreeSet<&'a String> {
-    let of_topic = results.done.iter().filter(|done| done.experiment == topic);
-    of_topic.filter_map(|done| Some(&results.environments.get(done.go?)?.commit)).collect()
+/// Every bar with a bound that is not met needs a profile of its commit. One about memory too, although that shows nothing of it, as the page says: it is one rule.
+fn unexplained(run: &Run, topic: &dyn Topic) -> Option<String> {
+    let (name, records) = (topic.name(), run.results.of(topic.name()));
+    let commits = commits(&run.results, name);
+    let profile = run.profiles.0.get(name).filter(|one| commits.contains(&one.environment.commit));
+    let why = |bar: &Bar| {
+        let (verdict, what) = (bar.judge(&records).verdict, bar.what);
+        let is_shown = profile.is_some_and(|profile| !bar.is_of_time() || profile.has(bar.arms()));
+        match verdict {
+            Verdict::Met | Verdict::Told => None,
+            Verdict::NotMeasured => Some(format!("{name}: {what} was not measured")),
+            Verdict::Missed | Verdict::NotShown | Verdict::Undecided if is_shown => None,
+            Verdict::Missed | Verdict::NotShown | Verdict::Undecided => Some(format!(
+                "{name}: {what} is {}, and nothing of its commit shows where the time of its arms goes (use `benches profile {name}`)",
+                verdict.word()
+            )),
+        }
+    };
+    topic.bars().iter().filter(|bar| bar.bound != Bound::Told).find_map(why)
 }
 
 fn unfit_environment(environment: &Environment) -> Option<&'static str> {

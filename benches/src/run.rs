@@ -107,7 +107,7 @@ async fn take_steps(
             continue;
         }
         let start = Instant::now();
-        let mut running = Running::start(&topic, lab);
+        let mut running = Running::start(&topic, step, lab);
         let played = tokio::select! {
             played = running.played(expected) => Some(played),
             () = &mut interrupted => None,
@@ -223,11 +223,11 @@ type Played = (Vec<Record>, Option<Outcome>);
 struct Running(JoinHandle<(Vec<Record>, Result<(), Trouble>)>);
 
 impl Running {
-    fn start(topic: &Arc<dyn Topic>, lab: &Arc<Lab>) -> Self {
+    fn start(topic: &Arc<dyn Topic>, step: u32, lab: &Arc<Lab>) -> Self {
         let (topic, lab) = (Arc::clone(topic), Arc::clone(lab));
         Self(tokio::spawn(async move {
             let mut records = Vec::new();
-            let played = play(topic.as_ref(), &lab, &mut records).await;
+            let played = play(topic.as_ref(), step, &lab, &mut records).await;
             (records, played)
         }))
     }
@@ -260,9 +260,11 @@ impl Drop for Running {
     }
 }
 
-async fn play(topic: &dyn Topic, lab: &Lab, records: &mut Vec<Record>) -> Result<(), Trouble> {
+async fn play(topic: &dyn Topic, step: u32, lab: &Lab, records: &mut Vec<Record>) -> Result<(), Trouble> {
     let mut contest = topic.prepare(lab).await?;
-    contest.play(topic.rounds(lab), |record| records.push(record)).await
+    // Each step has an order of its own, whichever were done before it.
+    let mut random = lab.random(&format!("order of {}, step {step}", topic.name()));
+    contest.play(topic.rounds(lab), &mut random, |record| records.push(record)).await
 }
 
 fn announce(progress: &Progress, here: &Environment, steps: usize, out: &Path) {
@@ -317,7 +319,7 @@ mod tests {
     use comparisons::progress::Progress;
     use comparisons::run::Ended;
 
-    use super::{Kept, plan, select, take_steps};
+    use super::{Kept, plan, play, select, take_steps};
     use crate::bars::{Bar, Bound};
     use crate::contest::{Arm, Contest, Topic};
 
@@ -419,6 +421,25 @@ mod tests {
         );
         // Three arms in ten rounds of each step; the round that warms up is in none.
         assert_eq!(results.of("pick").all().count(), 90);
+    }
+
+    #[tokio::test]
+    async fn the_order_is_that_of_the_seed_and_the_step_and_records_of_a_round_go_together() {
+        let played = async |seed, step| {
+            let lab = Lab::new(Scale::Full, seed, "".into(), "".into(), "".into());
+            let mut records = Vec::new();
+            play(&Named("pick"), step, &lab, &mut records).await.unwrap();
+            for (round, of_round) in records.chunks(3).enumerate() {
+                assert!(of_round.iter().all(|record| record.run as usize == round), "{of_round:?}");
+                let mut arms: Vec<&str> = of_round.iter().map(|record| record.arm.as_str()).collect();
+                arms.sort_unstable();
+                assert_eq!(arms, ["ours", "raw", "raw again"]);
+            }
+            records.into_iter().map(|record| record.arm).collect::<Vec<_>>()
+        };
+        let first = played(8, 1).await;
+        assert_eq!(first, played(8, 1).await);
+        assert!(first != played(8, 2).await && first != played(9, 1).await);
     }
 
     #[test]

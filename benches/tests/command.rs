@@ -2,8 +2,10 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use benches::figures::Figures;
 use benches::topics;
 
 /// The exit code, and all that was printed.
@@ -57,6 +59,34 @@ fn without_perf_there_is_no_profile_and_it_is_told_what_to_install() {
     let printed = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(2) && printed.contains("linux-perf"), "{printed}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is kept");
+}
+
+/// In the place of cargo: leaves out what the variable of the test names, as benchmarks do.
+const CARGO: &str = "\
+#!/bin/sh
+[ -z \"$LEAVE_OUT\" ] || echo \"{\\\"what\\\":\\\"$LEAVE_OUT\\\",\\\"why\\\":\\\"it is not installed\\\"}\" >> \"$BENCHES_LEFT_OUT\"
+";
+
+#[test]
+fn what_criterion_left_out_or_was_not_asked_for_is_kept_and_a_run_that_left_something_out_ends_with_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let cargo = folder.path().join("cargo");
+    fs::write(&cargo, CARGO).unwrap();
+    fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
+    let out = folder.path().join("out");
+    let criterion = |leave_out: &str, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_benches"));
+        command.args(["criterion", "--out"]).arg(&out).arg("--").args(arguments);
+        let output = command.env("CARGO", &cargo).env("LEAVE_OUT", leave_out).output().unwrap();
+        let kept = Figures::read(&out).unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), kept)
+    };
+    let (code, printed, kept) = criterion("etcd", &["pick"]);
+    assert!(code == Some(1) && printed.contains("left out etcd: it is not installed"), "{printed}");
+    assert_eq!((kept.arguments, kept.left_out.len()), (vec!["pick".to_owned()], 1));
+    let (code, printed, kept) = criterion("", &[]);
+    assert_eq!((code, printed.as_str()), (Some(0), ""));
+    assert!(kept.lacks().is_empty(), "what an earlier run left out is not told of this one: {kept:?}");
 }
 
 #[test]

@@ -85,7 +85,7 @@ async fn heartbeats_and_loads_of_redis_give_what_their_bars_need() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watches_give_what_their_bars_need() {
     for store in [Store::Etcd, Store::Redis] {
-        gives_its_figures(&Watches::new(store).with_disturbed()).await;
+        gives_its_figures(&Watches::new(store)).await;
     }
     gives_its_figures(&*first::topic()).await;
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use benches::contest::Topic;
+use benches::left_out::{self, LeftOut};
 use benches::topics::stores::lab;
 use comparisons::experiment::Trouble;
 use criterion::measurement::WallTime;
@@ -13,12 +14,14 @@ pub(crate) fn runtime() -> Runtime {
     Builder::new_multi_thread().enable_all().build().unwrap()
 }
 
-/// Whatever was made; a store that is not installed is said to be missing, and left out.
+/// Whatever was made; a store that is not installed is said to be missing, and left out. Who started this is told as well.
 pub(crate) fn or_missing<T>(what: &str, made: Result<T, Trouble>) -> Option<T> {
     match made {
         Ok(made) => Some(made),
         Err(Trouble::NotRun(why)) => {
             eprintln!("{what} is left out: {why}");
+            let left_out = LeftOut { what: what.to_owned(), why };
+            left_out.note(std::env::var_os(left_out::VARIABLE).as_deref()).expect("this has to be noted");
             None
         }
         Err(trouble) => panic!("{what}: {trouble}"),
@@ -45,11 +48,10 @@ pub(crate) fn blocks(c: &mut Criterion, topic: &dyn Topic, arms: &[&str], figure
         let mut block = || {
             let figures = runtime.block_on(arm.play()).unwrap_or_else(|trouble| panic!("{name}: {trouble}"));
             let found = figures.iter().find(|(of, _)| *of == figure);
-            found.map(|(_, value)| Duration::from_secs_f64(value / per_second))
+            let (_, value) = found.unwrap_or_else(|| panic!("{name} has no {figure}"));
+            Duration::from_secs_f64(value / per_second)
         };
-        // What was disturbed has no figure, and is measured again.
-        let mut undisturbed = || (0..4).find_map(|_| block()).expect("the machine is too busy to measure");
-        group.bench_function(name, |b| b.iter_custom(|blocks| (0..blocks).map(|_| undisturbed()).sum()));
+        group.bench_function(name, |b| b.iter_custom(|blocks| (0..blocks).map(|_| block()).sum()));
     }
     group.finish();
     // Servers end in an orderly way within their runtime.

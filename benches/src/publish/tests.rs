@@ -11,6 +11,7 @@ use super::{Run, record, unfit};
 use crate::bars::{Bar, Bound};
 use crate::contest::{Contest, Topic};
 use crate::figures::{Estimate, Figure, Figures};
+use crate::left_out::LeftOut;
 use crate::profiles::{Counted, Profile, Profiled, Profiles};
 
 struct Pick;
@@ -63,19 +64,24 @@ fn run() -> Run {
     };
     Run {
         results,
-        figures: Figures { environment: Some(environment()), figures: vec![figure("1"), figure("10")] },
+        figures: Figures {
+            environment: Some(environment()),
+            figures: vec![figure("1"), figure("10")],
+            ..Figures::default()
+        },
         profiles: profiles("fold"),
     }
 }
 
 fn profiles(topic: &str) -> Profiles {
     let counted = Counted { samples: 9, object: "benches".to_owned(), function: "imbl::insert".to_owned() };
-    let profile = Profile { environment: environment(), arms: vec![Profiled::new("ours", &[counted])] };
+    let arms = ["ours", "raw"].map(|arm| Profiled::new(arm, std::slice::from_ref(&counted)));
+    let profile = Profile { environment: environment(), arms: arms.to_vec() };
     Profiles([(topic.to_owned(), profile)].into())
 }
 
-/// Whose bar is missed.
-struct Slow;
+/// Whose bars are these.
+struct Slow(&'static [Bar]);
 
 #[async_trait]
 impl Topic for Slow {
@@ -84,7 +90,7 @@ impl Topic for Slow {
     }
 
     fn bars(&self) -> &'static [Bar] {
-        const { &[Bar::new("slow / raw", "each_us", Bound::AtMost(1.1))] }
+        self.0
     }
 
     async fn prepare(&self, _: &Lab) -> Result<Contest, Trouble> {
@@ -92,16 +98,20 @@ impl Topic for Slow {
     }
 }
 
-#[test]
-fn of_a_bar_that_is_missed_a_profile_shows_why() {
+const MOST: Bound = Bound::AtMost(1.1);
+const SLOW: &[Bar] = &[Bar::new("slow / raw", "each_us", MOST)];
+
+/// A run in which `ours` took so many times as long as `raw`, and so did `raw again`.
+fn slow(ours: f64, again: f64) -> Run {
     let mut run = run();
     let slow = |done: &Done| Done { experiment: "slow".to_owned(), ..done.clone() };
     let done: Vec<Done> = run.results.done.iter().map(slow).collect();
     run.results.done.extend(done);
     for round in 0..12 {
-        for (arm, each) in [("ours", 2.0), ("raw", 1.0), ("raw again", 1.0)] {
+        for (arm, each) in [("ours", ours), ("raw", 1.0), ("raw again", again)] {
             let each = each * (1.0 + f64::from(round * 7 % 5) / 100.0);
-            let record = Record::new(arm, round).with("each_us", each);
+            let each = if arm == "ours" { each * (1.0 + f64::from(round % 3) / 100.0) } else { each };
+            let record = Record::new(arm, round).with("each_us", each).with("peak_ratio", each);
             run.results.records.push(Record {
                 experiment: "slow".to_owned(),
                 step: "1".to_owned(),
@@ -109,15 +119,46 @@ fn of_a_bar_that_is_missed_a_profile_shows_why() {
             });
         }
     }
-    let all: Vec<Box<dyn Topic>> = vec![Box::new(Pick), Box::new(Slow)];
-    let why = unfit(&run, &all, false).unwrap_or_default();
-    assert!(
-        why.contains("slow misses a bar, and nothing of its commit shows why (use `benches profile slow`)"),
-        "{why}"
-    );
-    assert_eq!(unfit(&run, &all, true), None);
+    run
+}
+
+fn with(bars: &'static [Bar]) -> Vec<Box<dyn Topic>> {
+    vec![Box::new(Pick), Box::new(Slow(bars))]
+}
+
+#[test]
+fn a_bar_that_is_missed_or_not_shown_or_undecided_needs_a_profile_and_one_that_is_met_none() {
+    for (ours, again, is) in [(2.0, 1.0, "missed"), (1.09, 1.0, "not shown"), (1.0, 1.3, "undecided")] {
+        let (mut run, all) = (slow(ours, again), with(SLOW));
+        let why = unfit(&run, &all, false).unwrap_or_default();
+        assert!(why.contains(&format!("slow / raw is {is}, and nothing of its commit shows")), "{is}: {why}");
+        assert!(why.contains("(use `benches profile slow`)"), "{why}");
+        assert_eq!(unfit(&run, &all, true), None);
+        run.profiles = profiles("slow");
+        assert_eq!(unfit(&run, &all, false), None, "{is}");
+    }
+    assert_eq!(unfit(&slow(1.0, 1.0), &with(SLOW), false), None);
+    let never: &[Bar] = const { &[Bar::new("never / raw", "never_us", MOST)] };
+    let why = unfit(&slow(1.0, 1.0), &with(never), false);
+    assert!(why.is_some_and(|why| why.contains("never / raw was not measured")));
+}
+
+#[test]
+fn a_profile_is_to_have_the_arms_of_the_bar_and_one_of_memory_is_explained_by_none() {
+    const OTHER: &[Bar] = &[Bar { theirs: Some("raw again"), again: Some("raw"), ..SLOW[0] }];
+    const MEMORY: &[Bar] = &[Bar::alone("memory of it", "peak_ratio", "ours", MOST)];
+    let mut run = slow(2.0, 1.0);
     run.profiles = profiles("slow");
-    assert_eq!(unfit(&run, &all, false), None);
+    assert!(unfit(&run, &with(OTHER), false).is_some_and(|why| why.contains("nothing of its commit")));
+    assert_eq!(unfit(&run, &with(MEMORY), false), None);
+    run.profiles = profiles("fold");
+    assert!(unfit(&run, &with(MEMORY), false).is_some_and(|why| why.contains("memory of it is missed")));
+}
+
+#[test]
+fn a_profile_is_of_the_commit_of_the_records() {
+    let (mut run, all) = (slow(2.0, 1.0), with(SLOW));
+    run.profiles = profiles("slow");
     run.profiles.0.values_mut().for_each(|profile| profile.environment.commit = "of old".to_owned());
     assert!(unfit(&run, &all, false).is_some_and(|why| why.contains("nothing of its commit")));
     run.profiles.0.values_mut().for_each(|profile| profile.environment.commit.push('+'));
@@ -159,19 +200,25 @@ fn a_run_that_lacks_something_is_published_only_if_that_is_asked_for() {
     };
     lacks(|run| drop(run.results.done.pop()), "pick is missing, broke off or was not run, in step 3");
     lacks(|run| run.results.done[1].complete = false, "in step 2");
-    lacks(|run| run.figures = Figures::default(), "criterion");
+    lacks(|run| run.figures = Figures::default(), "criterion's figures are missing");
+    lacks(|run| run.figures.arguments.push("pick".to_owned()), "not whole: Criterion ran with `pick`");
+    let etcd = |run: &mut Run| {
+        let (what, why) = ("etcd".to_owned(), "it is not installed".to_owned());
+        run.figures.left_out.push(LeftOut { what, why });
+    };
+    lacks(etcd, "Criterion left out etcd: it is not installed");
 }
 
 #[test]
 fn a_recorded_run_replaces_the_pictures_of_the_one_before_and_touches_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    for name in ["growth-7.svg", "ratios-1.svg", "growth-old.svg", "logo.svg"] {
+    for name in ["growth-7.svg", "ratios-1.svg", "tails-2.svg", "growth-old.svg", "logo.svg"] {
         std::fs::write(at(name), "old").unwrap();
     }
     record(&run(), folder.path()).unwrap();
     let is_there = |path: &Path| path.exists();
-    assert!(!is_there(&at("growth-7.svg")) && !is_there(&at("ratios-1.svg")));
+    assert!(["growth-7.svg", "ratios-1.svg", "tails-2.svg"].iter().all(|name| !is_there(&at(name))));
     assert!(is_there(&at("growth-old.svg")) && is_there(&at("logo.svg")) && is_there(&at("report.html")));
     assert!(std::fs::read_to_string(at("growth-1.svg")).unwrap().contains("fold, by size"));
     assert_eq!(Run::read(folder.path()).unwrap(), run());

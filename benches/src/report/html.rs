@@ -4,9 +4,9 @@ use comparisons::report::format::{self, NOTHING};
 use comparisons::report::{STYLE as SHARED, page, prose};
 use maud::{Markup, PreEscaped, html as markup};
 
-use super::pictures::{Drawn, growth, ratios};
-use super::profiles::{functions, head, owners};
-use super::tails::{PERCENTILES, Tail};
+use super::pictures::{self, Drawn, growth, ratios};
+use super::profiles::{explained, functions, head, owners};
+use super::tails::{COUNTS, PERCENTILES, Tail, counts};
 use super::{Judged, Measured, PROFILES, Report, extent, interval};
 use crate::bars::{Bar, Verdict};
 use crate::figures::{Estimate, Figure};
@@ -21,14 +21,19 @@ const INTRODUCTION: &str = "`service-registry` puts one trait before etcd, Redis
 
 const METHOD: [&str; 4] = [
     "Absolute figures of a shared machine mean little, so arms that do the same work take turns: in each round every arm has a block of some ten to some \
-     hundred milliseconds, in an order that is reversed from round to round, after one round that does not count. Some rounds later servers and clients are started \
+     hundred milliseconds, in an order that is drawn by lot for each, so that each follows each other, and itself, about equally often; one round before does not count. Some rounds later servers and clients are started \
      anew. A store and who calls it have cores of their own.",
     "A round gives one ratio. Shown is the median of all rounds with its 95 % interval: a bootstrap in two stages, of starts and of the rounds within each, since what \
      differs from one start to the next does not from round to round.",
     "The control is the same ratio of two arms that are alike, with connections of their own. Where its interval does not hold 1, it mattered whose turn it was, and \
      nothing is said of the bar.",
-    "All rounds of a run count. What is measured again takes the place of what was there, and what that had said is told below.",
+    "All rounds of a run count. Where changes are sent at fixed times, a block is disturbed if the machine was busy or sends slipped; whoever is measured may be \
+     the cause of either, so such blocks count too, and how many there were of each arm is told beside its percentiles. What is measured again takes the place of what was there, and what that had said is told below.",
 ];
+
+const TAILS: &str = "Medians over blocks of the percentiles of each block; the longest of all blocks. Disturbed are blocks in which sends slipped by more than 200 µs at \
+                     the 99th percentile, or the machine was more than 70 % busy, or that is not known: they count like the others. The curves are of all blocks together: of each arm the median over starts. What was \
+                     not answered took longer than all that was.";
 
 /// The page.
 #[must_use]
@@ -95,7 +100,7 @@ fn row_of(topic: &Measured, Judged { bar, judgement }: &Judged) -> Markup {
         tr role="row" {
             th scope="row" role="rowheader" {
                 (prose(what))
-                span.wording { (topic.name) ", " code { (figure) } @if topic.rounds > 0 { ", " (extent(topic)) } }
+                span.wording { (topic.name) ", " code { (figure) } @if judgement.rounds > 0 { ", " (extent(topic, judgement.rounds)) } }
             }
             td role="cell" { (chip(judgement.verdict)) }
             td role="cell" data-label="Ratio (95 % interval)" { strong { (interval(judgement.ratio)) } }
@@ -153,23 +158,33 @@ fn tails(report: &Report) -> Markup {
         @if topics().next().is_some() {
             section aria-labelledby="tails" {
                 h2 #tails { "How long the slowest took" }
-                p.soft { "Medians over blocks of the percentiles of each block; the longest of all blocks." }
+                p.soft { (TAILS) }
+                div.pictures { @for one in pictures::tails(report) { figure { (PreEscaped(one.svg())) } } }
                 @for topic in topics() {
                     h3 { (topic.name) }
-                    (table(&format!("Percentiles of {}", topic.name), &head_of_tails(), topic.tails.iter().map(row_of_tail)))
+                    @let counts = counts(&topic.tails);
+                    (table(&format!("Percentiles of {}", topic.name), &head_of_tails(&counts), topic.tails.iter().map(|tail| row_of_tail(tail, &counts))))
                 }
             }
         }
     }
 }
 
-fn head_of_tails() -> Vec<&'static str> {
-    std::iter::once("Arm").chain(PERCENTILES.map(|(_, title)| title)).chain(["blocks"]).collect()
+fn head_of_tails(counts: &[usize]) -> Vec<&'static str> {
+    let counts = counts.iter().filter_map(|index| COUNTS.get(*index)).map(|(_, title)| *title);
+    std::iter::once("Arm")
+        .chain(PERCENTILES.map(|(_, title)| title))
+        .chain(["blocks"])
+        .chain(counts)
+        .collect()
 }
 
-fn row_of_tail(tail: &Tail) -> Vec<String> {
+fn row_of_tail(tail: &Tail, counts: &[usize]) -> Vec<String> {
     let micros = tail.micros.map(|value| value.map_or(NOTHING.to_owned(), format::micros));
-    std::iter::once(tail.arm.clone()).chain(micros).chain([format::count(tail.blocks as f64)]).collect()
+    let counts = counts.iter().filter_map(|index| tail.counts.get(*index));
+    let counts = counts.map(|count| count.map_or(NOTHING.to_owned(), format::count));
+    let blocks = format::count(tail.blocks as f64);
+    std::iter::once(tail.arm.clone()).chain(micros).chain([blocks]).chain(counts).collect()
 }
 
 fn profiles(report: &Report) -> Markup {
@@ -183,9 +198,13 @@ fn profiles(report: &Report) -> Markup {
             section aria-labelledby="profiles" {
                 h2 #profiles { "Where the time goes" }
                 p.soft { (prose(PROFILES)) }
+                @let known = |name: &String| report.topics.iter().find(|topic| topic.name == *name);
                 @for (topic, profile) in &report.profiles.0 {
                     details {
                         summary { (topic) ", commit " (profile.environment.commit) }
+                        @for sentence in known(topic).map(|topic| explained(topic, profile)).unwrap_or_default() {
+                            p { (prose(&sentence)) }
+                        }
                         (table_of("whose code", topic, profile, owners(profile)))
                         (table_of("function", topic, profile, functions(profile)))
                     }

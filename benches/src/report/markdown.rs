@@ -4,16 +4,20 @@ use std::fmt::Write as _;
 
 use comparisons::report::{escaped, row};
 
-use super::pictures::{Drawn, growth, pictures, ratios};
-use super::profiles::{head, owners};
+use super::pictures::{Drawn, growth, pictures, ratios, title_of_growth};
+use super::profiles::{explained, head, owners};
 use super::{Judged, Measured, PROFILES, Report, interval};
 use crate::bars::{Bound, Verdict};
 
 const NOTHING_YET: &str = "Nothing has been published yet: `make bench` measures, and `benches publish target/bench` puts here what it found.";
 
+/// The groups of criterion whose growth the README of the project shows: what every change costs, and what every call does.
+const SHOWN: [&str; 2] = ["fold one change", "pick"];
+
 const HEAD: [&str; 5] = ["What / beside what", "Bound", "Ratio (95 % interval)", "Control", "Verdict"];
 
-/// What the README of the project shows: how many bars are met, of each topic the bar that is closest to its bound or furthest beyond it, and the first picture.
+/// What the README of the project shows: how many bars are met, of each topic the bar that is closest to its bound or furthest beyond it, the first two
+/// pictures of ratios, and how folding and picking grow.
 #[must_use]
 pub fn readme_section(report: &Report) -> String {
     if report.is_empty() {
@@ -25,7 +29,9 @@ pub fn readme_section(report: &Report) -> String {
     );
     table(&mut text, report.topics.iter().filter_map(worst));
     made_on(&mut text, report);
-    for drawn in ratios(report).iter().take(1) {
+    let grown = growth(report);
+    let of_group = |group: &str| grown.iter().find(|drawn| drawn.picture.title == title_of_growth(group));
+    for drawn in ratios(report).iter().take(2).chain(SHOWN.iter().copied().filter_map(of_group)) {
         image(&mut text, drawn, "benches/results");
     }
     text
@@ -67,6 +73,10 @@ fn profiles(text: &mut String, report: &Report) {
     for (topic, profile) in &report.profiles.0 {
         let commit = &profile.environment.commit;
         let _ = write!(text, "\n<details><summary>{}, commit {commit}</summary>\n\n", escaped(topic));
+        let known = report.topics.iter().find(|known| known.name == *topic);
+        for sentence in known.map(|topic| explained(topic, profile)).unwrap_or_default() {
+            let _ = write!(text, "{}\n\n", escaped(&sentence));
+        }
         let head = head("whose code", profile);
         row(text, head.iter().map(String::as_str));
         row(text, head.iter().map(|_| "---"));

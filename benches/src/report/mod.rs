@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 
 use comparisons::environment::{Environment, in_a_sentence, rows};
 use comparisons::measure::Interval;
+use comparisons::picture::Picture;
 use comparisons::record::{Outcome, Records};
 use comparisons::report::format;
 use comparisons::results::Results;
@@ -31,12 +32,12 @@ pub use markdown::{benches_section, readme_section};
 pub use pictures::{Drawn, pictures};
 pub use summary::summary;
 
-use tails::{Tail, tails};
+use tails::{Tail, curves, tails};
 
 /// How profiles are to be read.
 const PROFILES: &str = "Samples of the processor time of the process that measures, while one arm after the other plays alone (`benches profile`, by `perf`): what waits for \
                         a server is not seen, nor the servers of stores; those of gRPC run in the same process, and count. What is inlined counts for where that was done. \
-                        Shares are of all samples of an arm; what is less than half a percent of each is left out.";
+                        Shares are of all samples of an arm; what is less than half a percent of each is left out. Of memory they show nothing.";
 
 /// What a page is made of.
 #[derive(Debug)]
@@ -61,11 +62,15 @@ struct Measured {
     rounds: usize,
     /// How many times servers were started anew.
     steps: usize,
+    /// The commits of the programs that measured it.
+    commits: BTreeSet<String>,
     /// Why it was not measured, if somebody tried.
     trouble: Option<String>,
     /// The bars as they were when it was measured, if that was otherwise.
     rule_then: Option<String>,
     tails: Vec<Tail>,
+    /// The tails of its arms, to be seen.
+    curves: Option<Picture>,
 }
 
 /// A bar, and what the records say of it.
@@ -152,10 +157,15 @@ impl Report {
                 missing.push(format!("{}: {trouble}.", topic.name));
             }
         }
+        missing.extend(profiles::unexplained(&self.topics, &self.profiles));
         let never: Vec<&str> =
             self.topics.iter().filter(|one| one.steps == 0).map(|topic| topic.name.as_str()).collect();
         if !never.is_empty() {
             missing.push(format!("Not measured yet: {}.", never.join(", ")));
+        }
+        missing.extend(self.figures.lacks());
+        if self.figures.figures.is_empty() && !self.is_empty() {
+            missing.push("Criterion's benchmarks have not been run.".to_owned());
         }
         if !self.unknown.is_empty() {
             let unknown: Vec<&str> = self.unknown.iter().map(String::as_str).collect();
@@ -186,10 +196,18 @@ fn measured(name: &str, bars: &[Bar], results: &Results) -> Measured {
         bars: judged.collect(),
         rounds: rounds.len(),
         steps: results.done.iter().filter(|done| done.experiment == name).count(),
+        commits: commits(results, name),
         trouble,
         rule_then: then,
-        tails: tails(&counted),
+        tails: tails(bars, &counted),
+        curves: curves(name, bars, &counted),
     }
+}
+
+/// Of the programs by which the records of a topic were made.
+pub(crate) fn commits(results: &Results, topic: &str) -> BTreeSet<String> {
+    let of_topic = results.done.iter().filter(|done| done.experiment == topic);
+    of_topic.filter_map(|done| Some(results.environments.get(done.go?)?.commit.clone())).collect()
 }
 
 /// A line for each bar, for a terminal.
@@ -223,10 +241,10 @@ fn plural(number: usize, word: &str) -> String {
     if number == 1 { word.to_owned() } else { format!("{word}s") }
 }
 
-/// `30 rounds, prepared 3 times`.
-fn extent(topic: &Measured) -> String {
+/// `30 rounds, prepared 3 times`: those by which a bar was judged.
+fn extent(topic: &Measured, rounds: usize) -> String {
     let starts = format::times(topic.steps as f64);
-    format!("{} {}, prepared {starts}", topic.rounds, plural(topic.rounds, "round"))
+    format!("{rounds} {}, prepared {starts}", plural(rounds, "round"))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::{Judged, Report};
 use crate::bars::Bound;
 use crate::figures::Figure;
 
-/// A picture, and the name of its file: `ratios-1.svg`, `growth-1.svg`.
+/// A picture, and the name of its file: `ratios-1.svg`, `tails-1.svg`, `growth-1.svg`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawn {
     /// The name.
@@ -24,10 +24,10 @@ impl Drawn {
     }
 }
 
-/// All of them: first the ratios, then what grows.
+/// All of them: first the ratios, then the tails, then what grows.
 #[must_use]
 pub fn pictures(report: &Report) -> Vec<Drawn> {
-    ratios(report).into_iter().chain(growth(report)).collect()
+    ratios(report).into_iter().chain(tails(report)).chain(growth(report)).collect()
 }
 
 /// A bound this close to 1 says that two do the same; on one axis with others, nothing would be seen of it.
@@ -56,6 +56,11 @@ fn row(Judged { bar, judgement }: &Judged) -> Bounded {
     Bounded { name: bar.what.to_owned(), ratio, control, within: bar.bound.within() }
 }
 
+/// How long the slowest took, of each topic that tells it.
+pub(super) fn tails(report: &Report) -> Vec<Drawn> {
+    named("tails", report.topics.iter().filter_map(|topic| topic.curves.clone()))
+}
+
 pub(super) fn growth(report: &Report) -> Vec<Drawn> {
     let groups = report.figures.figures.chunk_by(|one, next| one.group == next.group);
     named("growth", groups.filter_map(curves))
@@ -81,7 +86,12 @@ fn curves(group: &[Figure]) -> Option<Picture> {
         point[1] = (point[1] / size * 1e3).round() / 1e3;
     }
     let drawing = Drawing::Lag { x: "size".to_owned(), y: format!("{unit}, median"), lines };
-    Some(Picture { title: format!("{}, by size", group.first()?.group), drawing })
+    Some(Picture { title: title_of_growth(&group.first()?.group), drawing })
+}
+
+/// Of the picture that shows how a group of criterion grows.
+pub(super) fn title_of_growth(group: &str) -> String {
+    format!("{group}, by size")
 }
 
 fn named(kind: &str, pictures: impl Iterator<Item = Picture>) -> Vec<Drawn> {

@@ -4,13 +4,61 @@ use std::collections::BTreeSet;
 
 use comparisons::report::format::NOTHING;
 
-use crate::profiles::{Profile, Profiled};
+use super::{Judged, Measured};
+use crate::bars::{Bound, Verdict};
+use crate::profiles::{Profile, Profiled, Profiles};
 
 /// What is less than this share of both arms, in percent, is left out.
 const LEAST: f64 = 0.5;
 
 /// So many functions are shown, those that took most in any arm.
 const FUNCTIONS: usize = 25;
+
+/// What the profile of a topic shows of each of its bars with a bound that is not met, and what it does not; a sentence each.
+pub(super) fn explained(topic: &Measured, profile: &Profile) -> Vec<String> {
+    not_met(topic).filter_map(|judged| of_bar(topic, judged, Some(profile)).ok()).collect()
+}
+
+/// The bars that are not met and of which no profile of the same commit shows where the time goes, a sentence each.
+pub(super) fn unexplained(topics: &[Measured], profiles: &Profiles) -> Vec<String> {
+    let of_topic = |topic: &Measured| {
+        let profile = profiles.0.get(&topic.name);
+        not_met(topic).filter_map(|judged| of_bar(topic, judged, profile).err()).collect::<Vec<_>>()
+    };
+    topics.iter().flat_map(of_topic).collect()
+}
+
+fn not_met(topic: &Measured) -> impl Iterator<Item = &Judged> {
+    let is_open = |judged: &&Judged| {
+        let verdict = judged.judgement.verdict;
+        judged.bar.bound != Bound::Told && ![Verdict::Met, Verdict::NotMeasured].contains(&verdict)
+    };
+    topic.bars.iter().filter(is_open)
+}
+
+/// What a profile shows of a bar; the error says what it lacks.
+fn of_bar(topic: &Measured, judged: &Judged, profile: Option<&Profile>) -> Result<String, String> {
+    let Judged { bar, judgement } = judged;
+    let is = format!("{} ({}) is {}", bar.what, topic.name, judgement.verdict.word());
+    let Some(profile) = profile.filter(|one| topic.commits.contains(&one.environment.commit)) else {
+        return Err(format!("{is}, and no profile of its commit shows where the time goes."));
+    };
+    let arms = bar.arms().collect::<Vec<_>>().join(" and ");
+    if !bar.is_of_time() {
+        return Ok(format!(
+            "{is}: its figure, {}, is no time, so no profile of processor time explains it.",
+            bar.figure
+        ));
+    }
+    if !profile.has(bar.arms()) {
+        return Err(format!("{is}, and the profile of its topic lacks {arms}."));
+    }
+    let shown = format!("what {arms} do with their processor time is below");
+    Ok(match judgement.verdict {
+        Verdict::Undecided => format!("{is}: {shown}, but not why two arms that are alike differed."),
+        _ => format!("{is}: {shown}, but not what they wait for."),
+    })
+}
 
 /// What the columns say after the first one: `ours, 18,214 samples`.
 pub(super) fn head(first: &str, profile: &Profile) -> Vec<String> {

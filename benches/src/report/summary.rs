@@ -1,10 +1,12 @@
 //! What a program can read.
 
+use std::collections::BTreeMap;
+
 use comparisons::environment::Environment;
 use comparisons::measure::Interval;
 use serde::Serialize;
 
-use super::tails::{PERCENTILES, Tail};
+use super::tails::{COUNTS, PERCENTILES, Tail};
 use super::{Judged, Measured, Report};
 use crate::bars::{Bound, Verdict};
 use crate::figures::Figures;
@@ -39,6 +41,7 @@ struct Bar<'a> {
     at_most: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     at_least: Option<f64>,
+    rounds: usize,
     ratio: Option<Between>,
     control: Option<Between>,
     verdict: Verdict,
@@ -56,7 +59,9 @@ struct Percentiles<'a> {
     arm: &'a str,
     blocks: usize,
     #[serde(flatten)]
-    micros: std::collections::BTreeMap<&'static str, f64>,
+    micros: BTreeMap<&'static str, f64>,
+    #[serde(flatten)]
+    counts: BTreeMap<&'static str, f64>,
 }
 
 /// The bars, the tails, criterion's figures, and on what they were measured, as JSON.
@@ -96,6 +101,7 @@ fn bar(Judged { bar, judgement }: &Judged) -> Bar<'_> {
         theirs: bar.theirs,
         at_most,
         at_least,
+        rounds: judgement.rounds,
         ratio: between(judgement.ratio),
         control: between(judgement.control),
         verdict: judgement.verdict,
@@ -105,5 +111,7 @@ fn bar(Judged { bar, judgement }: &Judged) -> Bar<'_> {
 fn percentiles(tail: &Tail) -> Percentiles<'_> {
     let named = PERCENTILES.iter().zip(tail.micros);
     let micros = named.filter_map(|((name, _), value)| Some((*name, value?))).collect();
-    Percentiles { arm: &tail.arm, blocks: tail.blocks, micros }
+    let counted = COUNTS.iter().zip(tail.counts);
+    let counts = counted.filter_map(|((name, _), value)| Some((*name, value?))).collect();
+    Percentiles { arm: &tail.arm, blocks: tail.blocks, micros, counts }
 }

@@ -4,7 +4,9 @@ use comparisons::results::{Done, Results};
 
 use super::{Report, benches_section, html, pictures, readme_section, summary};
 use crate::bars::{Bar, Bound, Verdict, rule};
+use crate::contest::DISTURBED;
 use crate::figures::{Estimate, Figure, Figures};
+use crate::left_out::LeftOut;
 use crate::profiles::{Counted, Profile, Profiled, Profiles};
 
 const LOOKUP: &[Bar] = &[
@@ -92,7 +94,7 @@ fn figures() -> Figures {
         figure(Some("fold"), Some("1000"), 45_678.0),
         figure(Some("read"), None, 7.0),
     ];
-    Figures { environment: None, figures }
+    Figures { figures, ..Figures::default() }
 }
 
 fn report() -> Report {
@@ -144,6 +146,20 @@ fn what_is_missing_is_told_with_the_reason() {
     quick.done[0].experiment = "gone".to_owned();
     let page = html(&Report::new(&topics(), &quick, figures()));
     assert!(page.contains("This is a quick run") && page.contains("not known any more: gone."), "{page}");
+}
+
+#[test]
+fn what_criterion_was_not_asked_for_or_left_out_is_told() {
+    assert!(!html(&report()).contains("Criterion "));
+    let left_out = vec![LeftOut { what: "Redis".to_owned(), why: "`redis-server` is <missing>".to_owned() }];
+    let part = Figures { arguments: vec!["pick".to_owned()], left_out, ..figures() };
+    let report = Report::new(&topics(), &results(), part);
+    let (page, section) = (html(&report), benches_section(&report));
+    assert!(page.contains("Criterion ran with <code>pick</code>"), "{page}");
+    assert!(page.contains("left out Redis: <code>redis-server</code> is &lt;missing&gt;."), "{page}");
+    assert!(section.contains("Criterion left out Redis"), "{section}");
+    let without = Report::new(&topics(), &results(), Figures::default());
+    assert!(html(&without).contains("Criterion's benchmarks have not been run."));
 }
 
 #[test]
@@ -206,6 +222,78 @@ fn percentiles_are_shown_by_arm() {
 }
 
 #[test]
+fn arms_stand_in_the_order_of_the_bars_whoever_played_first() {
+    let mut results = results();
+    results.records.reverse();
+    results.records.extend(
+        rounds("met", 1.0, 1.0)
+            .into_iter()
+            .filter(|one| one.arm == "ours")
+            .map(|one| Record { arm: "another".to_owned(), ..one }),
+    );
+    let page = html(&Report::new(&topics(), &results, figures()));
+    let tails = page.split("id=\"tails\"").nth(1).unwrap();
+    let at = ["ours", "raw", "raw again", "another"].map(|arm| tails.find(&format!(">{arm}<")).unwrap());
+    assert!(at.is_sorted(), "{tails}");
+}
+
+#[test]
+fn blocks_that_were_disturbed_are_counted_by_arm_and_rounds_by_what_was_judged() {
+    assert!(!html(&report()).contains("disturbed blocks</th>"), "nothing is told where no arm tells it");
+    let mut results = results();
+    for record in results.records.iter_mut().filter(|record| record.experiment == "met") {
+        let is_ours = record.arm == "ours";
+        record.figures.insert(DISTURBED.to_owned(), if is_ours && record.run < 3 { 1.0 } else { 0.0 });
+        if record.arm == "raw" && record.run == 5 {
+            record.figures.remove("each_us");
+        }
+    }
+    // What all blocks give together is no block.
+    let together = Record::new("ours", 0).with_series("tail_us", [[1.0, 0.5]]);
+    results.records.push(Record { experiment: "met".to_owned(), step: "1".to_owned(), ..together });
+    let report = Report::new(&topics(), &results, figures());
+    let page = html(&report);
+    let tails = page.split("id=\"tails\"").nth(1).unwrap();
+    let row = |arm: &str| tails.split("<tr ").find(|row| row.contains(&format!(">{arm}<"))).unwrap();
+    assert!(row("ours").contains("disturbed blocks\">3<") && row("ours").contains("blocks\">12<"), "{tails}");
+    assert!(row("raw").contains("disturbed blocks\">0<"), "{tails}");
+    let bar = |what: &str| {
+        page.split("<tr ").find(|row| row.contains("class=\"chip") && row.contains(what)).unwrap()
+    };
+    assert!(bar("a lookup / the same raw").contains("11 rounds"), "{page}");
+    let read: serde_json::Value = serde_json::from_str(&summary(&report).unwrap()).unwrap();
+    assert_eq!(read["topics"][0]["bars"][0]["rounds"], 11);
+    assert_eq!(read["topics"][0]["tails"][0]["disturbed"], 3.0);
+}
+
+#[test]
+fn the_tails_of_all_blocks_together_are_drawn_by_arm_and_calls_without_an_answer_are_counted() {
+    assert!(!pictures(&report()).iter().any(|one| one.file.starts_with("tails")));
+    let mut results = results();
+    let together = |arm: &str, step: &str, times: f64| {
+        let tail = [[100.0 * times, 0.5], [400.0 * times, 0.999], [9_000.0, 1.0]];
+        let record = Record::new(arm, 0).with_series("tail_us", tail);
+        Record { experiment: "met".to_owned(), step: step.to_owned(), ..record }
+    };
+    for (step, times) in [("1", 1.0), ("2", 2.0), ("3", 9.0)] {
+        results.records.extend([together("ours", step, 2.0 * times), together("raw", step, times)]);
+    }
+    for record in results.records.iter_mut().filter(|one| one.arm == "ours" && !one.figures.is_empty()) {
+        record.figures.insert("failed".to_owned(), if record.run < 2 { 4.0 } else { 0.0 });
+    }
+    let report = Report::new(&topics(), &results, figures());
+    let drawn: Vec<_> = pictures(&report).into_iter().filter(|one| one.file == "tails-1.svg").collect();
+    let svg = drawn[0].svg();
+    assert!(svg.contains("ours: 400 at 2, 1600 at 1000; raw: 200 at 2, 800 at 1000"), "{svg}");
+    let page = html(&report);
+    let tails = page.split("id=\"tails\"").nth(1).unwrap();
+    assert!(tails.contains("met: how long the slowest took"), "{tails}");
+    let ours = tails.split("<tr ").find(|row| row.contains(">ours<")).unwrap();
+    assert!(ours.contains("data-label=\"not answered\">8<") && ours.contains("blocks\">12<"), "{ours}");
+    assert!(benches_section(&report).contains("](results/tails-1.svg)"));
+}
+
+#[test]
 fn where_the_time_goes_is_shown_beside_what_it_is_compared_with() {
     let counted =
         |samples: u64, function: &str| Counted::parse(&format!("{samples}|benches|[.] {function}")).unwrap();
@@ -218,6 +306,39 @@ fn where_the_time_goes_is_shown_beside_what_it_is_compared_with() {
     assert!(section.contains("| whose code | ours, 100 samples | raw, 10 samples |"), "{section}");
     assert!(section.contains("| imbl | 70.0 % | 0.0 % |\n| redis | 30.0 % | 100.0 % |"), "{section}");
     assert!(!html(&self::report()).contains("Where the time goes"));
+}
+
+#[test]
+fn what_a_profile_shows_of_a_bar_that_is_not_met_and_what_it_does_not_is_said() {
+    const BARS: &[Bar] = &[
+        Bar::new("a lookup / the same raw", "each_us", Bound::AtMost(0.5)),
+        Bar::alone("memory of it", "peak_ratio", "ours", Bound::AtMost(0.5)),
+        Bar { ours: "by weight", ..Bar::new("by weight / the same raw", "each_us", Bound::AtMost(0.5)) },
+    ];
+    let mut results = results();
+    for record in rounds("met", 1.0, 1.0) {
+        let peak = record.figure("each_us").unwrap();
+        let also = Record { arm: "by weight".to_owned(), ..record.clone() };
+        results.records.extend((record.arm == "ours").then_some(also));
+        results.records.push(record.with("peak_ratio", peak));
+    }
+    let counted = [Counted::parse("7|benches|[.] imbl::insert").unwrap()];
+    let of = |commit: &str| {
+        let arms = ["ours", "raw"].map(|arm| Profiled::new(arm, &counted)).to_vec();
+        let environment = Environment { commit: commit.to_owned(), ..Environment::default() };
+        let profiles = Profiles([("met".to_owned(), Profile { environment, arms })].into());
+        Report::new(&[("met", BARS)], &results, figures()).with_profiles(profiles)
+    };
+    let (page, section) = (html(&of("abc")), benches_section(&of("abc")));
+    for sentence in [
+        "the same raw (met) is missed: what ours and raw do with their processor time is below, but not what they wait for.",
+        "memory of it (met) is missed: its figure, peak_ratio, is no time, so no profile of processor time explains it.",
+        "by weight / the same raw (met) is missed, and the profile of its topic lacks by weight and raw.",
+    ] {
+        assert!(page.contains(sentence) && section.contains(sentence), "{sentence}: {page}");
+    }
+    let page = html(&of("of old"));
+    assert_eq!(page.matches("and no profile of its commit shows where the time goes.").count(), 3, "{page}");
 }
 
 #[test]
@@ -239,8 +360,36 @@ fn the_readme_shows_the_worst_bar_of_each_topic() {
             && rows[0].ends_with("| **met** |"),
         "{section}"
     );
-    assert!(section.contains("](benches/results/ratios-1.svg)"), "{section}");
     assert!(benches_section(&report()).contains("](results/growth-1.svg)"));
+}
+
+#[test]
+fn the_readme_shows_two_pictures_of_ratios_and_how_folding_and_picking_grow() {
+    let shown = |report: &Report| {
+        let section = readme_section(report);
+        let files = section.split("](benches/results/").skip(1).filter_map(|rest| rest.split(')').next());
+        files.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&report()), ["ratios-1.svg", "ratios-2.svg"], "no other growth is shown");
+    let of_sizes = |group: &str| {
+        let first = |size: &str| Figure {
+            group: group.to_owned(),
+            parameter: Some(size.to_owned()),
+            ..figures().figures[0].clone()
+        };
+        [first("10"), first("1000")]
+    };
+    let groups = ["differences after one change", "fold one change", "pick", "pick and completion"];
+    let figures = Figures { figures: groups.into_iter().flat_map(of_sizes).collect(), ..Figures::default() };
+    let all = Report::new(&topics(), &results(), figures);
+    assert_eq!(shown(&all), ["ratios-1.svg", "ratios-2.svg", "growth-2.svg", "growth-3.svg"]);
+    let section = readme_section(&all);
+    assert!(section.contains("![fold one change, by size](benches/results/growth-2.svg)"), "{section}");
+    // As the benchmarks call them.
+    let sources = [include_str!("../../benches/view.rs"), include_str!("../../benches/pick.rs")];
+    for (group, source) in ["fold one change", "pick"].iter().zip(sources) {
+        assert!(source.contains(&format!("benchmark_group(\"{group}\")")), "{group}");
+    }
 }
 
 #[test]

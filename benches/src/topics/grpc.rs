@@ -12,6 +12,7 @@ use crate::bars::{Bar, Bound};
 use crate::contest::{Arm, Contest, Topic};
 use crate::work::grpc::{Background, Caller, Ours, Plain, Servers, calls, instrument, ours, plain};
 use crate::work::open_loop::{Plan, latencies};
+use crate::work::pooled::Pooled;
 
 /// Calls without a break, to one server.
 #[derive(Clone, Copy, Debug)]
@@ -93,9 +94,9 @@ impl Topic for CallTail {
     async fn prepare(&self, _: &Lab) -> Result<Contest, Trouble> {
         let (clients, on) = clients().await?;
         Ok(Contest::new()
-            .with("ours", Steadily { client: clients.ours, on: Arc::clone(&on) })
-            .with("raw", Steadily { client: clients.plain, on: Arc::clone(&on) })
-            .with("raw again", Steadily { client: clients.again, on }))
+            .with("ours", Steadily::new(clients.ours, &on))
+            .with("raw", Steadily::new(clients.plain, &on))
+            .with("raw again", Steadily::new(clients.again, &on)))
     }
 }
 
@@ -142,6 +143,13 @@ impl<C: Caller + Sync> Arm for WithoutABreak<C> {
 struct Steadily<C> {
     client: C,
     on: Arc<On>,
+    pooled: Pooled,
+}
+
+impl<C> Steadily<C> {
+    fn new(client: C, on: &Arc<On>) -> Self {
+        Self { client, on: Arc::clone(on), pooled: Pooled::default() }
+    }
 }
 
 #[async_trait]
@@ -153,6 +161,12 @@ impl<C: Caller + Sync> Arm for Steadily<C> {
             let mut client = client.clone();
             async move { client.call().await.is_ok() }
         };
-        Ok(latencies(self.on.calling.handle(), plan, call).await?.figures())
+        let latencies = latencies(self.on.calling.handle(), plan, call).await?;
+        self.pooled.add(&latencies.all, latencies.failed as u64);
+        Ok(latencies.figures())
+    }
+
+    fn series(&self) -> Vec<(&'static str, Vec<[f64; 2]>)> {
+        self.pooled.series()
     }
 }

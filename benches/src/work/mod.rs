@@ -5,4 +5,5 @@ pub mod folding;
 pub mod grpc;
 pub mod open_loop;
 pub mod picking;
+pub mod pooled;
 pub mod timed;

@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use comparisons::experiment::Trouble;
 use comparisons::measure::{Schedule, Tail};
+use hdrhistogram::Histogram;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
+
+use crate::lanes::{histogram, note};
 
 /// Calls, and how many of them at the beginning do not count: what lay idle for a while is slow at first.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +27,7 @@ pub struct Plan {
 }
 
 /// What became of them.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Latencies {
     /// From the intended time to the answer; what was not answered took longer than all others.
     pub answered: Tail,
@@ -32,6 +35,8 @@ pub struct Latencies {
     pub slip: Tail,
     /// How many were not answered.
     pub failed: usize,
+    /// All that were answered, in nanoseconds.
+    pub all: Histogram<u64>,
 }
 
 impl Latencies {
@@ -102,7 +107,9 @@ where
     }
     took.resize(schedule.sends.saturating_sub(warm_up) as usize, None);
     let failed = took.iter().filter(|took| took.is_none()).count();
-    Ok(Latencies { answered: Tail::of(took), slip: Tail::of(slips), failed })
+    let mut all = histogram();
+    took.iter().flatten().for_each(|took| note(&mut all, *took));
+    Ok(Latencies { all, answered: Tail::of(took), slip: Tail::of(slips), failed })
 }
 
 #[cfg(test)]
@@ -126,7 +133,7 @@ mod tests {
             }
         };
         let latencies = latencies(&Handle::current(), plan, call).await.unwrap();
-        assert_eq!(latencies.failed, 1);
+        assert_eq!((latencies.failed, latencies.all.len()), (1, 99));
         let (p50, p99) = (latencies.answered.p50.unwrap(), latencies.answered.p99.unwrap());
         assert!(p50 < p99 && p99 >= 20_000.0, "{latencies:?}");
         assert_eq!(latencies.answered.p999, None);

@@ -7,25 +7,20 @@ use async_trait::async_trait;
 use comparisons::contestants::Contestant;
 use comparisons::experiment::Trouble;
 use comparisons::lab::Lab;
-use comparisons::measure::{BlockPlan, Event, Subject};
+use comparisons::measure::{Block, BlockPlan, Event, Subject};
 use hdrhistogram::Histogram;
 
 use super::{Arms, Preparations, Server, Store};
 use crate::bars::{Bar, Bound};
 use crate::clients::ttl;
-use crate::contest::{Arm, Contest, Topic};
+use crate::contest::{Arm, Contest, DISTURBED, Topic};
 use crate::lanes::{histogram, note};
 use crate::watchers::{PutAndWatch, ScriptAndStream, Snapshots};
+use crate::work::pooled::Pooled;
 
 /// The median, in microseconds.
 pub const P50: &str = "p50_us";
 const P99: &str = "p99_us";
-/// The series: µs, and the share of all changes that took no longer.
-const TAIL: &str = "tail_us";
-
-/// The shares of a tail, each of the later ones ten times as rare as the one before.
-const SHARES: [f64; 16] =
-    [0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999, 1.0];
 
 /// Changes a second: so few that nothing queues.
 const RATE: u32 = 200;
@@ -33,14 +28,11 @@ const RATE: u32 = 200;
 const INSTANCES: u32 = 50;
 const GRACE: Duration = Duration::from_secs(3);
 const WARM_UP: u32 = 10;
-/// So often a block is measured again in which the measuring was disturbed.
-const TRIES: u32 = 4;
 
 /// A watch on a store.
 #[derive(Debug)]
 pub struct Watches {
     store: Store,
-    disturbed_too: bool,
     preparations: Preparations,
 }
 
@@ -54,14 +46,7 @@ impl Watches {
     /// On `store`.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store, disturbed_too: false, preparations: Preparations::default() }
-    }
-
-    /// Counts blocks too in which the measuring was disturbed: to see it work on a busy machine, where figures say nothing.
-    #[must_use]
-    pub fn with_disturbed(mut self) -> Self {
-        self.disturbed_too = true;
-        self
+        Self { store, preparations: Preparations::default() }
     }
 }
 
@@ -107,9 +92,8 @@ impl Topic for Watches {
         let server = Server::start(self.store, lab).await?;
         let plan = BlockPlan { rate: RATE, warm_up: WARM_UP, events: lab.by_scale(50, 100), grace: GRACE };
         let ours = Snapshots::of(server.registry()?);
-        let disturbed_too = self.disturbed_too;
         let watched = move |contestant, service, server| async move {
-            Watched::prepare(contestant, service, plan, disturbed_too, server).await
+            Watched::prepare(contestant, service, plan, server).await
         };
         let arm = |service, contestant| watched(contestant, service, Arc::clone(&server));
         let arms = Arms::default().with("ours", arm("ours.rpc", Box::new(ours)));
@@ -132,9 +116,7 @@ impl Topic for Watches {
 struct Watched {
     subject: Subject,
     plan: BlockPlan,
-    disturbed_too: bool,
-    /// All latencies; none before the first block, which does not count, is over.
-    tail: Option<Histogram<u64>>,
+    pooled: Pooled,
     _server: Arc<Server>,
 }
 
@@ -143,52 +125,46 @@ impl Watched {
         contestant: Box<dyn Contestant>,
         service: &'static str,
         plan: BlockPlan,
-        disturbed_too: bool,
         server: Arc<Server>,
     ) -> Result<Self, Trouble> {
         let subject = Subject::prepare(&*contestant, service, INSTANCES, ttl().get()).await?;
-        Ok(Self { subject, plan, disturbed_too, tail: None, _server: server })
+        Ok(Self { subject, plan, pooled: Pooled::default(), _server: server })
     }
 }
 
 #[async_trait]
 impl Arm for Watched {
     async fn play(&mut self) -> Result<Vec<(&'static str, f64)>, Trouble> {
-        let mut figures = Vec::new();
-        for again in 0..TRIES {
-            let block = self.subject.run(&self.plan).await?;
-            let summary = block.summary();
-            let (unseen, failed) = (summary.unseen, summary.failed);
-            if unseen + failed > 0 {
-                let why = block.refused.unwrap_or_default();
-                let missing = format!("{unseen} changes were never seen, {failed} were refused {why}");
-                return Err(Trouble::failed(missing));
-            }
-            let slip = summary.slip.p99.unwrap_or(f64::NAN);
-            let busy = block.load.map_or(f64::NAN, |load| load.busy);
-            figures = vec![("slip_p99_us", slip), ("cpu", busy), ("thrown_away", f64::from(again))];
-            if block.fault().is_some() && !self.disturbed_too {
-                continue;
-            }
-            let latencies = latencies(&block.events);
-            let micros = |share| latencies.value_at_quantile(share) as f64 / 1e3;
-            figures.extend([(P50, micros(0.5)), ("p90_us", micros(0.9)), (P99, micros(0.99))]);
-            figures.push(("max_us", micros(1.0)));
-            match &mut self.tail {
-                Some(tail) => *tail += latencies,
-                None => self.tail = Some(histogram()),
-            }
-            return Ok(figures);
+        let block = self.subject.run(&self.plan).await?;
+        let summary = block.summary();
+        let (unseen, failed) = (summary.unseen, summary.failed);
+        if unseen + failed > 0 {
+            let why = block.refused.unwrap_or_default();
+            let missing = format!("{unseen} changes were never seen, {failed} were refused {why}");
+            return Err(Trouble::failed(missing));
         }
-        // Without a latency the round counts for nothing, and says why.
-        figures.push(("disturbed", 1.0));
-        Ok(figures)
+        let latencies = latencies(&block.events);
+        self.pooled.add(&latencies, 0);
+        Ok(figures(&block, &latencies))
     }
 
     fn series(&self) -> Vec<(&'static str, Vec<[f64; 2]>)> {
-        let tail = self.tail.as_ref().filter(|tail| !tail.is_empty());
-        tail.map(|tail| (TAIL, shares(tail))).into_iter().collect()
+        self.pooled.series()
     }
+}
+
+/// Of a block that was disturbed as well: who keeps the machine busy, or has sends slip, must not be rid of its worst blocks by it.
+fn figures(block: &Block, latencies: &Histogram<u64>) -> Vec<(&'static str, f64)> {
+    let micros = |share| latencies.value_at_quantile(share) as f64 / 1e3;
+    vec![
+        (P50, micros(0.5)),
+        ("p90_us", micros(0.9)),
+        (P99, micros(0.99)),
+        ("max_us", micros(1.0)),
+        ("slip_p99_us", block.summary().slip.p99.unwrap_or(f64::NAN)),
+        ("cpu", block.load.map_or(f64::NAN, |load| load.busy)),
+        (DISTURBED, if block.fault().is_some() { 1.0 } else { 0.0 }),
+    ]
 }
 
 fn latencies(events: &[Event]) -> Histogram<u64> {
@@ -197,34 +173,36 @@ fn latencies(events: &[Event]) -> Histogram<u64> {
     latencies
 }
 
-/// A distribution as its tail shows it: those shares of which there are enough changes to tell, and the longest.
-fn shares(tail: &Histogram<u64>) -> Vec<[f64; 2]> {
-    // One change at least is beyond it; what is decimal is not exact.
-    let told = |share: &f64| *share >= 1.0 || (1.0 - share) * tail.len() as f64 > 1.0 - 1e-6;
-    let pair = |share| [tail.value_at_quantile(share) as f64 / 1e3, share];
-    SHARES.into_iter().filter(told).map(pair).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use comparisons::measure::Event;
+    use comparisons::measure::{Block, Event, Load};
 
-    use super::{latencies, shares};
+    use super::{P50, figures, latencies};
+    use crate::contest::DISTURBED;
 
     #[test]
-    fn a_tail_says_nothing_of_what_is_rarer_than_its_changes() {
-        let event = |number: u64| {
-            let intended = Duration::from_millis(5 * number);
-            let received = Some(intended + Duration::from_micros(number));
-            Event { intended, received, ..Event::default() }
+    fn a_block_that_was_disturbed_counts_like_any_other_and_says_so() {
+        let block = |slip: u64, busy: f64| {
+            let event = |number: u64| {
+                let intended = Duration::from_millis(5 * number);
+                let after = |micros| Some(intended + Duration::from_micros(micros));
+                let (begun, acknowledged, received) = (after(slip), after(slip + 200), after(slip + 300));
+                Event { intended, begun, acknowledged, received }
+            };
+            let load = Some(Load { busy, steal: 0.0 });
+            let block = Block { events: (0..100).map(event).collect(), load, refused: None };
+            figures(&block, &latencies(&block.events))
         };
-        let events: Vec<_> = (1..=200).map(event).collect();
-        let tail = shares(&latencies(&events));
-        assert!(tail.iter().any(|[micros, share]| *share == 0.5 && (micros - 100.0).abs() < 1.0), "{tail:?}");
-        let [longest, whole] = tail[tail.len() - 1];
-        assert!(whole == 1.0 && (longest - 200.0).abs() < 1.0, "{tail:?}");
-        assert_eq!(tail[tail.len() - 2][1], 0.995, "one of 200 is rarer");
+        let of = |figures: &[(&str, f64)], name: &str| {
+            figures.iter().find(|(there, _)| *there == name).map(|(_, value)| *value)
+        };
+        for (slip, busy, disturbed) in [(10, 0.2, 0.0), (900, 0.2, 1.0), (10, 0.9, 1.0)] {
+            let told = block(slip, busy);
+            assert_eq!(of(&told, DISTURBED), Some(disturbed), "{told:?}");
+            assert!(of(&told, P50).is_some_and(|p50| (p50 - 300.0 - slip as f64).abs() < 2.0), "{told:?}");
+            assert_eq!(of(&told, "cpu"), Some(busy));
+        }
     }
 }
