@@ -3,8 +3,8 @@
 use fastrand::Rng;
 
 /// For each round of a step, all arms in the order in which they play: a permutation that is drawn anew for every round, so that over many of them each arm is in every
-/// place, and follows every other arm, about equally often. The last of a round may well be the first of the next one, so an arm follows itself as often as another. The
-/// same random numbers give the same order.
+/// place, and follows every other arm, about equally often. Where the last of a round is the first of the next one, an arm follows itself: that befalls all alike. The same
+/// random numbers give the same order.
 #[must_use]
 pub fn order(arms: usize, rounds: u32, random: &mut Rng) -> Vec<Vec<usize>> {
     let round = |_| {
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn from_round_to_round_every_arm_follows_every_arm_and_itself_about_equally_often() {
+    fn across_rounds_every_arm_follows_every_arm_and_itself_about_equally_often() {
         let rounds = drawn(3);
         let mut counts = BTreeMap::new();
         for pair in rounds.windows(2) {

@@ -21,19 +21,20 @@ const INTRODUCTION: &str = "`service-registry` puts one trait before etcd, Redis
 
 const METHOD: [&str; 4] = [
     "Absolute figures of a shared machine mean little, so arms that do the same work take turns: in each round every arm has a block of some ten to some \
-     hundred milliseconds, in an order that is drawn by lot for each, so that each follows each other, and itself, about equally often; one round before does not count. Some rounds later servers and clients are started \
-     anew. A store and who calls it have cores of their own.",
+     hundred milliseconds, in an order that is drawn by lot for each, so that no arm has a place or a predecessor of its own. One round before does not count. Some \
+     rounds later servers and clients are started anew. A store and who calls it have cores of their own.",
     "A round gives one ratio. Shown is the median of all rounds with its 95 % interval: a bootstrap in two stages, of starts and of the rounds within each, since what \
      differs from one start to the next does not from round to round.",
     "The control is the same ratio of two arms that are alike, with connections of their own. Where its interval does not hold 1, it mattered whose turn it was, and \
      nothing is said of the bar.",
     "All rounds of a run count. Where changes are sent at fixed times, a block is disturbed if the machine was busy or sends slipped; whoever is measured may be \
-     the cause of either, so such blocks count too, and how many there were of each arm is told beside its percentiles. What is measured again takes the place of what was there, and what that had said is told below.",
+     the cause of either, so such blocks count too, and how many there were of each arm is told beside its percentiles. What is measured \
+     again takes the place of what was there, and what that had said is told below.",
 ];
 
 const TAILS: &str = "Medians over blocks of the percentiles of each block; the longest of all blocks. Disturbed are blocks in which sends slipped by more than 200 µs at \
-                     the 99th percentile, or the machine was more than 70 % busy, or that is not known: they count like the others. The curves are of all blocks together: of each arm the median over starts. What was \
-                     not answered took longer than all that was.";
+                     the 99th percentile, or the machine was more than 70 % busy, or that is not known: they count like the others. The curves are of all \
+                     blocks together: of each arm the median over starts. What was not answered took longer than all that was.";
 
 /// The page.
 #[must_use]

@@ -157,7 +157,10 @@ impl Report {
                 missing.push(format!("{}: {trouble}.", topic.name));
             }
         }
-        missing.extend(profiles::unexplained(&self.topics, &self.profiles));
+        // What is only to be seen need not be explained.
+        if !of(|one| one.scale != "full") {
+            missing.extend(profiles::unexplained(&self.topics, &self.profiles));
+        }
         let never: Vec<&str> =
             self.topics.iter().filter(|one| one.steps == 0).map(|topic| topic.name.as_str()).collect();
         if !never.is_empty() {
