@@ -42,7 +42,7 @@ macro_rules! bars {
         const { &[
             Bar::new(concat!($operation, " on ", $store, ": through the trait / raw client"), EACH, $bound),
             Bar::new(concat!($operation, " on ", $store, ", 99th percentile"), P99, Bound::Told),
-            Bar::new(concat!($operation, " on ", $store, ", 32 at a time"), EACH_OF_MANY, Bound::Told),
+            Bar::new(concat!($operation, " on ", $store, ", 32 at a time"), EACH_OF_MANY, $bound),
             $($more,)*
         ] }
     };
