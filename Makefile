@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SEED ?= 0
 
-.PHONY: help setup test test-all test-programs test-simulation test-stores test-waiting test-grpc-daily test-grpc test-directory test-etcd test-redis conformance-etcd conformance-redis promises-etcd promises-etcd-3.5 promises-redis heavy-etcd heavy-redis quickstart simulate images containers containers-daily containers-if-docker claims claims-quick test-chaos chaos chaos-soak chaos-smoke chaos-faults bench bench-quick fmt clippy doc ci
+.PHONY: help setup test test-all test-programs test-simulation test-stores test-waiting test-grpc-daily test-grpc test-directory test-etcd test-redis conformance-etcd conformance-redis promises-etcd promises-etcd-3.5 promises-redis heavy-etcd heavy-redis quickstart simulate images containers containers-daily containers-if-docker claims claims-quick test-chaos chaos chaos-soak chaos-smoke chaos-faults bench bench-quick test-benches fmt clippy doc ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,8 +19,8 @@ timed = @$(foreach target,$(1),TIMEFORMAT="make $(target): %0R s, %P %% of a cor
 test: setup ## What every change is tested with (to come under 15 minutes on 2 cores; 20 the first time)
 	$(call timed,test-programs test-stores test-simulation quickstart)
 
-test-all: setup ## Every combination of servers and layouts, thousands of endpoints, containers and the chaos suite's own tests as well
-	$(call timed,test-programs test-etcd test-redis test-directory test-grpc chaos-smoke test-chaos test-simulation quickstart containers)
+test-all: setup ## Every combination of servers and layouts, thousands of endpoints, containers, benchmarks once, and the chaos suite's own tests as well
+	$(call timed,test-programs test-benches test-etcd test-redis test-directory test-grpc chaos-smoke test-chaos test-simulation quickstart containers)
 
 test-programs: setup
 	scripts/test-programs.sh 2
@@ -140,6 +140,9 @@ BENCHES = $(CARGO) run --release -p benches --
 # The page shows what there is, also where something could not run; then that is how it ends.
 bench: setup ## What it costs beside the raw clients, measured, and how it grows: target/bench/report.html
 	ended=0; $(BENCHES) criterion || ended=$$?; $(BENCHES) bars || ended=$$?; $(BENCHES) page && exit $$ended
+
+test-benches: setup ## Run what each of criterion's benchmarks measures, once, without measuring
+	$(CARGO) bench -p benches -- --test
 
 bench-quick: setup ## The same with fewer rounds and samples, in a few minutes: target/bench-quick/report.html
 	ended=0; $(BENCHES) criterion --quick || ended=$$?; $(BENCHES) bars --quick || ended=$$?; $(BENCHES) page target/bench-quick && exit $$ended

@@ -16,7 +16,9 @@ const DECAY: Duration = Duration::from_secs(3);
 const FLOOR: Duration = Duration::from_millis(1);
 const FLOOR_NS: f64 = FLOOR.as_nanos() as f64;
 
+/// In a line of the cache for itself: what is beside it changes with every call, and is not read by picks.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct Load {
     average: PeakEwma,
 }
