@@ -1,14 +1,20 @@
 //! Whether leases still hold what they were given: asked with every heartbeat, because etcd renews a lease whether or not its key still belongs to
-//! it. Those that ask at the same time share a request.
+//! it. Those that ask at the same time share a transaction.
+//!
+//! Transactions are asked by tasks of their own, each until nobody waits. Clients are shared between runtimes, which end or stand still: a task asks for those
+//! on its own alone. It may hang with its request, or behind something else on its thread: so who waits looks again, from time to time, whether another is
+//! to be started.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Client, KeyValue, Txn, TxnOp};
-use registry_core::{ErrorKind, Operation, Result};
+use registry_core::time::{Timers, later};
+use registry_core::{Error, ErrorKind, Operation, Result};
+use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::error::failure;
@@ -52,7 +58,9 @@ pub(crate) struct Fences {
 
 struct Shared {
     connection: Arc<Connection>,
-    queue: Mutex<Queue>,
+    /// Of each runtime on which somebody waits.
+    queues: Mutex<HashMap<Id, Queue>>,
+    timers: Timers,
 }
 
 #[derive(Default)]
@@ -61,20 +69,23 @@ struct Queue {
     /// How many keys they are about.
     reads: usize,
     rounds: usize,
+    /// When a round began that has taken no question yet.
+    starting: Option<Instant>,
     /// When the last transaction began.
     asked: Option<Instant>,
 }
 
 impl Queue {
-    /// Whether another transaction is to begin. Two small ones are more work for both sides than one.
+    /// Whether another round is to begin. Two small transactions are more work for both sides than one.
     fn is_worth_a_round(&self) -> bool {
-        let slow = || self.asked.is_some_and(|asked| asked.elapsed() >= SLOW);
-        self.rounds == 0 || self.rounds < ROUNDS && (self.reads >= READS || slow())
+        let slow = |since: Option<Instant>| since.is_none_or(|since| since.elapsed() >= SLOW);
+        let due = || slow(self.starting) && (self.reads >= READS || slow(self.asked));
+        !self.questions.is_empty() && (self.rounds == 0 || self.rounds < ROUNDS && due())
     }
 
     fn begin_round(&mut self) {
         self.rounds += 1;
-        self.asked = Some(Instant::now());
+        self.starting = Some(Instant::now());
     }
 
     fn push(&mut self, question: Question) {
@@ -87,43 +98,72 @@ impl Queue {
         self.reads -= question.keys.len();
         Some(question)
     }
+
+    /// Those that still wait, as many as fit into a transaction.
+    fn take(&mut self) -> Vec<Question> {
+        let (mut questions, mut reads) = (Vec::new(), 0);
+        while reads < READS
+            && let Some(question) = self.pop()
+        {
+            if !question.answer.is_closed() {
+                reads += question.keys.len();
+                questions.push(question);
+            }
+        }
+        if !questions.is_empty() {
+            self.asked = Some(Instant::now());
+        }
+        questions
+    }
 }
 
 impl Fences {
     pub(crate) fn new(connection: Arc<Connection>) -> Self {
-        Self { shared: Arc::new(Shared { connection, queue: Mutex::default() }) }
+        let shared = Shared { connection, queues: Mutex::default(), timers: Timers::default() };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Whether all of it is true, if it is known before `deadline`. Linearizable. Asked for at once while no request is under way, together with
     /// others otherwise.
     pub(crate) async fn hold(&self, keys: Vec<Held>, deadline: Instant) -> Result<bool> {
-        let (answer, asked) = oneshot::channel();
-        let start = {
-            let mut queue = self.lock();
-            queue.push(Question { keys, answer });
-            let start = queue.is_worth_a_round();
-            if start {
-                queue.begin_round();
+        let (answer, mut asked) = oneshot::channel();
+        let runtime = Handle::current().id();
+        self.lock().entry(runtime).or_default().push(Question { keys, answer });
+        let mut patience = SLOW;
+        let mut look = later(Instant::now(), patience);
+        let mut timer = self.shared.timers.at(look.min(deadline));
+        loop {
+            self.start_a_round_where_worth(runtime);
+            tokio::select! {
+                biased;
+                answer = &mut asked => return answer.unwrap_or_else(|_| {
+                    let message = "the runtime shuts down";
+                    Err(failure(ErrorKind::Unavailable, Operation::Keepalive, message))
+                }),
+                () = &mut timer => {
+                    if look >= deadline {
+                        let message = "the owner of the entry was not told in time";
+                        return Err(failure(ErrorKind::Timeout, Operation::Keepalive, message));
+                    }
+                    patience = patience.saturating_mul(2);
+                    look = later(Instant::now(), patience);
+                    timer.reset(look.min(deadline));
+                }
             }
-            start
-        };
-        if start {
-            // A task of its own: whoever gives up waiting must not leave the others without an answer.
-            let round = Round { fences: self.clone(), counted: true };
-            tokio::spawn(round.run());
         }
-        match timeout_at(deadline, asked).await {
-            Ok(Ok(held)) => held,
-            // The task that asked ended with its runtime; the next one asks again.
-            Ok(Err(_)) => {
-                Err(failure(ErrorKind::Unavailable, Operation::Keepalive, "the question was not put"))
-            }
-            Err(_) => Err(failure(
-                ErrorKind::Timeout,
-                Operation::Keepalive,
-                "the owner of the entry was not told in time",
-            )),
+    }
+
+    /// Begins one on this runtime, whose queue is told.
+    fn start_a_round_where_worth(&self, runtime: Id) {
+        {
+            let mut queues = self.lock();
+            let Some(queue) = queues.get_mut(&runtime).filter(|queue| queue.is_worth_a_round()) else {
+                return;
+            };
+            queue.begin_round();
         }
+        // A task of its own: whoever gives up waiting must not leave the others without an answer.
+        tokio::spawn(Round { fences: self.clone(), runtime, starts: true, counted: true }.run());
     }
 
     async fn ask(&self, keys: &[&Held]) -> Result<Vec<bool>> {
@@ -139,35 +179,46 @@ impl Fences {
         Ok(reads(answer).zip(keys).map(|(found, held)| held.by(found.kvs().first())).collect())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<Id, Queue>> {
+        self.shared.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A task that asks until nobody waits.
 struct Round {
     fences: Fences,
+    runtime: Id,
+    /// Whether it has taken no question yet.
+    starts: bool,
     /// Whether it counts among those under way.
     counted: bool,
 }
 
 impl Round {
     async fn run(mut self) {
-        while let Some(questions) = self.next() {
-            let keys: Vec<_> = questions.iter().flat_map(|question| &question.keys).collect();
-            match self.fences.ask(&keys).await {
-                Ok(held) => {
-                    let mut held = held.into_iter();
-                    for question in questions {
-                        // All are taken, also after the first that is not held.
-                        let answers: Vec<bool> = held.by_ref().take(question.keys.len()).collect();
-                        let whole = answers.len() == question.keys.len() && answers.iter().all(|held| *held);
-                        let _ = question.answer.send(Ok(whole));
-                    }
+        while let Some(mut questions) = self.next() {
+            // Those of a service together, since it is services that may not be read.
+            questions.sort_by(|one, other| {
+                one.keys.iter().map(|held| &held.key).cmp(other.keys.iter().map(|held| &held.key))
+            });
+            let mut parts = VecDeque::from([questions]);
+            while let Some(mut part) = parts.pop_front() {
+                part.retain(|question| !question.answer.is_closed());
+                if part.is_empty() {
+                    continue;
                 }
-                Err(error) => {
-                    for question in questions {
-                        let _ = question.answer.send(Err(error.clone()));
+                let keys: Vec<_> = part.iter().flat_map(|question| &question.keys).collect();
+                match self.fences.ask(&keys).await {
+                    Ok(held) => tell(part, held),
+                    // etcd refuses a transaction as a whole for one key that may not be read: the others must not have to do with it.
+                    Err(error) if part.len() > 1 && is_refused(&error) => {
+                        let rest = part.split_off(part.len() / 2);
+                        parts.extend([part, rest]);
+                    }
+                    Err(error) => {
+                        for question in part {
+                            let _ = question.answer.send(Err(error.clone()));
+                        }
                     }
                 }
             }
@@ -176,33 +227,59 @@ impl Round {
 
     /// Those that wait, as many as fit. Where there are none it ends, under the lock, so that whoever asks next starts another.
     fn next(&mut self) -> Option<Vec<Question>> {
-        let mut queue = self.fences.lock();
-        let (mut questions, mut reads) = (Vec::new(), 0);
-        while reads < READS
-            && let Some(question) = queue.pop()
-        {
-            if !question.answer.is_closed() {
-                reads += question.keys.len();
-                questions.push(question);
-            }
+        let mut queues = self.fences.lock();
+        let queue = queues.entry(self.runtime).or_default();
+        if std::mem::take(&mut self.starts) {
+            queue.starting = None;
         }
+        let questions = queue.take();
         if questions.is_empty() {
-            queue.rounds -= 1;
             self.counted = false;
+            end_round(&mut queues, self.runtime);
             return None;
         }
-        queue.asked = Some(Instant::now());
+        drop(queues);
+        // There may be enough for another one.
+        self.fences.start_a_round_where_worth(self.runtime);
         Some(questions)
     }
 }
 
 impl Drop for Round {
     fn drop(&mut self) {
-        // The runtime ended under it: another one must be able to start.
+        // The runtime has ended under it.
         if self.counted {
-            self.fences.lock().rounds -= 1;
+            let mut queues = self.fences.lock();
+            let over = end_round(&mut queues, self.runtime);
+            drop(queues);
+            // Behind the lock: those who still wait are told.
+            drop(over);
         }
     }
+}
+
+/// With the last round goes the queue, and with that who still waits.
+fn end_round(queues: &mut HashMap<Id, Queue>, runtime: Id) -> Option<Queue> {
+    let queue = queues.get_mut(&runtime)?;
+    queue.rounds = queue.rounds.saturating_sub(1);
+    if queue.rounds == 0 { queues.remove(&runtime) } else { None }
+}
+
+/// Tells each whether all of its keys are held, of answers in the order of the keys.
+fn tell(questions: Vec<Question>, held: Vec<bool>) {
+    let mut held = held.into_iter();
+    for question in questions {
+        // All are taken, also after the first that is not held.
+        let answers: Vec<bool> = held.by_ref().take(question.keys.len()).collect();
+        let whole = answers.len() == question.keys.len() && answers.iter().all(|held| *held);
+        let _ = question.answer.send(Ok(whole));
+    }
+}
+
+/// Whether it is about what was asked for.
+fn is_refused(error: &Error) -> bool {
+    let others = [ErrorKind::Unavailable, ErrorKind::Timeout, ErrorKind::Unauthenticated, ErrorKind::Closed];
+    !others.contains(&error.kind())
 }
 
 impl std::fmt::Debug for Fences {
@@ -215,36 +292,61 @@ impl std::fmt::Debug for Fences {
 mod tests {
     use super::*;
 
-    fn ask(queue: &mut Queue, keys: usize) {
+    fn ask(queue: &mut Queue, keys: usize) -> oneshot::Receiver<Result<bool>> {
         let held = |number| Held { key: format!("/registry/user.rpc/{number}"), lease: 1, modified: None };
-        queue.push(Question { keys: (0..keys).map(held).collect(), answer: oneshot::channel().0 });
+        let (answer, asked) = oneshot::channel();
+        queue.push(Question { keys: (0..keys).map(held).collect(), answer });
+        asked
+    }
+
+    /// A round begins, and takes what it can.
+    fn round(queue: &mut Queue) -> usize {
+        queue.begin_round();
+        queue.starting = None;
+        queue.take().len()
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_asked_while_a_transaction_is_under_way_shares_the_next_one() {
         let mut queue = Queue::default();
-        ask(&mut queue, 1);
-        assert!(queue.is_worth_a_round(), "who is alone need not wait");
-        queue.begin_round();
-        assert_eq!(queue.pop().map(|question| question.keys.len()), Some(1));
-        ask(&mut queue, READS - 1);
         assert!(!queue.is_worth_a_round());
-        ask(&mut queue, 1);
+        let _one = ask(&mut queue, 1);
+        assert!(queue.is_worth_a_round(), "who is alone need not wait");
+        assert_eq!(round(&mut queue), 1);
+        let _more = ask(&mut queue, READS - 1);
+        assert!(!queue.is_worth_a_round());
+        let _enough = ask(&mut queue, 1);
         assert!(queue.is_worth_a_round(), "there is enough for one");
         queue.begin_round();
-        while queue.pop().is_some() {}
-        ask(&mut queue, 1);
-        assert!(!queue.is_worth_a_round());
+        assert!(!queue.is_worth_a_round(), "that which is about to begin takes them");
         tokio::time::advance(SLOW).await;
-        assert!(queue.is_worth_a_round(), "those under way may never be answered");
-        queue.begin_round();
-        assert!(!queue.is_worth_a_round());
-        ask(&mut queue, READS);
-        while queue.rounds < ROUNDS {
+        assert!(queue.is_worth_a_round(), "its thread may be busy with something else");
+        assert_eq!(round(&mut queue), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_one_that_may_never_be_answered_gets_another_and_not_too_many() {
+        let mut queue = Queue::default();
+        let mut waiting = vec![ask(&mut queue, 1)];
+        round(&mut queue);
+        for _ in 1..ROUNDS {
+            waiting.push(ask(&mut queue, 1));
+            assert!(!queue.is_worth_a_round());
+            tokio::time::advance(SLOW).await;
             assert!(queue.is_worth_a_round());
-            queue.begin_round();
+            round(&mut queue);
         }
+        waiting.push(ask(&mut queue, READS));
         tokio::time::advance(SLOW).await;
         assert!(!queue.is_worth_a_round(), "those are enough for any store");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_gone_is_not_asked_for() {
+        let mut queue = Queue::default();
+        drop(ask(&mut queue, 7));
+        let _waits = ask(&mut queue, 2);
+        assert_eq!(round(&mut queue), 1);
+        assert_eq!((queue.reads, queue.questions.len()), (0, 0));
     }
 }

@@ -38,7 +38,7 @@ impl Tape for Monitored<'_> {
                 // What a script does follows from the script and its arguments.
                 _ if from.ends_with(" lua") => {}
                 // Every ten seconds, whatever is done.
-                _ if command.starts_with("\"INFO\"") => {}
+                _ if ["\"INFO\"", "\"CONFIG\""].iter().any(|asked| command.starts_with(asked)) => {}
                 _ => taken.push(own(command)),
             }
         }

@@ -1,11 +1,15 @@
 //! One client's connection flaps or is swallowed: no deadlock; all is right again within 3 s of healing.
 
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::poll;
 use registry_core::{ErrorKind, RegistrarState, Registry, ResetCause};
 use registry_etcd::{EtcdOptions, EtcdRegistry};
 use registry_testing::servers::etcd::Etcd;
 use registry_testing::servers::proxy::{Faults, Proxy};
+use tokio::runtime::Runtime;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{
@@ -112,6 +116,49 @@ fn a_client_outlives_the_runtimes_that_it_was_used_on() {
     }
     let listed = servers.block_on(client.lookup(&user())).unwrap();
     assert_eq!(listed.len(), 3);
+}
+
+/// Those who ask at the same time share a request, and whoever has begun it may never be heard of again.
+#[test]
+fn a_heartbeat_does_not_hang_on_another_runtime_that_stands_still_or_ends() {
+    let own = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (etcd, proxy) = own.block_on(async {
+        let etcd = Etcd::start(server()).await.unwrap();
+        let proxy = Proxy::start(etcd.client_address()).unwrap();
+        (etcd, proxy)
+    });
+    let client = behind(&proxy);
+    let [first, second] = [1, 2].map(|n| {
+        let registered = own.block_on(client.register(&instance(n), &lasting())).unwrap();
+        own.block_on(client.keepalive(&registered.lease)).unwrap();
+        registered.lease
+    });
+    own.block_on(proxy.set(Faults::default().with_latency(Duration::from_millis(150))));
+    for (asks, ends) in [(false, false), (true, false), (false, true), (true, true)] {
+        // It runs only while something is waited for on it.
+        let other = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        other.block_on(async {
+            assert!(poll!(pin!(client.keepalive(&first))).is_pending());
+            if asks {
+                yield_now().await;
+            }
+        });
+        let begun = Instant::now();
+        own.block_on(async {
+            let mut beating = pin!(client.keepalive(&second));
+            assert!(poll!(beating.as_mut()).is_pending());
+            let still = if ends {
+                other.shutdown_background();
+                None
+            } else {
+                Some(other)
+            };
+            beating.await.unwrap();
+            still.into_iter().for_each(Runtime::shutdown_background);
+        });
+        assert!(begun.elapsed() < Duration::from_secs(3), "{asks}, {ends}: {:?}", begun.elapsed());
+    }
+    drop(etcd);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::future::join_all;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
-use registry_core::{ErrorKind, RegistrarState, Registry, ResetCause, Retry};
+use registry_core::{ErrorKind, Instance, Lease, RegistrarState, Registry, ResetCause, Retry};
 use registry_etcd::{EtcdOptions, EtcdRegistry, Material, Tls};
 use registry_testing::servers::etcd::{ClientTls, Etcd};
 use serde_json::json;
@@ -97,6 +100,41 @@ async fn what_a_user_may_not_do_is_permission_denied() {
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
     let error = registry.lookup(&user()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+}
+
+/// Their keys are looked at together, and etcd refuses that as a whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_may_not_be_read_any_more_fails_its_own_heartbeats_and_no_others() {
+    let etcd = Etcd::start(server()).await.unwrap();
+    let permission = |start: &str, end: &str| {
+        let [start, end] = [start, end].map(|key| STANDARD.encode(key));
+        json!({ "permType": "READWRITE", "key": start, "range_end": end })
+    };
+    let other = permission("/registry/other.rpc/", "/registry/other.rpc0");
+    etcd.ask("/v3/auth/role/add", json!({ "name": "registry" })).await.unwrap();
+    let all = [permission("/registry/user.rpc/", "/registry/user.rpc0"), permission("/registry/~store", "")];
+    for permission in all.iter().chain([&other]) {
+        etcd.ask("/v3/auth/role/grant", json!({ "name": "registry", "perm": permission })).await.unwrap();
+    }
+    etcd.ask("/v3/auth/user/add", json!({ "name": "service", "password": "first" })).await.unwrap();
+    etcd.ask("/v3/auth/user/grant", json!({ "user": "service", "role": "registry" })).await.unwrap();
+    etcd.enable_auth(ROOT).await.unwrap();
+    let registry = as_service(&etcd, "first");
+    let (mut users, mut others) = (Vec::new(), Vec::new());
+    for n in 0..10 {
+        users.push(registry.register(&instance(n), &lasting()).await.unwrap().lease);
+        let elsewhere = Instance::builder("other.rpc").endpoint(format!("10.0.1.{n}:8080")).build().unwrap();
+        others.push(registry.register(&elsewhere, &lasting()).await.unwrap().lease);
+    }
+    let beaten = async |leases: &[Lease]| {
+        let beaten = join_all(leases.iter().map(|lease| registry.keepalive(lease))).await;
+        beaten.into_iter().map(|beaten| beaten.err().map(|error| error.kind())).collect::<Vec<_>>()
+    };
+    let both = async || tokio::join!(beaten(&others), beaten(&users));
+    assert_eq!(both().await, (vec![None; 10], vec![None; 10]));
+    let revoked = json!({ "role": "registry", "key": other["key"], "range_end": other["range_end"] });
+    etcd.ask("/v3/auth/role/revoke", revoked).await.unwrap();
+    assert_eq!(both().await, (vec![Some(ErrorKind::PermissionDenied); 10], vec![None; 10]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
