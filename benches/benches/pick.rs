@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use benches::work::picking::{Floor, MapInTurn, MapLeastLoaded, Picking, Published, TowerP2c};
+use benches::work::picking::{Floor, MapInTurn, MapLeastLoaded, Published, TowerP2c, channel};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use registry_core::pick::{
     Draw, LoadBound, Moment, PeakEwma, Ring, RoundRobin, Weighted, hash, p2c, random, rendezvous,
@@ -56,12 +56,6 @@ fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(1).build().unwrap()
 }
 
-/// What a channel picks from; some bear twice as much as others, where weights are unequal.
-fn channel(runtime: &Runtime, policy: Policy, size: usize, by_weight: bool) -> Picking {
-    let weight = |number: usize| if by_weight && number.is_multiple_of(4) { 200 } else { 100 };
-    runtime.block_on(Picking::new(size, policy, weight, 1)).unwrap()
-}
-
 /// What a call costs that is answered at once: by a channel with each of its policies, by the core alone, and by what others use.
 fn calls(c: &mut Criterion) {
     let runtime = runtime();
@@ -75,7 +69,8 @@ fn calls(c: &mut Criterion) {
     let mut group = c.benchmark_group("pick and completion");
     for size in [1, 10, 1_000, 10_000, 100_000] {
         for (name, policy, by_weight) in &policies {
-            let (ours, keys) = (channel(&runtime, policy.clone(), size, *by_weight), Draw::with_seed(2));
+            let (ours, keys) =
+                (runtime.block_on(channel(size, policy.clone(), *by_weight, 1)).unwrap(), Draw::with_seed(2));
             group.bench_function(BenchmarkId::new(*name, size), |b| {
                 b.iter(|| ours.call(keys.next(), || black_box(1)));
             });
@@ -102,7 +97,7 @@ fn published(c: &mut Criterion) {
     let mut group = c.benchmark_group("pick of what is published");
     for size in [1, 10, 1_000, 10_000, 100_000] {
         for (name, by_weight) in [("a channel's p2c", false), ("a channel's p2c, by weight", true)] {
-            let ours = channel(&runtime, Policy::PeakEwma, size, by_weight);
+            let ours = runtime.block_on(channel(size, Policy::PeakEwma, by_weight, 1)).unwrap();
             group.bench_function(BenchmarkId::new(name, size), |b| b.iter(|| ours.pick(0)));
         }
         let core = Published::after_answers(size, 1);

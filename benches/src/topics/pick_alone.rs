@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use comparisons::experiment::Trouble;
 use comparisons::lab::Lab;
+use registry_tonic::Policy;
 
 use crate::bars::{Bar, Bound};
 use crate::contest::{Contest, Topic};
-use crate::topics::pick_call::channel;
-use crate::work::picking::{Floor, Published};
+use crate::work::picking::{Floor, Published, channel};
 use crate::work::timed::Timed;
 
 /// Picks among 1,000 endpoints, as a channel does it and by the core alone.
@@ -48,8 +48,10 @@ impl Topic for PickAlone {
 
     async fn prepare(&self, lab: &Lab) -> Result<Contest, Trouble> {
         let seed = lab.seed;
-        let (ours, by_weight) =
-            (channel(ENDPOINTS, false, seed).await?, channel(ENDPOINTS, true, seed).await?);
+        let (ours, by_weight) = (
+            channel(ENDPOINTS, Policy::PeakEwma, false, seed).await?,
+            channel(ENDPOINTS, Policy::PeakEwma, true, seed).await?,
+        );
         let core = Published::after_answers(ENDPOINTS, seed);
         let floor = || {
             let floor = Floor::new(ENDPOINTS, seed);

@@ -9,7 +9,7 @@ use registry_tonic::Policy;
 
 use crate::bars::{Bar, Bound};
 use crate::contest::{Contest, Topic};
-use crate::work::picking::{Picking, Published, TowerP2c};
+use crate::work::picking::{Published, TowerP2c, channel};
 use crate::work::timed::Timed;
 
 /// Picks and completes, among 1,000 endpoints, as a channel does it and by the core alone.
@@ -59,8 +59,10 @@ impl Topic for PickCall {
 
     async fn prepare(&self, lab: &Lab) -> Result<Contest, Trouble> {
         let seed = lab.seed;
-        let (ours, by_weight) =
-            (channel(ENDPOINTS, false, seed).await?, channel(ENDPOINTS, true, seed).await?);
+        let (ours, by_weight) = (
+            channel(ENDPOINTS, Policy::PeakEwma, false, seed).await?,
+            channel(ENDPOINTS, Policy::PeakEwma, true, seed).await?,
+        );
         let core = Published::new(ENDPOINTS, seed);
         let tower = || {
             let mut tower = TowerP2c::new(ENDPOINTS);
@@ -73,10 +75,4 @@ impl Topic for PickCall {
             .with("raw", tower())
             .with("raw again", tower()))
     }
-}
-
-/// What a channel picks from; some bear twice as much as others, where weights are unequal.
-pub(super) async fn channel(size: usize, by_weight: bool, seed: u64) -> Result<Picking, Trouble> {
-    let weight = |number: usize| if by_weight && number.is_multiple_of(4) { 200 } else { 100 };
-    Picking::new(size, Policy::PeakEwma, weight, seed).await.map_err(Trouble::failed)
 }

@@ -14,7 +14,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use comparisons::experiment::Trouble;
 use registry_core::pick::{Draw, Moment, PeakEwma, p2c};
+use registry_tonic::Policy;
 pub use registry_tonic::internals::Picking;
 use tokio::time::Instant;
 use tower::balance::p2c::Balance;
@@ -36,6 +38,15 @@ fn latencies() -> impl Iterator<Item = Duration> {
 /// What every endpoint does.
 fn answer(request: u64) -> u64 {
     black_box(request)
+}
+
+/// What a channel picks from; some bear twice as much as others, where they are to be picked by weight.
+///
+/// # Errors
+/// None but where the library does not know its own words.
+pub async fn channel(size: usize, policy: Policy, by_weight: bool, seed: u64) -> Result<Picking, Trouble> {
+    let weight = |number: usize| if by_weight && number.is_multiple_of(4) { 200 } else { 100 };
+    Picking::new(size, policy, weight, seed).await.map_err(Trouble::failed)
 }
 
 /// By the core of the library, as who has connections of his own does it: endpoints that are published, [`p2c`] over the [`PeakEwma`] of each, and a
@@ -268,8 +279,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use registry_tonic::Policy;
-
     use super::*;
 
     #[test]

@@ -73,19 +73,10 @@ pub(crate) struct Candidate {
     near: bool,
 }
 
-/// A candidate in its place: what a pick reads of two of them. All else is read of the one that is picked.
-#[derive(Debug)]
-struct Seat {
-    candidate: Arc<Candidate>,
-    /// The candidate's, without a way over it.
-    peer: Arc<Peer>,
-    strength: f64,
-}
-
 /// Candidates, and their weights.
 #[derive(Debug, Default)]
 struct Fleet {
-    seats: Box<[Seat]>,
+    candidates: Box<[Arc<Candidate>]>,
     shares: Shares,
     /// Until when some of them are newcomers.
     new_until: Option<Instant>,
@@ -115,20 +106,20 @@ impl Lineup {
 
     /// How many can be called.
     pub(crate) fn callable(&self) -> usize {
-        self.near.seats.len() + self.far.seats.len()
+        self.near.candidates.len() + self.far.candidates.len()
     }
 
     /// How long those who can be called usually take to answer: the one in the middle.
     pub(crate) fn usual_latency(&self, now: Instant) -> Option<Duration> {
-        let all = self.near.seats.iter().chain(&self.far.seats);
-        let mut latencies: Vec<Duration> = all.map(|seat| seat.peer.load.latency(now)).collect();
+        let all = self.near.candidates.iter().chain(&self.far.candidates);
+        let mut latencies: Vec<Duration> = all.map(|candidate| candidate.peer.load.latency(now)).collect();
         latencies.sort_unstable();
         latencies.get(latencies.len() / 2).copied()
     }
 
     /// One that can be called.
     pub(crate) fn pick(&self, picker: &Picker, wanted: Wanted<'_>, now: Instant) -> Option<Arc<Candidate>> {
-        let picked = &self.choose(picker, wanted, now)?.candidate;
+        let picked = self.choose(picker, wanted, now)?;
         let fits = |candidate: &Candidate| {
             let tried = wanted.tried.iter().any(|peer| Arc::ptr_eq(peer, &candidate.peer));
             !candidate.connection.is_closed() && !tried
@@ -138,15 +129,15 @@ impl Lineup {
         }
         // It was tried, or its connection died a moment ago and the pool has yet to notice.
         let rest = |fits: &dyn Fn(&Candidate) -> bool| {
-            let all = self.near.seats.iter().chain(&self.far.seats).map(|seat| &seat.candidate);
+            let all = self.near.candidates.iter().chain(&self.far.candidates);
             let rest = all.filter(|candidate| fits(candidate)).cloned().collect();
             let rest = Fleet::new(rest, self.near.slow_start);
-            rest.pick(picker, wanted.key, now).map(|seat| Arc::clone(&seat.candidate))
+            rest.pick(picker, wanted.key, now).cloned()
         };
         rest(&fits).or_else(|| rest(&|candidate| !candidate.connection.is_closed()))
     }
 
-    fn choose(&self, picker: &Picker, wanted: Wanted<'_>, now: Instant) -> Option<&Seat> {
+    fn choose(&self, picker: &Picker, wanted: Wanted<'_>, now: Instant) -> Option<&Arc<Candidate>> {
         let near = self.near.pick(picker, wanted.key, now)?;
         let far = match picker.policy {
             Policy::PeakEwma => self.far.pick(picker, wanted.key, now),
@@ -154,8 +145,8 @@ impl Lineup {
         };
         match far {
             Some(far)
-                if near.cost(now, now.into()).whole()
-                    > SPILL * far.cost(now, now.into()).whole() + SPILL_NS =>
+                if self.near.cost(near, now, now.into()).whole()
+                    > SPILL * self.far.cost(far, now, now.into()).whole() + SPILL_NS =>
             {
                 Some(far)
             }
@@ -188,47 +179,39 @@ impl Fleet {
         let shares = Shares::new(candidates.iter().map(|candidate| candidate.weight));
         let newest = candidates.iter().map(|candidate| candidate.since).max();
         let new_until = newest.and_then(|newest| newest.checked_add(slow_start));
-        let seat = |candidate: Arc<Candidate>| {
-            let (peer, strength) = (Arc::clone(&candidate.peer), shares.relative(candidate.weight));
-            Seat { candidate, peer, strength }
-        };
-        Self { seats: candidates.into_iter().map(seat).collect(), shares, new_until, slow_start }
+        Self { candidates: candidates.into(), shares, new_until, slow_start }
     }
 
-    fn pick(&self, picker: &Picker, key: Option<u64>, now: Instant) -> Option<&Seat> {
+    fn pick(&self, picker: &Picker, key: Option<u64>, now: Instant) -> Option<&Arc<Candidate>> {
         // Of one or none there is nothing to choose.
-        if let [] | [_] = &*self.seats {
-            return self.seats.first();
+        if let [] | [_] = &*self.candidates {
+            return self.candidates.first();
         }
         let at = match (&picker.policy, key) {
             (Policy::ConsistentHash(_), Some(key)) => {
-                rendezvous(&self.seats, key, |seat| (seat.peer.identity, seat.candidate.weight))
+                rendezvous(&self.candidates, key, |candidate| (candidate.peer.identity, candidate.weight))
             }
             (Policy::RoundRobin, _) => self.shares.in_turn(picker),
             (Policy::PeakEwma | Policy::ConsistentHash(_), _) => {
                 let moment = Moment::from(now);
-                let cost = |at: usize| self.seats[at].cost(now, moment);
+                let cost = |at: usize| self.cost(&self.candidates[at], now, moment);
                 let some_are_new = self.new_until.is_some_and(|until| now < until);
                 let part = |at: usize| {
                     if !some_are_new {
                         return 1.0;
                     }
-                    part(now.saturating_duration_since(self.seats[at].candidate.since), self.slow_start)
+                    part(now.saturating_duration_since(self.candidates[at].since), self.slow_start)
                 };
                 self.shares.less_costly(cost, part, &picker.draw)
             }
         };
-        self.seats.get(at?)
+        self.candidates.get(at?)
     }
-}
 
-impl Seat {
     /// What one more call would cost: the latency expected, times the calls in flight for its weight and the one to come.
-    fn cost(&self, now: Instant, moment: Moment) -> Cost {
-        let load = &self.peer.load;
-        // Where there is no call, none waits.
-        let waited = (load.in_flight() > 0).then(|| self.candidate.connection.silence().lasting(now));
-        load.cost(self.strength, waited.flatten(), moment)
+    fn cost(&self, candidate: &Candidate, now: Instant, moment: Moment) -> Cost {
+        let waited = candidate.connection.silence().lasting(now);
+        candidate.peer.load.cost(self.shares.relative(candidate.weight), waited, moment)
     }
 }
 

@@ -16,9 +16,7 @@ const DECAY: Duration = Duration::from_secs(3);
 const FLOOR: Duration = Duration::from_millis(1);
 const FLOOR_NS: f64 = FLOOR.as_nanos() as f64;
 
-/// In a line of the cache for itself: what is beside it changes with every call, and is not read by picks.
 #[derive(Debug)]
-#[repr(align(64))]
 pub(crate) struct Load {
     average: PeakEwma,
 }
@@ -89,7 +87,7 @@ impl Cost {
     /// bears little, and what is slow for a moment is not to send it everything. What a call in flight counts there is taken for the mean of both: for that of
     /// the stronger it would get more than its share of a few calls at a time, for its own less.
     pub(crate) fn is_above(self, other: Self, clearly: f64) -> bool {
-        let weaker = if self.strength > other.strength { self.strength / other.strength } else { 1.0 };
+        let weaker = (self.strength / other.strength).max(1.0);
         self.latency >= clearly * weaker.min(MOST_RELUCTANT) * other.whole()
             || self.whole() >= clearly * other.latency * (other.queue + (1.0 + weaker) / 2.0)
     }

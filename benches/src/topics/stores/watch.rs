@@ -92,11 +92,8 @@ impl Topic for Watches {
         let server = Server::start(self.store, lab).await?;
         let plan = BlockPlan { rate: RATE, warm_up: WARM_UP, events: lab.by_scale(50, 100), grace: GRACE };
         let ours = Snapshots::of(server.registry()?);
-        let watched = move |contestant, service, server| async move {
-            Watched::prepare(contestant, service, plan, server).await
-        };
-        let arm = |service, contestant| watched(contestant, service, Arc::clone(&server));
-        let arms = Arms::default().with("ours", arm("ours.rpc", Box::new(ours)));
+        let ours = Watched::prepare(Box::new(ours), "ours.rpc", plan, Arc::clone(&server));
+        let arms = Arms::default().with("ours", ours);
         let raw = |service| {
             let (store, server) = (self.store, Arc::clone(&server));
             async move {
@@ -104,7 +101,7 @@ impl Topic for Watches {
                     Store::Etcd => Box::new(PutAndWatch::connect(&server.url()).await?),
                     Store::Redis => Box::new(ScriptAndStream::connect(&server.url()).await?),
                 };
-                watched(contestant, service, server).await
+                Watched::prepare(contestant, service, plan, server).await
             }
         };
         let arms = arms.with("raw", raw("raw.rpc")).with("raw again", raw("again.rpc"));
