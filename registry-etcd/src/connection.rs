@@ -1,13 +1,16 @@
 //! The way to the members: the one that answered last is asked first, the next one when it is slow or fails, a deadline on everything.
 
 use std::future::Future;
+use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use etcd_client::Client;
-use futures_util::StreamExt;
+use futures_util::future::Either;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use registry_core::time::{Timers, later};
 use registry_core::{Error, ErrorKind, Operation, OwnerToken, Result};
 use tokio::time::Instant;
@@ -133,70 +136,83 @@ impl Connection {
         let due = |hedge_at: Instant, waits: bool| if waits { hedge_at.min(end) } else { end };
         let mut timer = self.timers.at(due(hedge_at, self.members.len() > 1));
         let first = self.current.load(Ordering::Relaxed) % self.members.len();
-        let mut waiting = self.turn(first).into_iter();
+        let mut alone = pin!(self.members[first].request(operation, &request));
+        // Nearly always this is all. What follows takes memory from the heap as large as a request.
+        let answer = tokio::select! {
+            biased;
+            answer = &mut alone => Some(answer),
+            () = &mut timer => None,
+        };
         let mut attempts = FuturesUnordered::new();
         let mut failed: Option<Error> = None;
+        match answer {
+            Some(answer) => match self.settle(first, answer) {
+                ControlFlow::Break(settled) => return settled,
+                ControlFlow::Continue(error) => failed = Some(error),
+            },
+            None => attempts.push(Either::Left(alone.map(|answer| (first, answer)))),
+        }
+        let mut waiting = self.turn(first).into_iter().skip(1);
         loop {
             let now = Instant::now();
             let hedging = !attempts.is_empty();
+            if !hedging && waiting.len() == 0 {
+                let unknown = || failure(ErrorKind::Unavailable, operation, "no member");
+                return Err(failed.unwrap_or_else(unknown));
+            }
+            if now >= end {
+                let asked = self.members.len() - waiting.len();
+                self.turn(first).into_iter().take(asked).for_each(|at| self.members[at].went_unanswered());
+                let error = self.too_late(operation);
+                return Err(match failed {
+                    Some(failed) => error.with_source(failed),
+                    None => error,
+                });
+            }
             if !hedging || now >= hedge_at {
-                match waiting.next() {
-                    Some(at) => {
-                        if at != first {
-                            // Whoever asks next need not wait as long.
-                            self.move_from(first);
-                            self.members[first].went_unanswered();
-                        }
-                        let member = &self.members[at];
-                        let hedge = hedging.then(|| Hedge::count(&self.hedges));
-                        let attempt = member.request(operation, &request);
-                        attempts.push(async move {
-                            let answer = (at, attempt.await);
-                            drop(hedge);
-                            answer
-                        });
-                        hedge_at = later(now, self.hedge_after);
-                    }
-                    None if attempts.is_empty() => {
-                        let unknown = || failure(ErrorKind::Unavailable, operation, "no member");
-                        return Err(failed.unwrap_or_else(unknown));
-                    }
-                    None => {}
+                hedge_at = later(now, self.hedge_after);
+                let many = hedging && self.hedges.load(Ordering::Relaxed) >= HEDGES;
+                if let Some(at) = waiting.by_ref().take(usize::from(!many)).next() {
+                    // Whoever asks next need not wait as long.
+                    self.move_from(first);
+                    self.members[first].went_unanswered();
+                    let hedge = hedging.then(|| Hedge::count(&self.hedges));
+                    let attempt = self.members[at].request(operation, &request);
+                    attempts.push(Either::Right(async move {
+                        let answer = (at, attempt.await);
+                        drop(hedge);
+                        answer
+                    }));
                 }
             }
-            let until = due(hedge_at, waiting.len() > 0);
-            timer.reset(until);
+            timer.reset(due(hedge_at, waiting.len() > 0));
             tokio::select! {
                 biased;
-                Some((at, answer)) = attempts.next() => match answer {
-                    Ok(answer) => {
-                        self.current.store(at, Ordering::Relaxed);
-                        return Ok((Arc::clone(&self.members[at]), answer));
-                    }
-                    Err(error) if may_be_the_members(&error) => {
-                        tracing::debug!(member = %self.members[at].url(), %error, "member failed");
-                        self.move_from(at);
+                Some((at, answer)) = attempts.next() => match self.settle(at, answer) {
+                    ControlFlow::Break(settled) => return settled,
+                    ControlFlow::Continue(error) => {
                         failed = Some(more_telling(failed, error));
                         hedge_at = now;
                     }
-                    Err(error) => return Err(error),
                 },
-                () = &mut timer => {
-                    if until < end {
-                        if self.hedges.load(Ordering::Relaxed) >= HEDGES {
-                            hedge_at = later(Instant::now(), self.hedge_after);
-                        }
-                        continue;
-                    }
-                    let asked = self.members.len() - waiting.len();
-                    self.turn(first).into_iter().take(asked).for_each(|at| self.members[at].went_unanswered());
-                    let error = self.too_late(operation);
-                    return Err(match failed {
-                        Some(failed) => error.with_source(failed),
-                        None => error,
-                    });
-                }
+                () = &mut timer => {}
             }
+        }
+    }
+
+    /// What the member `at` answered, unless another may answer better.
+    fn settle<T>(&self, at: usize, answer: Result<T>) -> ControlFlow<Result<(Arc<Member>, T)>, Error> {
+        match answer {
+            Ok(answer) => {
+                self.current.store(at, Ordering::Relaxed);
+                ControlFlow::Break(Ok((Arc::clone(&self.members[at]), answer)))
+            }
+            Err(error) if may_be_the_members(&error) => {
+                tracing::debug!(member = %self.members[at].url(), %error, "member failed");
+                self.move_from(at);
+                ControlFlow::Continue(error)
+            }
+            Err(error) => ControlFlow::Break(Err(error)),
         }
     }
 
