@@ -75,7 +75,8 @@ impl Connection {
             members: options.endpoints.iter().map(member).collect::<Result<_>>()?,
             current: AtomicUsize::new(first),
             request_timeout: options.request_timeout,
-            hedge_after: options.hedge_after,
+            // A timer cannot be due sooner.
+            hedge_after: options.hedge_after.max(Duration::from_millis(1)),
             hedges: AtomicUsize::new(0),
             timers: Timers::default(),
         })
@@ -143,24 +144,25 @@ impl Connection {
             answer = &mut alone => Some(answer),
             () = &mut timer => None,
         };
-        let mut attempts = FuturesUnordered::new();
-        let mut failed: Option<Error> = None;
-        match answer {
+        let (mut failed, silent) = match answer {
             Some(answer) => match self.settle(first, answer) {
                 ControlFlow::Break(settled) => return settled,
-                ControlFlow::Continue(error) => failed = Some(error),
+                ControlFlow::Continue(error) => (Some(error), None),
             },
-            None => attempts.push(Either::Left(alone.map(|answer| (first, answer)))),
-        }
+            None => (None, Some(Either::Left(alone.map(|answer| (first, answer))))),
+        };
+        let mut attempts: FuturesUnordered<_> = silent.into_iter().collect();
         let mut waiting = self.turn(first).into_iter().skip(1);
+        // Whoever takes the place of one that has failed is no further member that is asked.
+        let mut replaces = failed.is_some();
         loop {
             let now = Instant::now();
-            let hedging = !attempts.is_empty();
-            if !hedging && waiting.len() == 0 {
+            if attempts.is_empty() && waiting.len() == 0 {
                 let unknown = || failure(ErrorKind::Unavailable, operation, "no member");
                 return Err(failed.unwrap_or_else(unknown));
             }
             if now >= end {
+                self.move_from(first);
                 let asked = self.members.len() - waiting.len();
                 self.turn(first).into_iter().take(asked).for_each(|at| self.members[at].went_unanswered());
                 let error = self.too_late(operation);
@@ -169,14 +171,14 @@ impl Connection {
                     None => error,
                 });
             }
-            if !hedging || now >= hedge_at {
+            if replaces || now >= hedge_at {
                 hedge_at = later(now, self.hedge_after);
-                let many = hedging && self.hedges.load(Ordering::Relaxed) >= HEDGES;
+                let many = !replaces && self.hedges.load(Ordering::Relaxed) >= HEDGES;
                 if let Some(at) = waiting.by_ref().take(usize::from(!many)).next() {
                     // Whoever asks next need not wait as long.
                     self.move_from(first);
                     self.members[first].went_unanswered();
-                    let hedge = hedging.then(|| Hedge::count(&self.hedges));
+                    let hedge = (!attempts.is_empty()).then(|| Hedge::count(&self.hedges));
                     let attempt = self.members[at].request(operation, &request);
                     attempts.push(Either::Right(async move {
                         let answer = (at, attempt.await);
@@ -184,6 +186,7 @@ impl Connection {
                         answer
                     }));
                 }
+                replaces = false;
             }
             timer.reset(due(hedge_at, waiting.len() > 0));
             tokio::select! {
@@ -192,7 +195,7 @@ impl Connection {
                     ControlFlow::Break(settled) => return settled,
                     ControlFlow::Continue(error) => {
                         failed = Some(more_telling(failed, error));
-                        hedge_at = now;
+                        replaces = true;
                     }
                 },
                 () = &mut timer => {}
@@ -257,5 +260,101 @@ fn more_telling(before: Option<Error>, now: Error) -> Error {
     match before {
         Some(before) if before.kind() == ErrorKind::Unauthenticated => before,
         _ => now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::atomic::AtomicUsize;
+
+    use tokio::time::sleep;
+    use tonic::Status;
+
+    use super::*;
+
+    const MILLIS: Duration = Duration::from_millis(1);
+
+    /// To three members, the first of which is asked first. None is there, which requests that do not use their client do not learn.
+    fn connection(request_timeout: Duration) -> Connection {
+        let urls = ["http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3"];
+        let mut options = EtcdOptions::new(urls).with_first_member(0);
+        options.request_timeout = request_timeout;
+        Connection::new(&options, "store").unwrap()
+    }
+
+    /// What a member does that is asked: after how long it answers, if at all, and whether well.
+    #[derive(Clone, Copy)]
+    enum Does {
+        Answer,
+        Fail(u32),
+        Nothing,
+    }
+
+    /// Asks members of which the first one asked does the first thing, and so on, and gives what became of it and after how long. Also how many were asked.
+    async fn ask(connection: &Connection, members: [Does; 3]) -> (Result<()>, Duration, usize) {
+        let (asked, began) = (AtomicUsize::new(0), Instant::now());
+        let request = |_: &Client| {
+            let does = members[asked.fetch_add(1, Ordering::Relaxed)];
+            async move {
+                match does {
+                    Does::Answer => Ok(()),
+                    Does::Fail(after) => {
+                        sleep(after * MILLIS).await;
+                        Err(etcd_client::Error::GRpcStatus(Status::unavailable("it has gone")))
+                    }
+                    Does::Nothing => pending().await,
+                }
+            }
+        };
+        let answer = connection.call(Operation::Lookup, request).await;
+        (answer, began.elapsed(), asked.into_inner())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_member_is_asked_when_one_fails_and_when_one_is_silent_for_a_while() {
+        for (first, after) in [(Does::Fail(0), 0), (Does::Fail(30), 30), (Does::Nothing, 500)] {
+            let connection = connection(5_000 * MILLIS);
+            let (answer, took, asked) = ask(&connection, [first, Does::Answer, Does::Answer]).await;
+            answer.unwrap();
+            assert_eq!((took, asked), (after * MILLIS, 2));
+            assert_eq!(connection.current.load(Ordering::Relaxed), 1);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_further_member_is_asked_while_very_many_are_but_one_that_fails_is_replaced_at_once() {
+        let connection = connection(5_000 * MILLIS);
+        let asking = ask(&connection, [Does::Fail(700), Does::Nothing, Does::Answer]);
+        let crowd = async {
+            sleep(600 * MILLIS).await;
+            assert_eq!(connection.hedges.fetch_add(HEDGES, Ordering::Relaxed), 1);
+        };
+        let ((answer, took, asked), ()) = tokio::join!(asking, crowd);
+        answer.unwrap();
+        assert_eq!((took, asked), (700 * MILLIS, 3));
+        assert_eq!(connection.hedges.load(Ordering::Relaxed), HEDGES, "its own are over");
+        let (answer, took, asked) = ask(&connection, [Does::Nothing, Does::Answer, Does::Answer]).await;
+        assert_eq!(answer.unwrap_err().kind(), ErrorKind::Timeout);
+        assert_eq!((took, asked), (5_000 * MILLIS, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_the_time_is_over_the_error_tells_what_failed_and_the_next_one_is_asked_first() {
+        let connection = connection(400 * MILLIS);
+        let (answer, took, asked) = ask(&connection, [Does::Nothing; 3]).await;
+        assert_eq!((answer.unwrap_err().kind(), took, asked), (ErrorKind::Timeout, 400 * MILLIS, 1));
+        assert_eq!(connection.current.load(Ordering::Relaxed), 1);
+        let (answer, _, asked) = ask(&connection, [Does::Fail(10), Does::Nothing, Does::Nothing]).await;
+        let error = answer.unwrap_err();
+        assert_eq!((error.kind(), asked), (ErrorKind::Timeout, 2));
+        assert!(std::error::Error::source(&error).unwrap().to_string().contains("it has gone"), "{error:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_all_have_failed_it_is_told_at_once() {
+        let connection = connection(5_000 * MILLIS);
+        let (answer, took, asked) = ask(&connection, [Does::Fail(1), Does::Fail(2), Does::Fail(3)]).await;
+        assert_eq!((answer.unwrap_err().kind(), took, asked), (ErrorKind::Unavailable, 6 * MILLIS, 3));
     }
 }
