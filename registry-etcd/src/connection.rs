@@ -174,7 +174,7 @@ impl Connection {
             if replaces || now >= hedge_at {
                 hedge_at = later(now, self.hedge_after);
                 let many = !replaces && self.hedges.load(Ordering::Relaxed) >= HEDGES;
-                if let Some(at) = waiting.by_ref().take(usize::from(!many)).next() {
+                if let Some(at) = (!many).then(|| waiting.next()).flatten() {
                     // Whoever asks next need not wait as long.
                     self.move_from(first);
                     self.members[first].went_unanswered();

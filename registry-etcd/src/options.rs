@@ -28,7 +28,8 @@ pub struct EtcdOptions {
     /// How long an operation may take before it fails as [`Timeout`](registry_core::ErrorKind::Timeout), all requests that it makes and all members that
     /// are asked taken together; of what is read in pages, each page. Default: 5 s, because etcd's own first write after a fail-over may take 2 s.
     pub request_timeout: Duration,
-    /// After how long without an answer the next member is asked as well; the first answer counts. Default: 500 ms.
+    /// After how long without an answer the next member is asked as well; the first answer counts. 1 ms at least, to which less is raised. Default:
+    /// 500 ms.
     pub hedge_after: Duration,
     /// How often a member that serves watches or heartbeats is asked whether it is there and has a quorum; one that does not answer for so long
     /// is left for another. 1 ms to 5 s. Default: 1 s.
