@@ -119,10 +119,12 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
     use std::sync::Arc;
     use std::sync::atomic::AtomicU32;
+    use std::thread;
+    use std::time::Instant;
 
     use socket2::{Domain, Socket, Type};
 
-    use super::{ask, caller_of, look_up};
+    use super::{PATIENCE, ask, caller_of, look_up};
 
     fn v4(address: SocketAddr) -> SocketAddrV4 {
         match address {
@@ -171,6 +173,11 @@ mod tests {
         assert_eq!(said, look_up(&table, from, one));
         assert_eq!((ask(from, other).unwrap(), look_up(&table, from, other)), (None, None));
         drop(made);
-        assert_eq!(ask(from, one).unwrap(), None, "nobody has it open");
+        // Who looks through this process's open files, as the other test does, holds each for an instant, which may outlast its close.
+        let closed = Instant::now();
+        while ask(from, one).unwrap().is_some() {
+            assert!(closed.elapsed() < PATIENCE, "the kernel still says that somebody has it open");
+            thread::yield_now();
+        }
     }
 }
