@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use comparisons::measure::{Interval, bootstrap, ratios};
+use comparisons::measure::{Interval, between_steps, ratios};
 use comparisons::record::Records;
 use serde::Serialize;
 
@@ -110,8 +110,8 @@ impl Bar {
         };
         let ours = judged(self.ours);
         let rounds = ours.iter().map(Vec::len).sum();
-        let ratio = bootstrap(&ours, SEED);
-        let control = self.again.and_then(|again| bootstrap(&judged(again), SEED));
+        let ratio = between_steps(&ours);
+        let control = self.again.and_then(|again| between_steps(&judged(again)));
         let in_doubt = self.theirs.is_some() && !control.is_some_and(|control| control.contains(1.0));
         let verdict = match (self.bound, ratio) {
             (_, None) => Verdict::NotMeasured,
@@ -162,9 +162,6 @@ fn values(records: &Records, figure: &str, arm: &str) -> Vec<Vec<f64>> {
     by_step.into_values().collect()
 }
 
-/// Of the numbers by which rounds are drawn anew.
-const SEED: u64 = 8;
-
 /// What records say of a bar.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Judgement {
@@ -190,7 +187,7 @@ pub enum Verdict {
     NotShown,
     /// The interval of the control does not hold 1.
     Undecided,
-    /// There are too few rounds.
+    /// There are too few rounds, or all are of one step.
     NotMeasured,
     /// There is no bound.
     Told,
@@ -224,7 +221,7 @@ impl Verdict {
             Self::Undecided => {
                 "the interval of the control does not hold 1: it mattered whose turn it was, so nothing is said."
             }
-            Self::NotMeasured => "there are too few rounds, or none.",
+            Self::NotMeasured => "there are too few rounds, or none, or servers were started only once.",
             Self::Told => "there is no bound.",
         }
     }
@@ -237,13 +234,19 @@ mod tests {
     use super::{Bar, Bound, Verdict, to_profile};
     use crate::topics;
 
+    /// Three rounds in turn make a step.
+    fn of_a_step(record: Record) -> Record {
+        Record { step: (record.run / 3).to_string(), ..record }
+    }
+
     fn verdict(bound: Bound, ours: f64, again: f64) -> Verdict {
         let rounds = 0..12;
         // Some noise, the same for all arms of a round.
         let records = rounds.flat_map(|round| {
             let raw = 100.0 + f64::from(round % 3);
-            let arm =
-                |name: &str, times: f64, by: f64| Record::new(name, round).with("each_us", raw * times + by);
+            let arm = |name: &str, times: f64, by: f64| {
+                of_a_step(Record::new(name, round).with("each_us", raw * times + by))
+            };
             let jitter = f64::from(round % 4) - 1.5;
             [arm("ours", ours, jitter), arm("raw", 1.0, 0.0), arm("raw again", again, jitter)]
         });
@@ -267,7 +270,9 @@ mod tests {
 
     #[test]
     fn a_figure_is_judged_as_it_is_and_needs_no_control() {
-        let peak = |run: u32| Record::new("memory", run).with("peak", 2.5 + f64::from(run % 3) / 10.0);
+        let peak = |run: u32| {
+            of_a_step(Record::new("memory", run).with("peak", 2.5 + f64::from(run / 3 % 3) / 10.0))
+        };
         let records: Records = (0..12).map(peak).collect();
         let verdict = |most| Bar::alone("a test", "peak", "memory", Bound::AtMost(most)).judge(&records);
         assert_eq!(verdict(3.0).verdict, Verdict::Met);
@@ -281,7 +286,7 @@ mod tests {
         let round = |run: u32| {
             let ours = Record::new("ours", run).with("each_us", 1.0);
             let raw = Record::new("raw", run);
-            [ours, if run < 9 { raw.with("each_us", 1.0) } else { raw }]
+            [ours, if run < 9 { raw.with("each_us", 1.0) } else { raw }].map(of_a_step)
         };
         let records: Records = (0..12).flat_map(round).collect();
         assert_eq!(Bar::new("a test", "each_us", Bound::Told).judge(&records).rounds, 9);

@@ -48,7 +48,7 @@ Two kinds of figures: `criterion` measures how long single things take and how t
 
 const AFTER_BARS: &str = "\
 A bar is a ratio of two arms that do the same work. Arms take turns: each has a block in every round, in an order that is drawn anew for each round, and
-some rounds are played with servers started anew. The ratio is the median over rounds with its 95 % interval; a bar is met if the whole interval is within the bound. Beside
+some rounds are played with servers started anew. The ratio is the mean of the medians of these starts, with its 95 % interval; a bar is met if the whole interval is within the bound. Beside
 it stands its control, the ratio of two arms that are alike: where its interval does not hold 1, nothing is said of the bar.
 
 Servers are started for each step, on free ports of 127.0.0.1, and ended with it; Ctrl-C leaves nothing behind. Each finished step is kept in bars.jsonl: the same

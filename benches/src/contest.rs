@@ -28,7 +28,7 @@ pub trait Topic: Send + Sync {
 
     /// How many rounds are played with what was prepared. In a round each arm has one block.
     fn rounds(&self, lab: &Lab) -> u32 {
-        lab.by_scale(4, 10)
+        lab.by_scale(2, 4)
     }
 
     /// About how long a round takes, for who waits.
@@ -36,9 +36,9 @@ pub trait Topic: Send + Sync {
         Duration::from_secs(1)
     }
 
-    /// How many times it is prepared anew.
+    /// How many times it is prepared anew. What is said of a bar is drawn from how far these agree, so that a few are too few.
     fn steps(&self, lab: &Lab) -> u32 {
-        lab.by_scale(2, 3)
+        lab.by_scale(4, 8)
     }
 }
 

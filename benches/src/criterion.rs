@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 
 use crate::cli;
-use crate::figures::Figures;
+use crate::figures::{self, Figures};
 use crate::left_out::{self, LeftOut};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -28,7 +28,7 @@ const FOLDER: &str = "criterion";
 const LEFT_OUT: &str = "left-out.jsonl";
 
 /// Measures by `cargo bench`, and keeps the figures, what was asked for, and what was left out; where something was, it ends as failed. Of a run that fails or is
-/// interrupted nothing is kept.
+/// interrupted nothing is kept, nor is what was there before.
 ///
 /// # Errors
 /// If cargo is not to be found, or the folder is not to be used.
@@ -38,9 +38,11 @@ pub async fn criterion(options: &cli::Criterion) -> Result<Ended, Failure> {
     let told = |error: io::Error| format!("--out {}: {error}", out.display());
     fs::create_dir_all(&out).map_err(told)?;
     let folder = out.canonicalize().map_err(told)?.join(FOLDER);
-    match fs::remove_dir_all(&folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(told(error).into()),
-        _ => {}
+    for removed in [fs::remove_dir_all(&folder), fs::remove_file(out.join(figures::FILE))] {
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(told(error).into()),
+            _ => {}
+        }
     }
     // Benchmarks note there what they leave out, before criterion has written anything.
     fs::create_dir_all(&folder).map_err(told)?;

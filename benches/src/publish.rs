@@ -8,7 +8,7 @@ use comparisons::lab::{Lab, Scale};
 use comparisons::report::replace_section;
 use comparisons::results::Results;
 
-use crate::bars::{Bar, Bound, Verdict};
+use crate::bars::{Bar, Bound, Verdict, rule};
 use crate::contest::Topic;
 use crate::figures::Figures;
 use crate::profiles::Profiles;
@@ -20,9 +20,6 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Which part of a document is made of records.
 const MARKER: &str = "benches";
-
-/// Where a plain `cargo bench` leaves its results.
-const CRITERION: &str = "target/criterion";
 
 /// A document as it should be.
 #[derive(Debug)]
@@ -78,15 +75,14 @@ impl Run {
     }
 }
 
-/// Makes the page and the summary of the run in `folder`, there. Of criterion it takes what is kept in the folder; otherwise, or if `criterion` names where, what
-/// a plain `cargo bench` has left.
+/// Makes the page and the summary of the run in `folder`, there. Of criterion it takes what is kept in the folder, or, if `criterion` names where, what a plain
+/// `cargo bench` has left.
 ///
 /// # Errors
 /// If the run cannot be read, or the page not be written.
 pub fn page(folder: &Path, criterion: Option<&Path>) -> Result<PathBuf, Failure> {
     let mut run = Run::read(folder)?;
-    let is_kept = !run.figures.figures.is_empty();
-    if let Some(criterion) = criterion.or((!is_kept).then_some(Path::new(CRITERION))) {
+    if let Some(criterion) = criterion {
         run.figures = Figures::of_criterion(criterion)?;
     }
     let report = run.report();
@@ -167,6 +163,12 @@ pub fn unfit(run: &Run, topics: &[Box<dyn Topic>], partial: bool) -> Option<Stri
             "nobody knows of which commit criterion's figures are (use `benches criterion`)".to_owned(),
         );
     }
+    if let Some(why) = topics.iter().find_map(|topic| of_one_rule(results, topic.as_ref())) {
+        return Some(why);
+    }
+    if let Some(why) = of_other_code(run) {
+        return Some(why);
+    }
     if partial {
         return None;
     }
@@ -182,6 +184,32 @@ pub fn unfit(run: &Run, topics: &[Box<dyn Topic>], partial: bool) -> Option<Stri
         .or_else(unfinished)
         .or_else(unexplained)
         .map(|why| format!("{why} (--partial takes it nevertheless)"))
+}
+
+/// What a topic says is of one program, and judged by the bars that it had when it was measured.
+fn of_one_rule(results: &Results, topic: &dyn Topic) -> Option<String> {
+    let name = topic.name();
+    let commits: Vec<String> = commits(results, name).into_iter().collect();
+    if commits.len() > 1 {
+        return Some(format!(
+            "{name} was measured in part by each of several programs ({})",
+            commits.join(", ")
+        ));
+    }
+    let then = results.rules().remove(name).filter(|then| *then != rule(topic.bars()));
+    then.map(|then| format!("the bars of {name} were others when it was measured: {then}"))
+}
+
+/// Criterion's figures are shown beside the bars, so they are of a program and a machine of these.
+fn of_other_code(run: &Run) -> Option<String> {
+    let criterion = run.figures.environment.as_ref()?;
+    let mut of_bars = run.results.done.iter().filter_map(|done| run.results.environments.get(done.go?));
+    let is_alike =
+        |there: &Environment| there.commit == criterion.commit && there.processor == criterion.processor;
+    (!of_bars.any(is_alike)).then(|| {
+        let Environment { commit, processor, .. } = criterion;
+        format!("criterion's figures are of commit {commit} on {processor}, and no bar is (use `benches criterion`)")
+    })
 }
 
 /// Every bar with a bound that is not met needs a profile of its commit. One about memory too, although that shows nothing of it, as the page says: it is one rule.

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::cli;
 use crate::contest::Topic;
-use crate::report::{Report, lines};
+use crate::report::{Report, commits, lines};
 use crate::topics;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -45,6 +45,14 @@ pub async fn bars(options: &cli::Bars) -> Result<Ended, Failure> {
         .map_err(|why| format!("{} {why}; or name another folder by --out", out.display()))?;
 
     let plan = plan(&selected, &lab, &kept.results, options.again);
+    if let Some(name) = of_two_programs(&plan, &kept) {
+        return Err(format!(
+            "{}: some of {name} was measured by another program (commit {} here), and half of it is not to be of each: --again --only {name} measures all of it anew",
+            out.display(),
+            kept.here.commit
+        )
+        .into());
+    }
     let there: Vec<_> =
         selected.iter().filter(|one| !plan.iter().any(|(topic, _)| topic.name() == one.name())).collect();
     let mut progress = Progress::new(plan.iter().map(|(topic, _)| expected(topic.as_ref(), &lab)));
@@ -84,6 +92,17 @@ fn plan(selected: &[Arc<dyn Topic>], lab: &Lab, done: &Results, again: bool) -> 
     steps.filter(|(topic, step)| again || !done.has(topic.name(), &step.to_string())).collect()
 }
 
+/// A topic that would be measured in part by this program, and in part was by another.
+fn of_two_programs(plan: &Plan, kept: &Kept) -> Option<&'static str> {
+    let begins =
+        |topic: &dyn Topic| plan.iter().any(|(other, step)| other.name() == topic.name() && *step == 1);
+    let is_mixed = |topic: &dyn Topic| {
+        commits(&kept.results, topic.name()).iter().any(|commit| *commit != kept.here.commit)
+            && !begins(topic)
+    };
+    plan.iter().map(|(topic, _)| topic.as_ref()).find(|topic| is_mixed(*topic)).map(Topic::name)
+}
+
 /// About how many seconds a step takes: servers are started, then its rounds are played.
 fn expected(topic: &dyn Topic, lab: &Lab) -> f64 {
     3.0 + f64::from(topic.rounds(lab) + 1) * topic.round().as_secs_f64()
@@ -115,8 +134,8 @@ async fn take_steps(
         // Its servers end before anything else is done.
         running.end().await;
         let Some((records, trouble)) = played else { return Ok(Ended::Interrupted) };
-        if begun.replace(name) != Some(name) && step == 1 {
-            kept.replace(topic.as_ref());
+        if begun.replace(name) != Some(name) {
+            kept.make_way(topic.as_ref(), step);
         }
         if let Some(trouble) = &trouble {
             progress.say(&format!("{name}: {}", words(trouble)));
@@ -154,11 +173,14 @@ impl Kept {
         Ok(Self { results: Results::read(&file)?, file, here, go: None })
     }
 
-    /// A topic is measured anew from its first step on: what it had said stays as a line, so that nobody can measure until it suits and keep silent.
-    fn replace(&mut self, topic: &dyn Topic) {
+    /// A topic is measured from `step` on; from the first on, nothing of what was there stays. What it had said, or why a step had broken off, stays as a line, so that
+    /// nobody can measure until it suits and keep silent. That something could not be run at all says nothing.
+    fn make_way(&mut self, topic: &dyn Topic, step: u32) {
         let name = topic.name();
         let before: Vec<&Done> = self.results.done.iter().filter(|done| done.experiment == name).collect();
-        if before.iter().any(|done| done.complete) {
+        let of_topic = self.results.of(name);
+        let broke_off: Vec<String> = of_topic.all().filter_map(broke_off).collect();
+        if !broke_off.is_empty() || step == 1 && before.iter().any(|done| done.complete) {
             let commits = before
                 .iter()
                 .filter_map(|done| Some(self.results.environments.get(done.go?)?.commit.clone()));
@@ -173,12 +195,14 @@ impl Kept {
                 broken_off: before.iter().filter(|done| !done.complete).count(),
                 runs: records.all().filter(|record| record.is_run() && !record.is_broken_off()).count(),
                 verdict: report.counts(),
-                figure: lines(&report).join("; "),
+                figure: broke_off.into_iter().chain(lines(&report)).collect::<Vec<_>>().join("; "),
             };
             self.results.again.push(again);
         }
-        self.results.done.retain(|done| done.experiment != name);
-        self.results.records.retain(|record| record.experiment != name);
+        if step == 1 {
+            self.results.done.retain(|done| done.experiment != name);
+            self.results.records.retain(|record| record.experiment != name);
+        }
     }
 
     /// Adds a step, in the place of the same one.
@@ -209,6 +233,14 @@ impl Kept {
         let rule = rule(topic);
         self.results.done.push(Done { experiment, step, seconds, complete, rule, go: Some(go) });
         self.results.write(&self.file)
+    }
+}
+
+/// Why a step broke off, if that is what the record says.
+fn broke_off(record: &Record) -> Option<String> {
+    match &record.outcome {
+        Outcome::Failed { why } => Some(format!("step {} broke off: {why}", record.step)),
+        Outcome::NotRun { .. } | Outcome::Valid { .. } | Outcome::Invalid { .. } => None,
     }
 }
 
@@ -319,7 +351,7 @@ mod tests {
     use comparisons::progress::Progress;
     use comparisons::run::Ended;
 
-    use super::{Kept, plan, play, select, take_steps};
+    use super::{Kept, of_two_programs, plan, play, select, take_steps};
     use crate::bars::{Bar, Bound};
     use crate::contest::{Arm, Contest, Topic};
 
@@ -411,7 +443,7 @@ mod tests {
         };
         assert_eq!(
             (done("lacking"), done("broken"), done("pick")),
-            (vec![false], vec![false], vec![true; 3])
+            (vec![false], vec![false], vec![true; 8])
         );
         let outcome =
             |name: &str| results.of(name).all().map(|record| record.outcome.clone()).collect::<Vec<_>>();
@@ -419,8 +451,8 @@ mod tests {
         assert!(
             matches!(&outcome("broken")[..], [Outcome::Failed { why }] if why.contains("this is a defect"))
         );
-        // Three arms in ten rounds of each step; the round that warms up is in none.
-        assert_eq!(results.of("pick").all().count(), 90);
+        // Three arms in four rounds of each step; the round that warms up is in none.
+        assert_eq!(results.of("pick").all().count(), 96);
     }
 
     #[tokio::test]
@@ -456,8 +488,62 @@ mod tests {
         let steps = |again| {
             plan(&selected, &lab, &results, again).into_iter().map(|(_, step)| step).collect::<Vec<_>>()
         };
-        assert_eq!(steps(false), [2, 3]);
-        assert_eq!(steps(true), [1, 2, 3]);
+        assert_eq!(steps(false), [2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(steps(true), [1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+
+    fn failed(why: &str) -> Option<Outcome> {
+        Some(Outcome::Failed { why: why.to_owned() })
+    }
+
+    #[tokio::test]
+    async fn a_step_that_broke_off_leaves_a_line_when_it_is_tried_again_whichever_it_was() {
+        for step in [1, 2] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut kept = kept(folder.path(), "abc");
+            let topic = Named("pick");
+            for before in 1..step {
+                kept.add(&topic, before, 8, 1.0, rounds(1.0), None).unwrap();
+            }
+            kept.add(&topic, step, 8, 1.0, Vec::new(), failed("3 changes were never seen")).unwrap();
+            let lab = Arc::new(Lab::new(Scale::Full, 8, "".into(), "".into(), "".into()));
+            let plan = plan(&select(topics(), &["pick".to_owned()]).unwrap(), &lab, &kept.results, false);
+            let mut progress = Progress::new(plan.iter().map(|_| 1.0));
+            assert_eq!(take_steps(plan, &lab, &mut kept, &mut progress).await.unwrap(), Ended::Complete);
+            let results = Results::read(&kept.file).unwrap();
+            assert!(results.done.iter().all(|done| done.complete), "step {step}");
+            let told: Vec<_> =
+                results.again.iter().map(|again| (again.broken_off, again.figure.as_str())).collect();
+            let expected = format!("step {step} broke off: 3 changes were never seen");
+            assert!(matches!(told[..], [(1, figure)] if figure.contains(&expected)), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_run_leaves_none_since_it_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut kept = kept(folder.path(), "abc");
+        let not_run = Some(Outcome::NotRun { why: "no etcd".to_owned() });
+        kept.add(&Named("pick"), 1, 8, 1.0, Vec::new(), not_run).unwrap();
+        kept.make_way(&Named("pick"), 1);
+        assert!(kept.results.again.is_empty() && kept.results.done.is_empty());
+    }
+
+    #[test]
+    fn a_topic_is_not_measured_in_part_by_one_program_and_in_part_by_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = kept(folder.path(), "abc");
+        first.add(&Named("pick"), 1, 8, 1.0, rounds(1.0), None).unwrap();
+        let lab = Lab::new(Scale::Full, 8, "".into(), "".into(), "".into());
+        let mixed = |commit: &str, again: bool| {
+            let second = kept(folder.path(), commit);
+            let selected = select(topics(), &[]).unwrap();
+            of_two_programs(&plan(&selected, &lab, &second.results, again), &second)
+        };
+        assert_eq!(
+            (mixed("abc", false), mixed("def", false), mixed("def", true)),
+            (None, Some("pick"), None)
+        );
     }
 
     #[test]
@@ -471,7 +557,7 @@ mod tests {
         first.add(&other, 1, 8, 1.0, rounds(1.0), None).unwrap();
 
         let mut second = kept(folder.path(), "def");
-        second.replace(&one);
+        second.make_way(&one, 1);
         second.add(&one, 1, 8, 1.0, rounds(1.0), None).unwrap();
         let results = Results::read(&second.file).unwrap();
         let done: Vec<_> =

@@ -241,7 +241,7 @@ pub(crate) async fn commit() -> String {
     };
     // What is recorded and generated is no change of the program.
     let recorded = [":!results", ":!../benches/results", ":!*.md"];
-    let status = ["-C", folder, "status", "--porcelain", "--untracked-files=no", "--", ".."];
+    let status = ["-C", folder, "status", "--porcelain", "--", ".."];
     let changed = [&status[..], &recorded].concat();
     let is_changed = printed("git", &changed).await.is_none_or(|changed| !changed.is_empty());
     if is_changed { commit + "+" } else { commit }

@@ -41,7 +41,10 @@ pub(crate) fn blocks(c: &mut Criterion, topic: &dyn Topic, arms: &[&str], figure
     let runtime = runtime();
     let Some(contest) = or_missing(topic.name(), runtime.block_on(topic.prepare(&lab()))) else { return };
     let mut group = slow(c, topic.name());
-    for (name, mut arm) in contest.into_arms() {
+    let there = contest.into_arms();
+    let unknown = arms.iter().find(|arm| there.iter().all(|(name, _)| name != *arm));
+    assert_eq!(unknown, None, "{} has no such arm", topic.name());
+    for (name, mut arm) in there {
         if !arms.contains(&name) {
             continue;
         }

@@ -8,7 +8,7 @@ use comparisons::record::Record;
 use comparisons::results::{Done, Results};
 
 use super::{Run, record, unfit};
-use crate::bars::{Bar, Bound};
+use crate::bars::{Bar, Bound, rule};
 use crate::contest::{Contest, Topic};
 use crate::figures::{Estimate, Figure, Figures};
 use crate::left_out::LeftOut;
@@ -51,7 +51,7 @@ fn run() -> Run {
     };
     let results = Results {
         environments: vec![environment()],
-        done: (1..=3).map(done).collect(),
+        done: (1..=8).map(done).collect(),
         ..Results::default()
     };
     let one = Estimate { value: 1.0, low: 1.0, high: 1.0, level: 0.95 };
@@ -101,22 +101,19 @@ impl Topic for Slow {
 const MOST: Bound = Bound::AtMost(1.1);
 const SLOW: &[Bar] = &[Bar::new("slow / raw", "each_us", MOST)];
 
-/// A run in which `ours` took so many times as long as `raw`, and so did `raw again`.
-fn slow(ours: f64, again: f64) -> Run {
+/// A run of these bars in which `ours` took so many times as long as `raw`, and so did `raw again`.
+fn slow(bars: &[Bar], ours: f64, again: f64) -> Run {
     let mut run = run();
-    let slow = |done: &Done| Done { experiment: "slow".to_owned(), ..done.clone() };
+    let slow = |done: &Done| Done { experiment: "slow".to_owned(), rule: rule(bars), ..done.clone() };
     let done: Vec<Done> = run.results.done.iter().map(slow).collect();
     run.results.done.extend(done);
     for round in 0..12 {
         for (arm, each) in [("ours", ours), ("raw", 1.0), ("raw again", again)] {
             let each = each * (1.0 + f64::from(round * 7 % 5) / 100.0);
-            let each = if arm == "ours" { each * (1.0 + f64::from(round % 3) / 100.0) } else { each };
+            let each = if arm == "ours" { each * (1.0 + f64::from(round / 3 % 3) / 100.0) } else { each };
             let record = Record::new(arm, round).with("each_us", each).with("peak_ratio", each);
-            run.results.records.push(Record {
-                experiment: "slow".to_owned(),
-                step: "1".to_owned(),
-                ..record
-            });
+            let step = (1 + round / 3).to_string();
+            run.results.records.push(Record { experiment: "slow".to_owned(), step, ..record });
         }
     }
     run
@@ -129,7 +126,7 @@ fn with(bars: &'static [Bar]) -> Vec<Box<dyn Topic>> {
 #[test]
 fn a_bar_that_is_missed_or_not_shown_or_undecided_needs_a_profile_and_one_that_is_met_none() {
     for (ours, again, is) in [(2.0, 1.0, "missed"), (1.09, 1.0, "not shown"), (1.0, 1.3, "undecided")] {
-        let (mut run, all) = (slow(ours, again), with(SLOW));
+        let (mut run, all) = (slow(SLOW, ours, again), with(SLOW));
         let why = unfit(&run, &all, false).unwrap_or_default();
         assert!(why.contains(&format!("slow / raw is {is}, and nothing of its commit shows")), "{is}: {why}");
         assert!(why.contains("(use `benches profile slow`)"), "{why}");
@@ -137,9 +134,9 @@ fn a_bar_that_is_missed_or_not_shown_or_undecided_needs_a_profile_and_one_that_i
         run.profiles = profiles("slow");
         assert_eq!(unfit(&run, &all, false), None, "{is}");
     }
-    assert_eq!(unfit(&slow(1.0, 1.0), &with(SLOW), false), None);
+    assert_eq!(unfit(&slow(SLOW, 1.0, 1.0), &with(SLOW), false), None);
     let never: &[Bar] = const { &[Bar::new("never / raw", "never_us", MOST)] };
-    let why = unfit(&slow(1.0, 1.0), &with(never), false);
+    let why = unfit(&slow(never, 1.0, 1.0), &with(never), false);
     assert!(why.is_some_and(|why| why.contains("never / raw was not measured")));
 }
 
@@ -147,17 +144,18 @@ fn a_bar_that_is_missed_or_not_shown_or_undecided_needs_a_profile_and_one_that_i
 fn a_profile_is_to_have_the_arms_of_the_bar_and_one_of_memory_is_explained_by_none() {
     const OTHER: &[Bar] = &[Bar { theirs: Some("raw again"), again: Some("raw"), ..SLOW[0] }];
     const MEMORY: &[Bar] = &[Bar::alone("memory of it", "peak_ratio", "ours", MOST)];
-    let mut run = slow(2.0, 1.0);
-    run.profiles = profiles("slow");
-    assert!(unfit(&run, &with(OTHER), false).is_some_and(|why| why.contains("nothing of its commit")));
-    assert_eq!(unfit(&run, &with(MEMORY), false), None);
-    run.profiles = profiles("fold");
-    assert!(unfit(&run, &with(MEMORY), false).is_some_and(|why| why.contains("memory of it is missed")));
+    let of = |bars: &'static [Bar], profile: &str| {
+        let run = Run { profiles: profiles(profile), ..slow(bars, 2.0, 1.0) };
+        unfit(&run, &with(bars), false)
+    };
+    assert!(of(OTHER, "slow").is_some_and(|why| why.contains("nothing of its commit")));
+    assert_eq!(of(MEMORY, "slow"), None);
+    assert!(of(MEMORY, "fold").is_some_and(|why| why.contains("memory of it is missed")));
 }
 
 #[test]
 fn a_profile_is_of_the_commit_of_the_records() {
-    let (mut run, all) = (slow(2.0, 1.0), with(SLOW));
+    let (mut run, all) = (slow(SLOW, 2.0, 1.0), with(SLOW));
     run.profiles = profiles("slow");
     run.profiles.0.values_mut().for_each(|profile| profile.environment.commit = "of old".to_owned());
     assert!(unfit(&run, &all, false).is_some_and(|why| why.contains("nothing of its commit")));
@@ -186,8 +184,30 @@ fn only_a_full_run_of_all_by_an_optimized_build_of_a_commit_is_published() {
         why(|run| run.figures.environment.iter_mut().for_each(|one| one.commit.push('+')))
             .contains("in no commit")
     );
+    let of_another = |change: fn(&mut Environment)| {
+        let mut run = run();
+        run.figures.environment.iter_mut().for_each(change);
+        unfit(&run, &topics(), true).unwrap_or_default()
+    };
+    assert!(of_another(|one| one.commit = "of old".to_owned()).contains("of commit of old"));
+    assert!(of_another(|one| one.processor = "slow".to_owned()).contains("on slow"));
     // Of a go that holds nothing any more, nothing is shown.
     assert_eq!(why(|run| run.results.environments.push(Environment::default())), "");
+}
+
+#[test]
+fn what_a_topic_says_is_of_one_program_and_of_the_bars_that_it_has() {
+    let mut two = slow(SLOW, 1.0, 1.0);
+    two.results.environments.push(Environment { commit: "def".to_owned(), ..environment() });
+    two.results.done.last_mut().unwrap().go = Some(1);
+    let why = |run: &Run, bars| unfit(run, &with(bars), true).unwrap_or_default();
+    assert!(why(&two, SLOW).contains("slow was measured in part by each of several programs (abc, def)"));
+    const EASIER: &[Bar] = &[Bar { bound: Bound::AtMost(2.0), ..SLOW[0] }];
+    let missed = slow(SLOW, 1.5, 1.0);
+    assert!(
+        why(&missed, EASIER)
+            .contains("the bars of slow were others when it was measured: slow / raw: at most 1.1")
+    );
 }
 
 #[test]
@@ -198,7 +218,7 @@ fn a_run_that_lacks_something_is_published_only_if_that_is_asked_for() {
         assert!(unfit(&run, &topics(), false).is_some_and(|why| why.contains(what)), "{what}");
         assert_eq!(unfit(&run, &topics(), true), None);
     };
-    lacks(|run| drop(run.results.done.pop()), "pick is missing, broke off or was not run, in step 3");
+    lacks(|run| drop(run.results.done.pop()), "pick is missing, broke off or was not run, in step 8");
     lacks(|run| run.results.done[1].complete = false, "in step 2");
     lacks(|run| run.figures = Figures::default(), "criterion's figures are missing");
     lacks(|run| run.figures.arguments.push("pick".to_owned()), "not whole: Criterion ran with `pick`");

@@ -23,8 +23,8 @@ const METHOD: [&str; 4] = [
     "Absolute figures of a shared machine mean little, so arms that do the same work take turns: in each round every arm has a block of some ten to some \
      hundred milliseconds, in an order that is drawn by lot for each, so that no arm has a place or a predecessor of its own. One round before does not count. Some \
      rounds later servers and clients are started anew. A store and who calls it have cores of their own.",
-    "A round gives one ratio. Shown is the median of all rounds with its 95 % interval: a bootstrap in two stages, of starts and of the rounds within each, since what \
-     differs from one start to the next does not from round to round.",
+    "A round gives one ratio, and each start the median of its rounds. Shown is the mean of these medians with its 95 % interval by Student's t (both of logarithms): what differs \
+     from one start to the next does not from round to round, so only starts count as independent of each other.",
     "The control is the same ratio of two arms that are alike, with connections of their own. Where its interval does not hold 1, it mattered whose turn it was, and \
      nothing is said of the bar.",
     "All rounds of a run count. Where changes are sent at fixed times, a block is disturbed if the machine was busy or sends slipped; whoever is measured may be \

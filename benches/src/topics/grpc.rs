@@ -64,7 +64,7 @@ impl Topic for Calls {
 
     // What the bar leaves is 3 %; of 336 pairs of blocks five times as long the interval was 3 % wide.
     fn rounds(&self, lab: &Lab) -> u32 {
-        lab.by_scale(20, 250)
+        lab.by_scale(10, 250)
     }
 
     fn round(&self) -> Duration {
@@ -72,7 +72,7 @@ impl Topic for Calls {
     }
 
     fn steps(&self, lab: &Lab) -> u32 {
-        lab.by_scale(2, 6)
+        lab.by_scale(4, 6)
     }
 }
 

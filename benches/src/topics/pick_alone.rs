@@ -43,7 +43,7 @@ impl Topic for PickAlone {
 
     // Where things lie in memory makes clients that are alike differ by 10 % for as long as they are there.
     fn steps(&self, lab: &Lab) -> u32 {
-        lab.by_scale(2, 8)
+        lab.by_scale(4, 8)
     }
 
     async fn prepare(&self, lab: &Lab) -> Result<Contest, Trouble> {
@@ -55,7 +55,7 @@ impl Topic for PickAlone {
         let core = Published::after_answers(ENDPOINTS, seed);
         let floor = || {
             let floor = Floor::new(ENDPOINTS, seed);
-            Timed::new(TIMES, move || floor.loads_of_two())
+            Timed::new(TIMES, move || Some(floor.loads_of_two()))
         };
         Ok(Contest::new()
             .with("ours", Timed::new(TIMES, move || ours.pick(0)))

@@ -15,8 +15,8 @@ pub struct Timed<F> {
     op: F,
 }
 
-impl<T, F: FnMut() -> T + Send> Timed<F> {
-    /// So many times in a block. What it gives counts as used; its inputs are hidden from the compiler by itself.
+impl<T, F: FnMut() -> Option<T> + Send> Timed<F> {
+    /// So many times in a block. What it gives counts as used, and nothing is a failure, since to do nothing is fast; its inputs are hidden from the compiler by itself.
     pub fn new(times: u32, op: F) -> Self {
         Self { times, op }
     }
@@ -29,13 +29,18 @@ impl<F> std::fmt::Debug for Timed<F> {
 }
 
 #[async_trait]
-impl<T, F: FnMut() -> T + Send> Arm for Timed<F> {
+impl<T, F: FnMut() -> Option<T> + Send> Arm for Timed<F> {
     async fn play(&mut self) -> Result<Vec<(&'static str, f64)>, Trouble> {
         let start = Instant::now();
+        let mut in_vain = 0;
         for _ in 0..self.times {
-            black_box((self.op)());
+            in_vain += u32::from(black_box((self.op)()).is_none());
         }
-        Ok(vec![("each_ns", each_ns(start.elapsed(), self.times))])
+        let took = start.elapsed();
+        if in_vain > 0 {
+            return Err(Trouble::failed(format!("{in_vain} of {} times it had nothing to give", self.times)));
+        }
+        Ok(vec![("each_ns", each_ns(took, self.times))])
     }
 }
 
@@ -43,4 +48,23 @@ impl<T, F: FnMut() -> T + Send> Arm for Timed<F> {
 #[must_use]
 pub fn each_ns(all: Duration, times: u32) -> f64 {
     all.as_secs_f64() * 1e9 / f64::from(times)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Timed;
+    use crate::contest::Arm;
+
+    #[tokio::test]
+    async fn what_gives_nothing_even_once_has_no_time() {
+        let every = Timed::new(100, || Some(1)).play().await.unwrap();
+        assert_eq!(every[0].0, "each_ns");
+        let mut number = 0;
+        let once_not = Timed::new(100, || {
+            number += 1;
+            (number != 7).then_some(number)
+        });
+        let trouble = { once_not }.play().await.unwrap_err().to_string();
+        assert!(trouble.contains("1 of 100 times"), "{trouble}");
+    }
 }

@@ -147,7 +147,12 @@ impl Topic for Loads {
     }
 
     fn rounds(&self, lab: &Lab) -> u32 {
-        lab.by_scale(4, 16)
+        lab.by_scale(2, 8)
+    }
+
+    // It takes long to fill a store.
+    fn steps(&self, lab: &Lab) -> u32 {
+        lab.by_scale(3, 6)
     }
 }
 
