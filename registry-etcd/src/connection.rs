@@ -277,8 +277,11 @@ mod tests {
 
     /// To three members, the first of which is asked first. None is there, which requests that do not use their client do not learn.
     fn connection(request_timeout: Duration) -> Connection {
-        let urls = ["http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3"];
-        let mut options = EtcdOptions::new(urls).with_first_member(0);
+        connection_to(&["http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3"], request_timeout)
+    }
+
+    fn connection_to(urls: &[&str], request_timeout: Duration) -> Connection {
+        let mut options = EtcdOptions::new(urls.iter().copied()).with_first_member(0);
         options.request_timeout = request_timeout;
         Connection::new(&options, "store").unwrap()
     }
@@ -287,6 +290,7 @@ mod tests {
     #[derive(Clone, Copy)]
     enum Does {
         Answer,
+        AnswerAfter(u32),
         Fail(u32),
         Nothing,
     }
@@ -299,6 +303,10 @@ mod tests {
             async move {
                 match does {
                     Does::Answer => Ok(()),
+                    Does::AnswerAfter(after) => {
+                        sleep(after * MILLIS).await;
+                        Ok(())
+                    }
                     Does::Fail(after) => {
                         sleep(after * MILLIS).await;
                         Err(etcd_client::Error::GRpcStatus(Status::unavailable("it has gone")))
@@ -356,5 +364,61 @@ mod tests {
         let connection = connection(5_000 * MILLIS);
         let (answer, took, asked) = ask(&connection, [Does::Fail(1), Does::Fail(2), Does::Fail(3)]).await;
         assert_eq!((answer.unwrap_err().kind(), took, asked), (ErrorKind::Unavailable, 6 * MILLIS, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_lost_a_hedge_long_ago_is_not_given_up_when_it_is_slow() {
+        let connection = connection(5_000 * MILLIS);
+        let (answer, took, _) =
+            ask(&connection, [Does::Nothing, Does::AnswerAfter(100), Does::Nothing]).await;
+        answer.unwrap();
+        assert_eq!(took, 600 * MILLIS);
+        sleep(60_000 * MILLIS).await;
+        connection.current.store(0, Ordering::Relaxed);
+        let (answer, took, asked) =
+            ask(&connection, [Does::AnswerAfter(501), Does::Nothing, Does::Nothing]).await;
+        answer.unwrap();
+        assert_eq!((took, asked), (501 * MILLIS, 2));
+        assert!(connection.members[0].is_connected());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_is_always_asked_second_is_not_given_up_for_what_another_answered() {
+        let connection = connection(5_000 * MILLIS);
+        for _ in 0..200 {
+            let (answer, took, _) =
+                ask(&connection, [Does::AnswerAfter(550), Does::Nothing, Does::Nothing]).await;
+            answer.unwrap();
+            assert_eq!(took, 550 * MILLIS);
+        }
+        connection.leave(&connection.members[0]);
+        let (answer, took, _) =
+            ask(&connection, [Does::AnswerAfter(550), Does::Nothing, Does::Nothing]).await;
+        answer.unwrap();
+        assert_eq!((took, connection.current.load(Ordering::Relaxed)), (550 * MILLIS, 1));
+        assert!(connection.members[1].is_connected());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn members_that_swallow_everything_are_given_up_although_each_operation_ends_sooner() {
+        let urls = ["http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3"];
+        // Of three, each waits for its turn for a part of the time.
+        for (members, pause, expected) in
+            [(1, 0, [1, 1, 0, 0]), (1, 60_000, [1, 1, 0, 0]), (3, 0, [3, 3, 3, 0])]
+        {
+            let connection = connection_to(&urls[..members], 2_000 * MILLIS);
+            let swallowed = |_: &Client| pending::<Result<(), etcd_client::Error>>();
+            let mut connected = [0; 4];
+            for left in &mut connected {
+                let answer = connection.call(Operation::Lookup, swallowed).await;
+                assert_eq!(answer.unwrap_err().kind(), ErrorKind::Timeout);
+                *left = connection.members.iter().filter(|member| member.is_connected()).count();
+                if *left == 0 {
+                    break;
+                }
+                sleep(pause * MILLIS).await;
+            }
+            assert_eq!(connected, expected, "{members} members, {pause} ms between operations");
+        }
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Member {
     /// Held while a client is made, so that many requests log in once.
     making: tokio::sync::Mutex<()>,
     pulse: Pulse,
+    /// What is given up sooner tells nothing of the member: half of what we ourselves wait at least.
+    brief: Duration,
 }
 
 /// A client, and what it was made with.
@@ -43,26 +45,65 @@ struct Made {
     answers: Mutex<Answers>,
 }
 
-/// What etcd made of what it was asked.
+/// What etcd made of what it was asked. A connection is silent when requests have waited for [`SILENT`] since its last answer: those that wait at the same
+/// time count once, and time in which none waits does not count. So requests that are given up one after another, each at its deadline, add up to silence, and
+/// one that was given up long ago, because another member was faster, counts with the time that it had and no more. Waiting that was over sooner than
+/// [`Member::brief`] does not count: who is asked second is mostly given up at once, however well it is.
 #[derive(Debug, Default)]
 struct Answers {
-    /// Whether there ever was one.
-    any: bool,
-    /// The oldest request since the last answer.
-    waiting_since: Option<Instant>,
+    /// How many there were.
+    count: u64,
+    /// How many requests wait that were made since the last one.
+    waiting: usize,
+    /// Since when there has always been one that waits.
+    since: Option<Instant>,
+    /// For how long some waited before that.
+    waited: Duration,
+}
+
+/// A request that waits for its answer, until it is dropped.
+struct Waiting<'a> {
+    made: &'a Made,
+    brief: Duration,
+    /// How many answers there were when it was made.
+    count: u64,
+}
+
+impl Waiting<'_> {
+    fn answered(self) {
+        let mut answers = self.made.answers();
+        *answers = Answers { count: answers.count + 1, ..Answers::default() };
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut answers = self.made.answers();
+        // Where another has been answered since, it is this request that is slow.
+        if answers.count != self.count {
+            return;
+        }
+        answers.waiting -= 1;
+        if answers.waiting == 0 {
+            let waited = answers.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+            if waited >= self.brief {
+                answers.waited += waited;
+            }
+        }
+    }
 }
 
 impl Made {
-    fn asked(&self) {
-        self.answers().waiting_since.get_or_insert_with(Instant::now);
-    }
-
-    fn answered(&self) {
-        *self.answers() = Answers { any: true, waiting_since: None };
+    fn asked(&self, brief: Duration) -> Waiting<'_> {
+        let mut answers = self.answers();
+        answers.waiting += 1;
+        answers.since.get_or_insert_with(Instant::now);
+        Waiting { made: self, brief, count: answers.count }
     }
 
     fn is_silent(&self) -> bool {
-        self.answers().waiting_since.is_some_and(|since| since.elapsed() >= SILENT)
+        let answers = self.answers();
+        answers.waited + answers.since.map_or(Duration::ZERO, |since| since.elapsed()) >= SILENT
     }
 
     fn answers(&self) -> MutexGuard<'_, Answers> {
@@ -102,6 +143,7 @@ impl Member {
             client: Mutex::default(),
             making: tokio::sync::Mutex::default(),
             pulse: Pulse::new(options.probe_interval, store),
+            brief: options.hedge_after.min(options.request_timeout).min(options.probe_interval) / 2,
         })
     }
 
@@ -128,18 +170,20 @@ impl Member {
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
         let made = self.client().await.map_err(|error| error.with_operation(operation))?;
-        made.asked();
+        let waiting = made.asked(self.brief);
         let error = match request(&made.client).await {
             Ok(answer) => {
-                made.answered();
+                waiting.answered();
                 return Ok(answer);
             }
             Err(error) => error,
         };
         if is_an_answer(&error) {
-            made.answered();
+            waiting.answered();
+        } else {
+            drop(waiting);
         }
-        if self.url.starts_with("https://") && !made.answers().any && is_hang_up(&error) {
+        if self.url.starts_with("https://") && made.answers().count == 0 && is_hang_up(&error) {
             // TLS 1.3 tells a client that its certificate is not accepted only after the handshake, and the library drops what it is told.
             let message =
                 "etcd hung up after the TLS handshake: it does not accept our certificate, or demands one";
@@ -300,4 +344,119 @@ fn has_lost_its_runtime(error: &etcd_client::Error) -> bool {
 
 fn is_without_users(error: &etcd_client::Error) -> bool {
     matches!(error, etcd_client::Error::GRpcStatus(status) if status.message().contains("authentication is not enabled"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::{sleep, sleep_until};
+
+    use super::*;
+
+    impl Member {
+        /// Whether the client that was made last is still the one to use.
+        pub(crate) fn is_connected(&self) -> bool {
+            self.slot(|slot| slot.is_some())
+        }
+    }
+
+    const MILLIS: Duration = Duration::from_millis(1);
+
+    /// A member that is not there, which requests that do not use their client do not learn, and when it was made.
+    struct Subject(Arc<Member>, Instant);
+
+    impl Subject {
+        fn new() -> Self {
+            let options = EtcdOptions::new(["http://127.0.0.1:1"]);
+            let login = Arc::new(Login::new(&options));
+            let member = Member::new("http://127.0.0.1:1", &options, "store", &login).unwrap();
+            Self(Arc::new(member), Instant::now())
+        }
+
+        async fn is_at(&self, millis: u32) {
+            sleep_until(self.1 + millis * MILLIS).await;
+        }
+
+        /// A request is made, and given up without an answer.
+        async fn waits(&self, from: u32, to: u32) {
+            self.is_at(from).await;
+            let swallowed = |_: &Client| pending::<Result<(), etcd_client::Error>>();
+            let limit = (to - from) * MILLIS;
+            self.0.request_within(limit, Operation::Lookup, &swallowed).await.unwrap_err();
+        }
+
+        /// A request is made, and answered.
+        async fn answers(&self, from: u32, to: u32) {
+            self.is_at(from).await;
+            let request = |_: &Client| async move {
+                sleep((to - from) * MILLIS).await;
+                Ok(())
+            };
+            self.0.request(Operation::Lookup, &request).await.unwrap();
+        }
+
+        /// Whether the connection is kept by whoever finds then that there was no answer in time.
+        async fn is_kept(&self, at: u32) -> bool {
+            self.is_at(at).await;
+            self.0.went_unanswered();
+            self.0.is_connected()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_swallows_everything_is_given_up_after_five_seconds_whoever_waits() {
+        let one = Subject::new();
+        let ((), before, after) = tokio::join!(one.waits(0, 9_000), one.is_kept(4_999), one.is_kept(5_000));
+        assert_eq!((before, after), (true, false));
+        let many = Subject::new();
+        let asking = async {
+            for second in 0..9 {
+                many.waits(1_000 * second, 1_000 * (second + 1)).await;
+            }
+        };
+        let ((), before, after) = tokio::join!(asking, many.is_kept(4_999), many.is_kept(5_001));
+        assert_eq!((before, after), (true, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_nobody_waits_is_no_silence() {
+        let member = Subject::new();
+        member.waits(0, 2_000).await;
+        assert!(member.is_kept(2_001).await);
+        let ((), kept) = tokio::join!(member.waits(60_000, 62_000), member.is_kept(60_501));
+        assert!(kept);
+        let ((), before, after) =
+            tokio::join!(member.waits(120_000, 122_000), member.is_kept(120_999), member.is_kept(121_000));
+        assert_eq!((before, after), (true, false), "they add up");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_wait_at_the_same_time_count_once() {
+        let member = Subject::new();
+        tokio::join!(member.waits(0, 2_000), member.waits(1_000, 3_000), member.waits(1_500, 1_600));
+        assert!(member.is_kept(3_500).await);
+        let ((), (), before, after) = tokio::join!(
+            member.waits(60_000, 61_500),
+            member.waits(61_000, 63_000),
+            member.is_kept(61_999),
+            member.is_kept(62_000)
+        );
+        assert_eq!((before, after), (true, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_ends_the_silence_also_for_those_who_still_wait() {
+        let member = Subject::new();
+        let ((), (), (), (), first, before, after) = tokio::join!(
+            member.waits(0, 9_000),
+            member.waits(1_000, 4_500),
+            member.answers(2_000, 3_000),
+            member.waits(4_000, 9_500),
+            member.is_kept(6_000),
+            member.is_kept(8_999),
+            member.is_kept(9_000),
+        );
+        assert_eq!((first, before, after), (true, true, false));
+    }
 }
