@@ -82,10 +82,19 @@ fn cargo(options: &cli::Criterion, folder: &Path) -> Command {
     command.args(["bench", "--package", env!("CARGO_PKG_NAME"), "--"]);
     command.args(if options.quick { &QUICK[..] } else { &FULL[..] }).args(&options.arguments);
     command.current_dir(env!("CARGO_MANIFEST_DIR")).env("CRITERION_HOME", folder);
+    // What `cargo run` says of this package to this program would be taken for a change by build scripts that ask for it, and most be compiled again.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_a_package(&name.to_string_lossy())) {
+        command.env_remove(name);
+    }
     command.env(left_out::VARIABLE, folder.join(LEFT_OUT));
     // A group of its own, so that it can be told to end with all that it has started, whoever is told so here, and by what signal.
     command.process_group(0).kill_on_drop(true);
     command
+}
+
+/// Whether cargo sets a variable for the package that it builds or runs.
+fn is_of_a_package(variable: &str) -> bool {
+    variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
 }
 
 async fn environment(quick: bool, out: &Path) -> Result<Environment, Failure> {
