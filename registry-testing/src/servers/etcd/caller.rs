@@ -120,9 +120,9 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicU32;
     use std::thread;
-    use std::time::Instant;
 
     use socket2::{Domain, Socket, Type};
+    use tokio::time::Instant;
 
     use super::{PATIENCE, ask, caller_of, look_up};
 
