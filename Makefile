@@ -138,7 +138,7 @@ chaos-faults: setup ## Every fault of the chaos suite bites on every backend, an
 BENCHES = $(CARGO) run --release -p benches --
 
 # The page shows what there is, also where something could not run; then that is how it ends. Whoever interrupts it does not want the rest.
-bench: setup ## What it costs beside the raw clients, measured, and how it grows, in two hours: target/bench/report.html
+bench: setup ## What it costs beside the raw clients, measured, and how it grows, in an hour and a half: target/bench/report.html
 	ended=0; $(BENCHES) criterion || ended=$$?; [ $$ended = 130 ] || $(BENCHES) bars || ended=$$?; $(BENCHES) page && exit $$ended
 
 test-benches: setup ## Run what each of criterion's benchmarks measures, once, without measuring

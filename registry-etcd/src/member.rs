@@ -71,7 +71,10 @@ struct Waiting<'a> {
 
 impl Waiting<'_> {
     fn answered(self) {
-        let mut answers = self.made.answers();
+        let made = self.made;
+        // It waits no more, so there is nothing to take back.
+        std::mem::forget(self);
+        let mut answers = made.answers();
         *answers = Answers { count: answers.count + 1, ..Answers::default() };
     }
 }

@@ -8,7 +8,7 @@ use crate::record::Records;
 /// A ratio and its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
-    /// The median of the ratios.
+    /// The ratio itself: a median, or the mean of the steps' medians.
     pub ratio: f64,
     /// Where the interval begins.
     pub low: f64,

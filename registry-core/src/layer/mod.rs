@@ -25,7 +25,7 @@
 //! | [`Faults`](crate::fault::Faults) | seeded faults, for tests | |
 //!
 //! The costs are instructions counted by callgrind, among them one allocation for a future (`registry-core/tests/layers.rs`); all three together took 0.1 µs
-//! with nobody listening, and 0.5 µs with both a subscriber and an exporter, where one of 10,000 heartbeats over etcd costs a client some 60 µs. `cargo bench -p benches --bench layers`
+//! with nobody listening, and 0.5 µs with both a subscriber and an exporter, where one of 10,000 heartbeats over etcd costs a client some 50 µs. `cargo bench -p benches --bench layers`
 //! measures it on your machine. A watch costs nothing between its items.
 //!
 //! Your own layer implements [`Layer`]. It has to keep the contract too: give what it was given, or fail as the contract allows.
