@@ -55,7 +55,7 @@ impl Scope {
         Cell { backend, faults: vec![fault], seed: self.seed.wrapping_add(round) }
     }
 
-    /// Each fault on each backend with so many seeds, seed by seed; what is only for long runs too.
+    /// Each fault on each backend with so many seeds, seed by seed; also what takes long.
     #[must_use]
     pub fn each(&self, seeds: u64) -> Vec<Cell> {
         let singles = self.singles();
@@ -103,7 +103,7 @@ impl Scope {
         numbers.filter_map(|number| self.pair(number))
     }
 
-    /// What a record has: seed by seed each fault by itself, in the end those that are only for long runs, and then pairs.
+    /// What a record has: seed by seed each fault by itself, in the end those that take long, and then pairs.
     #[must_use]
     pub fn record(&self) -> Vec<Cell> {
         let singles = self.singles();

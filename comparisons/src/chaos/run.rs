@@ -173,9 +173,7 @@ fn wanted(scope: &Scope, options: &cli::Chaos) -> Vec<Cell> {
     }
     let is_all = options.fault.is_empty() && !options.quick;
     let pairs = options.pairs.unwrap_or(if is_all { PAIRS } else { 0 });
-    let is_wanted = |cell: &Cell| !is_all || cell.faults.iter().all(|fault| !fault.row().long);
-    let singles = scope.each(options.seeds.max(1)).into_iter().filter(is_wanted);
-    singles.chain(scope.pairs(0..pairs)).collect()
+    scope.each(options.seeds.max(1)).into_iter().chain(scope.pairs(0..pairs)).collect()
 }
 
 /// Of what a history is kept, where not all are.
@@ -328,8 +326,32 @@ pub fn file_name(cell: &Cell) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::chaos::coverage::{PAIRS as PAIRS_OF_A_RECORD, is_pair};
     use crate::chaos::history::{At, Note};
+
+    fn wanted_by(words: &[&str]) -> Vec<Cell> {
+        let words = ["comparisons", "chaos"].iter().chain(words);
+        let Ok(cli::Command::Chaos(options)) = cli::Cli::try_parse_from(words).map(|cli| cli.command) else {
+            panic!("chaos was not understood");
+        };
+        wanted(&scope(&options), &options)
+    }
+
+    #[test]
+    fn where_nothing_is_chosen_every_fault_is_played_once_on_every_backend_then_pairs() {
+        let (pairs, singles): (Vec<Cell>, Vec<Cell>) = wanted_by(&[]).into_iter().partition(is_pair);
+        let all: BTreeSet<Cell> = Scope::all(1).each(1).into_iter().collect();
+        assert_eq!(singles.len(), all.len());
+        assert_eq!(singles.into_iter().collect::<BTreeSet<Cell>>(), all, "some of them take a minute each");
+        assert_eq!(u64::try_from(pairs.len()), Ok(PAIRS));
+        let four_side_by_side: f64 = all.iter().chain(&pairs).map(|cell| seconds(cell) / 4.0).sum();
+        assert!(four_side_by_side < 3_600.0, "{four_side_by_side} s, where an hour is promised");
+        let of_a_record = wanted_by(&["--soak"]).iter().filter(|cell| is_pair(cell)).count();
+        assert_eq!(u64::try_from(of_a_record), Ok(PAIRS_OF_A_RECORD));
+    }
 
     #[test]
     fn what_was_played_on_a_machine_that_stood_still_says_nothing_whatever_it_came_to() {

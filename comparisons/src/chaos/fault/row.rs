@@ -45,7 +45,7 @@ pub struct Row {
     pub disrupts_leases: bool,
     /// How long it lasts, unless told otherwise.
     pub lasts: Duration,
-    /// Whether it is for long runs only.
+    /// Whether it takes so long that it is left out where time is short: with `--quick`, and in pairs.
     pub long: bool,
     /// To whom it applies.
     pub cells: &'static [Cell],
