@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use etcd_client::{Client, LeaseKeepAliveStream, LeaseKeeper};
-use registry_core::time::later;
+use registry_core::time::{Timers, later};
 use registry_core::{Error, ErrorKind, Operation, Result};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -34,6 +34,7 @@ pub(crate) struct Heartbeats {
     opening: tokio::sync::Mutex<()>,
     /// After how long without an answer a stream to one of several members is left.
     patience: Duration,
+    timers: Timers,
 }
 
 #[derive(Debug)]
@@ -85,7 +86,8 @@ impl Failure {
 impl Heartbeats {
     pub(crate) fn new(connection: Arc<Connection>, options: &EtcdOptions) -> Self {
         let patience = if connection.size() > 1 { options.hedge_after } else { options.request_timeout };
-        Self { connection, stream: Mutex::default(), opening: tokio::sync::Mutex::default(), patience }
+        let opening = tokio::sync::Mutex::default();
+        Self { connection, stream: Mutex::default(), opening, patience, timers: Timers::default() }
     }
 
     /// Renews `lease` before `deadline`; gives its TTL in seconds.
@@ -114,7 +116,8 @@ impl Heartbeats {
     async fn try_beat(&self, lease: i64, deadline: Instant) -> Result<i64, Failure> {
         let stream = match self.present() {
             Some(stream) => stream,
-            None => match timeout_at(deadline, self.open(lease)).await {
+            // Seldom, so it does not make every heartbeat's future larger.
+            None => match timeout_at(deadline, Box::pin(self.open(lease))).await {
                 Ok(Ok(Opened::By(stream))) => stream,
                 // Opening a stream is a heartbeat already.
                 Ok(Ok(Opened::Now(ttl))) => return Ok(ttl),
@@ -122,7 +125,7 @@ impl Heartbeats {
                 Err(_) => return Err(Failure::Late),
             },
         };
-        let (waiter, answer) = oneshot::channel();
+        let (waiter, mut answer) = oneshot::channel();
         let ended = || {
             self.leave(&stream);
             let message = "the stream of heartbeats ended";
@@ -132,18 +135,29 @@ impl Heartbeats {
         if stream.requests.send((lease, waiter)).is_err() {
             return ended();
         }
-        let mut answer = pin!(answer);
+        // One that answers others is slow, not gone.
+        let since = || stream.waiting_since().unwrap_or_else(Instant::now);
+        let mut waited_since = since();
+        let mut slow = later(waited_since, self.patience);
+        let mut timer = self.timers.at(slow.min(deadline));
         loop {
-            // One that answers others is slow, not gone.
-            let since = stream.waiting_since().unwrap_or_else(Instant::now);
-            let slow = later(since, self.patience);
-            match timeout_at(slow.min(deadline), answer.as_mut()).await {
-                Ok(Ok(result)) => return result.map_err(Failure::of_stream),
-                Ok(Err(_)) => return ended(),
-                Err(_) if slow > later(deadline, MOMENT) => return Err(Failure::Late),
-                Err(_) if stream.waiting_since() == Some(since) => break,
-                Err(_) => {}
+            tokio::select! {
+                biased;
+                answer = &mut answer => match answer {
+                    Ok(result) => return result.map_err(Failure::of_stream),
+                    Err(_) => return ended(),
+                },
+                () = &mut timer => {}
             }
+            if slow > later(deadline, MOMENT) {
+                return Err(Failure::Late);
+            }
+            if stream.waiting_since() == Some(waited_since) {
+                break;
+            }
+            waited_since = since();
+            slow = later(waited_since, self.patience);
+            timer.reset(slow.min(deadline));
         }
         self.leave(&stream);
         self.connection.leave(&stream.member);

@@ -155,15 +155,17 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn all(&mut self, kvs: &[KeyValue]) {
         for kv in kvs {
-            let modified = u64::try_from(kv.mod_revision()).unwrap_or_default();
-            if self.newest.is_none_or(|newest| newest.revision < modified) {
-                let hash = hash(modified, kv.key(), kv.value());
-                self.newest = Some(Anchor { revision: modified, hash, deletion: false });
-            }
             match self.loader.malformed.read(self.loader.codec, self.service, kv) {
                 Item::Other => {}
                 item => self.items.push(item),
             }
+        }
+        // Only the newest is hashed. Backwards, since `max_by_key` takes the last of several, and the first of those of one transaction is meant.
+        let Some(kv) = kvs.iter().rev().max_by_key(|kv| kv.mod_revision()) else { return };
+        let modified = u64::try_from(kv.mod_revision()).unwrap_or_default();
+        if self.newest.is_none_or(|newest| newest.revision < modified) {
+            let hash = hash(modified, kv.key(), kv.value());
+            self.newest = Some(Anchor { revision: modified, hash, deletion: false });
         }
     }
 }

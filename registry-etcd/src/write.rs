@@ -212,10 +212,12 @@ impl EtcdRegistry {
             self.held().lose(id);
             Err(lease_lost(lease, Operation::Keepalive))
         };
+        // Seldom, so they do not make every heartbeat's future larger.
+        let find = || Box::pin(async { self.find(begun, &guard()).await });
         for _ in 0..ATTEMPTS {
             let (mut known, mut version) = self.held().known(id);
             if matches!(known, Known::Nothing) {
-                let found = self.find(begun, &guard()).await?;
+                let found = find().await?;
                 let Some(written) = found.and_then(|found| self.as_written(&found, lease)) else {
                     return lost();
                 };
@@ -246,7 +248,7 @@ impl EtcdRegistry {
             }
             if self.held().known(id).1 == version {
                 // A write of our own whose caller has gone may have been done only now.
-                let found = self.find(begun, &guard()).await?;
+                let found = find().await?;
                 let later = found.and_then(|found| self.as_written(&found, lease)).filter(|later| {
                     owned.is_some_and(|(modified, token)| later.modified > modified && later.token == token)
                 });

@@ -2,6 +2,7 @@
 //! noticed, and the order of its writes, by which an older one that arrives late is.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
 use registry_core::{InstanceId, Lease, ServiceName, Ttl};
@@ -20,7 +21,20 @@ struct State {
     sweep_at: usize,
 }
 
-type Key = (u128, ServiceName, InstanceId);
+/// A lease, whichever incarnation it is of.
+#[derive(Debug, PartialEq, Eq)]
+struct Key {
+    token: u128,
+    service: ServiceName,
+    id: InstanceId,
+}
+
+impl Hash for Key {
+    /// Tokens are random, and seldom shared.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.token.hash(state);
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Held {
@@ -33,7 +47,7 @@ struct Held {
 }
 
 fn key(lease: &Lease) -> Key {
-    (lease.key(), lease.service().clone(), lease.id().clone())
+    Key { token: lease.key(), service: lease.service().clone(), id: lease.id().clone() }
 }
 
 impl HeldLeases {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use memchr::{memchr, memchr_iter};
 use registry_core::codec::Stored;
 use registry_core::{
     Change, DeleteCause, Entry, Error, Incarnation, InstanceId, Result, Revision, ServiceName,
@@ -62,16 +63,23 @@ fn entry(service: &ServiceName, id: &InstanceId, header: &Header, json: &[u8]) -
 }
 
 fn split(value: &[u8]) -> Option<(Header, &[u8])> {
-    let end = value.iter().take(256).position(|byte| *byte == b'\n')?;
-    let (line, json) = (std::str::from_utf8(&value[..end]).ok()?, &value[end + 1..]);
-    let mut words = line.splitn(4, ' ');
-    let mut number = || words.next()?.parse::<u64>().ok();
+    let end = memchr(b'\n', &value[..value.len().min(256)])?;
+    let (line, json) = (&value[..end], &value[end + 1..]);
+    let (mut spaces, mut from) = (memchr_iter(b' ', line), 0);
+    let mut word = || {
+        let to = spaces.next()?;
+        Some(&line[std::mem::replace(&mut from, to + 1)..to])
+    };
+    let mut number = || std::str::from_utf8(word()?).ok()?.parse::<u64>().ok();
     let (modified, created, incarnation) = (number()?, number()?, number()?);
     // Token, TTL, writer and sequence are for the scripts.
-    let (others, sum) = words.next()?.rsplit_once(' ')?;
-    let complete = others.bytes().filter(|byte| *byte == b' ').count() == 3;
+    for _ in 0..4 {
+        word()?;
+    }
+    let sum = &line[from..];
     let header = Header { modified, created, incarnation };
-    (complete && sum.len() == 16 && sum::begins(json, sum)).then_some((header, json))
+    // Another space is in the way of that.
+    (sum.len() == 16 && sum::begins(json, sum)).then_some((header, json))
 }
 
 #[cfg(test)]
