@@ -25,6 +25,9 @@ pub enum Command {
     /// Put registries under faults, and check what they promise.
     #[command(after_help = AFTER_CHAOS)]
     Chaos(Chaos),
+    /// Judge histories that the chaos suite has kept again, and show what breaks a promise.
+    #[command(after_help = AFTER_JUDGE)]
+    Judge(Judge),
     /// List the experiments: what each asks, and how long it takes.
     List,
     /// Make the report and the pictures again from records, without measuring.
@@ -71,8 +74,25 @@ the like, take root; without it these cells are reported as not run.
   cargo run --release -p comparisons -- report target/chaos                    the report again, also while it runs
   cargo run --release -p comparisons -- publish target/chaos                   into the repository
 
-Ends with 0 if every verdict is what was written down beforehand; with 1 if one is not, which is a finding, either way, or if a cell broke off; with 130 if it
-was interrupted.";
+Ends with 0 if every verdict is what was written down beforehand; with 1 if one is not, which is a finding, either way, or if a cell broke off or, without
+--soak, was not begun in time; with 130 if it was interrupted.";
+
+const AFTER_JUDGE: &str = "\
+Each violation is told with the lines of the history that show it, by their numbers. The checkers are those of this program, which may be others than judged it
+before; the record is left as it is.
+
+  cargo run --release -p comparisons -- judge target/chaos/histories/redis_wipe_7.jsonl
+  cargo run --release -p comparisons -- judge target/chaos/histories          all of them
+
+Ends with 0 if every verdict is what was written down beforehand, and with 1 if one is not.";
+
+/// Options of `judge`.
+#[derive(Args, Debug)]
+pub struct Judge {
+    /// Files with a history each, or folders of such
+    #[arg(required = true, value_name = "FILE")]
+    pub histories: Vec<PathBuf>,
+}
 
 /// Options of `chaos`.
 #[derive(Args, Debug)]

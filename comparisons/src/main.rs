@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use comparisons::chaos;
+use comparisons::chaos::judging::{histories, judge_again};
 use comparisons::cli::{Cli, Command};
 use comparisons::instance;
 use comparisons::publish::{publish, report_again};
@@ -15,6 +16,7 @@ async fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Claims(options) => run::claims(&options).await,
         Command::Chaos(options) => chaos::run::chaos(&options).await,
+        Command::Judge(options) => judge(&options.histories),
         Command::List => {
             print!("{}", run::list());
             Ok(Ended::Complete)
@@ -43,4 +45,16 @@ async fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Each is told as it is judged.
+#[expect(clippy::print_stdout, reason = "it is a command")]
+fn judge(paths: &[std::path::PathBuf]) -> Result<Ended, Box<dyn std::error::Error + Send + Sync>> {
+    let mut all_as_expected = true;
+    for path in histories(paths)? {
+        let (text, as_expected) = judge_again(&path)?;
+        println!("{text}");
+        all_as_expected &= as_expected;
+    }
+    Ok(if all_as_expected { Ended::Complete } else { Ended::Failed })
 }

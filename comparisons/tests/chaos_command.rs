@@ -190,7 +190,7 @@ async fn what_does_not_fit_into_the_time_is_not_begun_and_told() {
     let out = tempfile::tempdir().unwrap();
     let (code, printed) =
         run(chaos(out.path(), &["--backend", "memory", "--quick", "--minutes", "0.1"])).await;
-    assert!(code == Some(0) && printed.contains("were not begun, since the time was over"), "{printed}");
+    assert!(code == Some(1) && printed.contains("were not begun, since the time was over"), "{printed}");
     assert!(record(out.path()).cells.is_empty());
 }
 

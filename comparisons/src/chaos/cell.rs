@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::check::RETURN_MS;
 use super::client::Variant;
-use super::fault::{Fault, StruckBy};
+use super::fault::{Fault, Loses, StruckBy};
 use super::history::{Act, At, Item, Line, Nemesis, Operation, Outcome, Owner, Step};
 use super::lines;
 use super::plan::{Cell, Plan, Strike};
@@ -35,7 +35,7 @@ pub async fn play(cell: &Cell, programs: &Programs, program: PathBuf) -> Result<
     let info = RunInfo {
         backend: cell.backend,
         faults: cell.faults.clone(),
-        needs: Durability::None,
+        needs: needs(cell),
         variant: Variant::Hash,
         program,
     };
@@ -139,9 +139,22 @@ fn is_of_workload(fault: Fault) -> bool {
     fault.row().struck_by == StruckBy::Runner && fault != Fault::ClientPaused
 }
 
+fn losses(cell: &Cell) -> impl Iterator<Item = Loses> {
+    cell.faults.iter().filter_map(|fault| Some(fault.on(cell.backend)?.loses))
+}
+
+/// What would have to be claimed for a loss to be a broken promise.
+fn needs(cell: &Cell) -> Durability {
+    let claims = losses(cell).filter_map(|loses| match loses {
+        Loses::UnlessClaimed(durability) => Some(durability),
+        Loses::Nothing | Loses::Everything => None,
+    });
+    claims.max().unwrap_or(Durability::None)
+}
+
 /// Adds what is known only afterwards: whether the store may have lost what it had acknowledged, and what clients did to it.
 fn complete(history: &mut Vec<Line>, cell: &Cell, plan: &Plan, begins: At) {
-    let loses = cell.faults.iter().any(|fault| fault.on(cell.backend).is_some_and(|cell| cell.loses));
+    let loses = losses(cell).any(|loses| loses == Loses::Everything);
     if let Some(Line::Run(run)) = history.iter_mut().find(|line| matches!(line, Line::Run(_))) {
         run.keeps_acknowledged &= !loses;
     }

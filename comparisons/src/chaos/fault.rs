@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backend::Backend;
 
-pub use row::{Beside, Cell, Expected, Halts, Invariant, Needs, Row, Strikes, StruckBy};
+pub use row::{Beside, Cell, Expected, Halts, Invariant, Loses, Needs, Row, Strikes, StruckBy};
 
 /// A fault of the catalogue. What there is to know of it is its [`row`](Self::row).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ValueEnum)]
@@ -26,6 +26,10 @@ pub enum Fault {
     LinkReset,
     /// Nothing passes, and nobody is told.
     BlackHole,
+    /// The same for longer than a watch may be silent.
+    #[serde(rename = "black-hole-20s")]
+    #[value(name = "black-hole-20s")]
+    BlackHoleLong,
     /// What clients send is lost.
     BlackHoleToServer,
     /// What servers send is lost.

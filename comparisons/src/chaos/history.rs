@@ -110,6 +110,9 @@ pub struct Run {
     pub exact_deadlines: bool,
     /// Whether it says that an acknowledged write survives what is struck here (a fail-over, a power cut, a wipe).
     pub keeps_acknowledged: bool,
+    /// Whether it says that a disruption may end leases that have been renewed.
+    #[serde(default)]
+    pub may_expire_early: bool,
 }
 
 /// What was asked.

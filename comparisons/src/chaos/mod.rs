@@ -20,6 +20,7 @@ pub mod excerpt;
 pub mod fault;
 pub mod go;
 pub mod history;
+pub mod judging;
 pub mod lines;
 pub mod plan;
 pub mod playing;

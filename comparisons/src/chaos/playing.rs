@@ -251,5 +251,6 @@ fn run(workload: &Workload, info: &RunInfo, ttl: Ttl, guarantees: Option<&Guaran
         tells_gaps: says(&|guarantees| guarantees.gap_detection == GapDetection::Always),
         exact_deadlines: says(&|guarantees| guarantees.after_disruption == AfterDisruption::Exact),
         keeps_acknowledged: says(&|guarantees| guarantees.durability >= info.needs),
+        may_expire_early: says(&|guarantees| guarantees.after_disruption == AfterDisruption::MayExpireEarly),
     }
 }

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::go::Go;
 use super::plan::Cell;
-use super::result::{CellResult, Outcome};
+use super::result::{CellResult, Outcome, says_something};
+use super::verdict::Verdict;
 
 /// The file within a folder.
 pub const FILE: &str = "chaos.jsonl";
@@ -97,12 +98,17 @@ impl Record {
         Ok(record)
     }
 
-    /// What says something is not replaced by what says nothing.
+    /// Of the same code, what says something is not replaced by what says nothing, nor a finding by what came out well at another time.
     fn add(&mut self, played: Played) {
-        let is_judged = |played: &Played| matches!(played.result.outcome, Outcome::Judged(_));
+        let says = |played: &Played| match &played.result.outcome {
+            Outcome::Judged(judged) if says_something(judged.verdict) => 2 + u8::from(!judged.as_expected),
+            Outcome::Judged(_) => 1,
+            Outcome::NotRun { .. } | Outcome::Failed { .. } => 0,
+        };
         let before = self.cells.get(&played.result.cell);
-        let same_code = before.is_some_and(|before| self.plays_as(before.go, played.go));
-        if is_judged(&played) || !same_code || !before.is_some_and(is_judged) {
+        let stays =
+            before.is_some_and(|before| self.plays_as(before.go, played.go) && says(&played) < says(before));
+        if !stays {
             self.cells.insert(played.result.cell.clone(), played);
         }
     }
@@ -173,7 +179,9 @@ impl Record {
             let is_finding = played.result.is_finding();
             let Outcome::Judged(judged) = &mut played.result.outcome else { continue };
             let is_first = *shown.entry(example_of(cell)).or_insert_with(|| cell.clone()) == *cell;
-            if !is_finding && !is_first {
+            // Of ours whatever is broken is shown, also where it was expected.
+            let is_broken = cell.backend.is_ours() && judged.verdict == Verdict::Violated;
+            if !is_finding && !is_first && !is_broken {
                 judged.shown.clear();
                 judged.windows.clear();
                 (judged.course, judged.expected) = (None, None);
@@ -356,6 +364,28 @@ mod tests {
         assert_eq!(of(&record), [&played(1)]);
         let record = lines(&[a, verdict, b, nothing]);
         assert_eq!(of(&record), [&not_run(1)], "what other code had come to says nothing");
+    }
+
+    #[test]
+    fn a_finding_is_not_replaced_by_what_came_out_well_at_another_time() {
+        let mut finding = played(1);
+        if let Outcome::Judged(judged) = &mut finding.outcome {
+            (judged.verdict, judged.as_expected) = (Verdict::Violated, false);
+        }
+        let mut well = played(1);
+        if let Outcome::Judged(judged) = &mut well.outcome {
+            judged.verdict = Verdict::Survived;
+        }
+        let last_of = |results: &[&CellResult], code: &str| {
+            let mut record = Record { goes: vec![go("a"), go(code)], ..Record::default() };
+            for (number, result) in results.iter().enumerate() {
+                record.add(Played { go: number, result: (*result).clone() });
+            }
+            record.cells[&cell(1)].result.clone()
+        };
+        assert_eq!(last_of(&[&finding, &well], "a"), finding);
+        assert_eq!(last_of(&[&well, &finding], "a"), finding);
+        assert_eq!(last_of(&[&finding, &well], "b"), well, "other code may have mended it");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::backend::Backend;
 use super::cell::play;
-use super::check::check;
+use super::check::{Invariant, check};
 use super::coverage::{Scope, is_quick};
 use super::fault::Fault;
 use super::go::Go;
@@ -20,8 +20,9 @@ use super::lines;
 use super::plan::Cell;
 use super::pulse::Pulse;
 use super::record::{FILE, Keeper, Record, Whose, example_of};
-use super::result::{CellResult, Outcome, judged};
+use super::result::{CellResult, Judged, Outcome, judged};
 use super::stand::{Programs, clean_left_over};
+use super::verdict::Verdict;
 use super::worker;
 use crate::cli;
 use crate::experiment::Trouble;
@@ -31,7 +32,7 @@ use crate::report::chaos::text_matrix;
 use crate::run::{Ended, interruptions};
 
 /// The checkers of one history may take so long.
-const CHECKING: Duration = Duration::from_secs(60);
+pub(super) const CHECKING: Duration = Duration::from_secs(60);
 
 /// About so long views may take to converge, where that is asked before there is a registry to say it.
 const CONVERGENCE_MS: u64 = 3_000;
@@ -132,7 +133,8 @@ fn conclude(
             "{missing} cells were not begun, since the time was over: the same command goes on from here"
         ));
     }
-    Ok(if ended == Ended::Complete && !bad.is_empty() { Ended::Failed } else { ended })
+    let lacks = missing > 0 && !options.soak;
+    Ok(if ended == Ended::Complete && (lacks || !bad.is_empty()) { Ended::Failed } else { ended })
 }
 
 fn announce(progress: &Progress, options: &cli::Chaos, wanted: &[Cell], missing: &[Cell], jobs: usize) {
@@ -190,9 +192,9 @@ struct Histories {
 }
 
 impl Histories {
-    fn keep(&mut self, result: &CellResult, was_busy: bool) -> std::io::Result<()> {
+    fn keep(&mut self, result: &CellResult) -> std::io::Result<()> {
         let is_first = result.judged().is_some() && self.examples.insert(example_of(&result.cell));
-        let is_odd = result.is_finding() || result.has_failed() && !was_busy;
+        let is_odd = result.is_finding() || result.has_failed();
         if self.all || is_first || is_odd {
             return Ok(());
         }
@@ -259,7 +261,7 @@ impl Players<'_> {
             let late = self.pulse.late_since(began);
             let result = on_a_busy_machine(result, late, self.late);
             self.keeper.add(&result)?;
-            self.histories.keep(&result, late > self.late)?;
+            self.histories.keep(&result)?;
             progress.say(&result.summary());
             progress.done(seconds(&result.cell) / self.jobs as f64, result.seconds / self.jobs as f64);
         }
@@ -291,12 +293,12 @@ async fn one(cell: Cell, programs: &Programs, program: PathBuf, histories: &Path
     CellResult { cell, outcome, seconds: began.elapsed().as_secs_f64(), late_ms: 0 }
 }
 
-/// What a cell came to while processes stood still for so long. Beyond what is allowed it says nothing, whatever it came to: deadlines of a registry are
-/// not kept by a machine that does not let it run.
+/// What a cell came to while processes stood still for so long. Beyond what is allowed it says nothing, since deadlines of a registry are not kept by a machine
+/// that does not let it run; but for a promise that is broken however long anybody was kept waiting.
 fn on_a_busy_machine(result: CellResult, late: Duration, allowed: Duration) -> CellResult {
     let late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
     let outcome = match result.outcome {
-        Outcome::Judged(_) if late > allowed => Outcome::Failed {
+        Outcome::Judged(judged) if late > allowed && !breaks_what_is_timeless(&judged) => Outcome::Failed {
             why: format!(
                 "the machine was too busy: processes stood still for {late_ms} ms (fewer --jobs help)"
             ),
@@ -304,6 +306,12 @@ fn on_a_busy_machine(result: CellResult, late: Duration, allowed: Duration) -> C
         outcome => outcome,
     };
     CellResult { outcome, late_ms, ..result }
+}
+
+fn breaks_what_is_timeless(judged: &Judged) -> bool {
+    let timeless =
+        |number: &u8| Invariant::ALL.iter().any(|one| one.number() == *number && one.is_timeless());
+    judged.verdict == Verdict::Violated && judged.broken.iter().any(timeless)
 }
 
 /// What a history came to. One that lacks what a client wrote says nothing of the registry.
@@ -354,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_played_on_a_machine_that_stood_still_says_nothing_whatever_it_came_to() {
+    fn what_was_played_on_a_machine_that_stood_still_says_nothing_but_of_what_no_delay_excuses() {
         let cell = Cell { backend: Backend::Etcd, faults: vec![Fault::None], seed: 1 };
         let result = |outcome| CellResult { cell: cell.clone(), outcome, seconds: 1.0, late_ms: 0 };
         let judged = || result(outcome(&cell, &[]));
@@ -364,6 +372,16 @@ mod tests {
         assert!(on_a_busy_machine(judged(), more, limit).has_failed());
         let not_run = result(Outcome::NotRun { why: String::new() });
         assert!(matches!(on_a_busy_machine(not_run, more, limit).outcome, Outcome::NotRun { .. }));
+        let violated = |broken: u8| {
+            let mut result = judged();
+            if let Outcome::Judged(judged) = &mut result.outcome {
+                (judged.verdict, judged.broken) = (Verdict::Violated, [broken].into());
+            }
+            on_a_busy_machine(result, more, limit)
+        };
+        assert!(violated(10).has_failed(), "who stood still renews late");
+        let silent = violated(7);
+        assert!(silent.is_finding() && silent.late_ms == 251, "a silent loss stays one");
     }
 
     #[test]

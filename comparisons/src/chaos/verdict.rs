@@ -2,11 +2,12 @@
 //!
 //! | the first that holds | verdict |
 //! | --- | --- |
-//! | nothing says what was played; a strike without a heal; a heal of what did not bite | INVALID |
-//! | an invariant is broken, beyond what follows from never coming back | VIOLATED |
+//! | nothing says what was played | INVALID |
+//! | an invariant is broken, beyond what follows from never coming back, whether or not the fault bit | VIOLATED |
+//! | a strike without a heal; a heal of what did not bite | INVALID |
 //! | no last read, or nobody was answered after everything was healed although somebody asked | DOWN |
 //! | an invariant is broken | VIOLATED |
-//! | a checker ran out of time, or what is listed in the end is not in the store's own log as the witness has it | UNKNOWN |
+//! | a checker ran out of time; the witness missed some of the store's own log, or did not read it to its end | UNKNOWN |
 //! | a watch was told of a gap, or a loss was allowed | DEGRADED |
 //! | none of these | SURVIVED |
 
@@ -36,6 +37,9 @@ pub enum Verdict {
     Invalid,
 }
 
+/// With this the witness notes that it has missed something, and why.
+pub(super) const TRUTH_GAP: &str = "truth_gap: ";
+
 /// What follows from a registry that never came back.
 const OF_DOWN: [Invariant; 3] = [Invariant::I8, Invariant::I11, Invariant::I14];
 
@@ -44,12 +48,17 @@ const OF_DOWN: [Invariant; 3] = [Invariant::I8, Invariant::I11, Invariant::I14];
 pub fn judge(history: &[Line], checked: &Checked) -> (Verdict, String) {
     let broken = || checked.violations.iter().filter(|violation| violation.standing == Standing::Broken);
     let say = |violation: &Violation| format!("{}: {}", violation.invariant, violation.what);
-    if let Some(why) = invalid(history) {
-        return (Verdict::Invalid, why);
+    if !history.iter().any(|line| matches!(line, Line::Run(_))) {
+        return (Verdict::Invalid, "nothing says what was played".to_owned());
     }
+    let invalid = invalid(history);
     if let Some(worst) = broken().filter(|violation| !OF_DOWN.contains(&violation.invariant)).max_by_key(rank)
     {
-        return (Verdict::Violated, say(worst));
+        let beside = invalid.map_or(String::new(), |why| format!(" (besides, {why})"));
+        return (Verdict::Violated, say(worst) + &beside);
+    }
+    if let Some(why) = invalid {
+        return (Verdict::Invalid, why);
     }
     if let Some(why) = down(history) {
         return (Verdict::Down, why);
@@ -94,9 +103,6 @@ fn rank(violation: &&Violation) -> (usize, std::cmp::Reverse<At>) {
 }
 
 fn invalid(history: &[Line]) -> Option<String> {
-    if !history.iter().any(|line| matches!(line, Line::Run(_))) {
-        return Some("nothing says what was played".to_owned());
-    }
     let mut open: Vec<Fault> = Vec::new();
     for Nemesis { fault, act, .. } in nemesis(history) {
         match act {
@@ -134,6 +140,16 @@ fn unread(history: &[Line]) -> Option<String> {
     let has_log = |line: &Line| matches!(line, Line::Run(run) if run.backend.is_ours());
     if !history.iter().any(has_log) {
         return None;
+    }
+    // Where every change of a service has the next number, what nobody has seen shows by its number: it is looked for with what watchers were told.
+    let numbered =
+        history.iter().any(|line| matches!(line, Line::Run(run) if run.backend.is_ours_on_redis()));
+    let missed = history.iter().find_map(|line| match line {
+        Line::Note(note) => note.what.strip_prefix(TRUTH_GAP),
+        _ => None,
+    });
+    if let Some(why) = missed.filter(|_| !numbered) {
+        return Some(format!("the witness missed some of the store's log: {why}"));
     }
     let finals =
         history.iter().filter_map(|line| if let Line::Final(read) = line { Some(read) } else { None });

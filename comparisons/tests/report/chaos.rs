@@ -62,6 +62,7 @@ fn judged(cell: &Cell, verdict: Verdict, broken: &[u8]) -> Judged {
         why: text("0.24 lists a <b> at 5.000 s"),
         expected: None,
         as_expected: true,
+        lost: std::collections::BTreeSet::new(),
         broken: broken.iter().copied().collect(),
         shown: shown.collect(),
         windows: struck.map(window).collect(),

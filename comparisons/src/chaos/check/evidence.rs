@@ -6,7 +6,7 @@ use super::found::Standing;
 use super::windows::Windows;
 use crate::chaos::fault::Fault;
 use crate::chaos::history::{
-    At, Final, Line, Listed, Note, Operation, Outcome, Owner, Run, Told, Truth, Verb, Viewed,
+    At, Final, Line, Listed, Nemesis, Note, Operation, Outcome, Owner, Run, Told, Truth, Verb, Viewed,
 };
 
 /// A line with its index in the history.
@@ -30,6 +30,7 @@ pub(super) struct Evidence<'a> {
     pub(super) truths: Vec<Of<'a, Truth>>,
     pub(super) finals: Vec<Of<'a, Final>>,
     pub(super) notes: Vec<Of<'a, Note>>,
+    pub(super) nemesis: Vec<&'a Nemesis>,
     pub(super) windows: Windows,
     /// The time of the last line.
     pub(super) end: At,
@@ -48,10 +49,10 @@ impl<'a> Evidence<'a> {
             truths: Vec::new(),
             finals: Vec::new(),
             notes: Vec::new(),
+            nemesis: Vec::new(),
             windows: Windows::default(),
             end: At(0),
         };
-        let mut nemesis = Vec::new();
         for (index, line) in history.iter().enumerate() {
             let at = match line {
                 Line::Run(_) => continue,
@@ -72,7 +73,7 @@ impl<'a> Evidence<'a> {
                     owner.at
                 }
                 Line::Nemesis(step) => {
-                    nemesis.push(step);
+                    all.nemesis.push(step);
                     step.at
                 }
                 Line::Truth(truth) => {
@@ -90,8 +91,8 @@ impl<'a> Evidence<'a> {
             };
             all.end = all.end.max(at);
         }
-        nemesis.sort_by_key(|step| step.at);
-        all.windows = Windows::of(nemesis.into_iter());
+        all.nemesis.sort_by_key(|step| step.at);
+        all.windows = Windows::of(all.nemesis.iter().copied());
         all.operations.sort_by_key(|(_, op)| op.invoked);
         all.watchers.values_mut().for_each(|items| items.sort_by_key(|(_, told)| told.at));
         all.views.values_mut().for_each(|items| items.sort_by_key(|(_, viewed)| viewed.at));

@@ -11,8 +11,8 @@ use crate::chaos::history::{At, Item, Note, Told};
 /// What a process may grow by while one of its consumers does not read, in KiB. A queue that is full holds some MiB.
 const GROWTH_KB: f64 = 128.0 * 1_024.0;
 
-/// How many changes may wait for a consumer: what our queues hold, and what is on its way.
-const WAITING: usize = 20_000;
+/// How many changes may wait for a consumer: what our queues hold (4,096), and what is on its way from a store.
+const WAITING: usize = 6_000;
 
 /// Notes of the memory used by a process begin with this.
 const RESIDENT: &str = "resident_kb";
@@ -87,6 +87,8 @@ fn waited(watcher: &str, line: usize, items: &[Of<'_, Told>], found: &mut Found)
                     });
                     return;
                 }
+                // What comes now was not held for it.
+                changes = 0;
             }
             Item::Progress { .. } | Item::Live { .. } | Item::Started { .. } | Item::StopsReading => return,
             _ => {}

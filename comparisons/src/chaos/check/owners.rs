@@ -1,4 +1,4 @@
-//! I11 and I14: who means to be listed is, in the end, with the last value that was acknowledged.
+//! I11 and I14: who means to be listed is, in the end, with the last value that was acknowledged. That it says so itself is not enough.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -32,6 +32,16 @@ pub(super) fn check(
             && let Some((line, last)) = steps.iter().rev().find(|(_, step)| step.at <= read.invoked)
             && last.step == Step::Registered
         {
+            let due = evidence
+                .windows
+                .healed()
+                .plus_ms(evidence.run.ttl_ms + evidence.run.convergence_ms + RETURN_MS);
+            if read.invoked >= due && !read.listed.iter().any(|listed| listed.id == *id) {
+                // Whatever the store lost, and whatever its owner believes.
+                found.broken(Invariant::I14, read.invoked, *id, &[*line, read_line], || {
+                    format!("{owner} says that it is registered as {id}, and long after everything was healed the final list lacks it")
+                });
+            }
             kept(id, *line, writes.get(id).map_or(&[], Vec::as_slice), (read_line, read), found);
         }
     }

@@ -1,6 +1,6 @@
 //! I13 and I15: while the registry is away, a view keeps its last good set; and nobody says that it is current without proof.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::deadlines::{Key, SLACK_MS};
 use super::evidence::{Evidence, process};
@@ -8,7 +8,7 @@ use super::found::{Found, Invariant};
 use super::reader::{CATCH_UP_MS, Ended, Listing, Reader};
 use super::truth::Truth;
 use super::{Checked, OutOfTime, Patience};
-use crate::chaos::history::{At, Item};
+use crate::chaos::history::{At, Change, Item};
 
 /// For how long a view may say that it is live without new proof, in ms: the silence that a feed is allowed, then the patience with opening the next
 /// one, and a little.
@@ -55,6 +55,7 @@ pub(super) fn check(
 
 /// I13: what a stale view does not list any more, somebody saw go.
 fn kept(evidence: &Evidence<'_>, readers: &[Reader<'_>], found: &mut Found) {
+    let ended = Ends::of(evidence);
     let mut gone: HashMap<Key<'_>, At> = HashMap::new();
     for listing in readers.iter().flat_map(|reader| &reader.listings) {
         if listing.live && listing.ended != Ended::Not {
@@ -68,9 +69,17 @@ fn kept(evidence: &Evidence<'_>, readers: &[Reader<'_>], found: &mut Found) {
             let Listing { id, incarnation, to: at, end: Some(end), live: false, .. } = *listing else {
                 continue;
             };
-            // Soon live again, it was told the news of the past, and not cut off.
-            if listing.ended == Ended::Replaced || reader.live_between(at, at.plus_ms(CATCH_UP_MS)).is_some()
-            {
+            if listing.ended == Ended::Replaced {
+                continue;
+            }
+            // Soon live again, it was told the news of the past, and not cut off; unless what it lost had never gone.
+            let soon_live = reader.live_between(at, at.plus_ms(CATCH_UP_MS)).is_some();
+            let back = |other: &Listing<'_>| {
+                (other.id, other.incarnation) == (id, incarnation)
+                    && at <= other.from
+                    && other.from <= at.plus_ms(CATCH_UP_MS)
+            };
+            if soon_live && (ended.may_have((id, incarnation)) || !reader.listings.iter().any(back)) {
                 continue;
             }
             let by = at.plus_ms(SLACK_MS);
@@ -86,6 +95,39 @@ fn kept(evidence: &Evidence<'_>, readers: &[Reader<'_>], found: &mut Found) {
                 )
             });
         }
+    }
+}
+
+/// Which incarnations have ended, by the store's own log.
+struct Ends<'a> {
+    ended: HashSet<Key<'a>>,
+    /// Whether it is a log of all there was: one history, from its beginning.
+    knows: bool,
+}
+
+impl<'a> Ends<'a> {
+    fn of(evidence: &Evidence<'a>) -> Self {
+        let mut present: HashMap<&str, Option<u64>> = HashMap::new();
+        let mut ended = HashSet::new();
+        for (_, truth) in &evidence.truths {
+            match &truth.change {
+                Change::Put(put) => {
+                    let before = present.insert(&put.id, put.incarnation);
+                    let other = before.filter(|before| *before != put.incarnation);
+                    ended.extend(other.map(|incarnation| (put.id.as_str(), incarnation)));
+                }
+                Change::Delete { id, .. } => {
+                    let incarnation = present.remove(id.as_str());
+                    ended.extend(incarnation.map(|incarnation| (id.as_str(), incarnation)));
+                }
+            }
+        }
+        let knows = !evidence.truths.is_empty() && !evidence.has_breaks();
+        Self { ended, knows }
+    }
+
+    fn may_have(&self, key: Key<'a>) -> bool {
+        !self.knows || self.ended.contains(&key)
     }
 }
 

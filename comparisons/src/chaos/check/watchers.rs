@@ -41,6 +41,9 @@ pub(super) fn check(
             patience.hold()?;
             let lossy = evidence.of_branches(stretch.epoch) == Standing::Allowed;
             whole(watcher, &stretch, lossy, truth, &mut denied, found);
+            if evidence.run.backend.is_ours_on_redis() {
+                dense(watcher, &stretch, truth, found);
+            }
         }
     }
     for ((epoch, revision, id), (at, lines)) in denied.iter().filter(|(_, (_, lines))| lines.len() > 2) {
@@ -91,6 +94,21 @@ fn whole<'a>(
             let (_, lines) = denied.entry((epoch, revision, id)).or_insert((at, vec![fact.line]));
             lines.push(line);
         }
+    }
+}
+
+/// I7, where a service has its own revisions, one for each change: none is passed over, whether or not anybody else has seen it.
+fn dense(watcher: &str, stretch: &Stretch<'_>, truth: &Truth<'_>, found: &mut Found) {
+    let epoch = stretch.epoch;
+    for revision in stretch.start + 1..=stretch.reached {
+        let known = || !truth.between(epoch, revision - 1, revision).is_empty();
+        if stretch.revisions.contains(&revision) || known() {
+            continue;
+        }
+        let Some((reached, at, line)) = stretch.passed(revision) else { continue };
+        found.broken(Invariant::I7, at, None, &[stretch.line, line], || {
+            format!("watcher {watcher} is at {epoch}:{reached}, and was never told of any change at {revision}, of which nobody knows")
+        });
     }
 }
 

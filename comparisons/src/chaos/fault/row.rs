@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use registry_core::Durability;
+
 use super::super::backend::Backend;
 use super::super::verdict::Verdict;
 use super::Fault;
@@ -41,8 +43,6 @@ pub struct Row {
     pub needs_beside: Beside,
     /// Whether it interrupts watches, or what they are told.
     pub bites_watches: bool,
-    /// Whether owners cannot renew meanwhile, so that deadlines may move by one TTL and by how long it lasts.
-    pub disrupts_leases: bool,
     /// How long it lasts, unless told otherwise.
     pub lasts: Duration,
     /// Whether it takes so long that it is left out where time is short: with `--quick`, and in pairs.
@@ -128,17 +128,34 @@ pub struct Cell {
     /// What is expected of it.
     pub expected: Expected,
     /// Whether the store itself may lose writes that it has acknowledged.
-    pub loses: bool,
+    pub loses: Loses,
+}
+
+/// Whether a store may lose writes that it has acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loses {
+    /// It may not.
+    Nothing,
+    /// It may, unless the registry claims that much in `guarantees()`.
+    UnlessClaimed(Durability),
+    /// It may, whatever is claimed: the data are taken away.
+    Everything,
 }
 
 impl Cell {
     pub(super) const fn new(backend: Backend, expected: Expected) -> Self {
-        Self { backend, expected, loses: false }
+        Self { backend, expected, loses: Loses::Nothing }
     }
 
     /// The same, where the store may lose what it has acknowledged.
-    pub(super) const fn lossy(self) -> Self {
-        Self { loses: true, ..self }
+    pub(super) const fn lossy(self, loses: Loses) -> Self {
+        Self { loses, ..self }
+    }
+
+    /// Whether the store itself may lose writes that it has acknowledged.
+    #[must_use]
+    pub fn loses(&self) -> bool {
+        self.loses != Loses::Nothing
     }
 }
 
@@ -151,8 +168,6 @@ pub enum Expected {
     Degraded,
     /// One of these two: it depends on who was just doing what.
     SurvivedOrDegraded,
-    /// One of these two, or, where a write was lost that had just been acknowledged, [`Verdict::Violated`] with no other invariants than these.
-    AtBest(&'static [Invariant]),
     /// [`Verdict::Violated`], with one of these invariants at least.
     Violated(&'static [Invariant]),
 }
@@ -166,9 +181,6 @@ impl Expected {
             Self::Survived => verdict == Verdict::Survived,
             Self::Degraded => verdict == Verdict::Degraded,
             Self::SurvivedOrDegraded => good,
-            Self::AtBest(which) => {
-                good || verdict == Verdict::Violated && broken.iter().all(|one| which.contains(one))
-            }
             Self::Violated(which) => {
                 verdict == Verdict::Violated && which.iter().any(|one| broken.contains(one))
             }
@@ -186,15 +198,15 @@ mod tests {
         assert!(!Expected::Survived.fits(Verdict::Degraded, &[]));
         assert!(Expected::SurvivedOrDegraded.fits(Verdict::Degraded, &[]));
         assert!(!Expected::SurvivedOrDegraded.fits(Verdict::Violated, &[10]));
-        assert!(Expected::AtBest(&[10, 12]).fits(Verdict::Survived, &[]));
-        assert!(Expected::AtBest(&[10, 12]).fits(Verdict::Violated, &[10]));
-        assert!(!Expected::AtBest(&[10, 12]).fits(Verdict::Violated, &[7, 10]));
         assert!(Expected::Violated(&[7, 8]).fits(Verdict::Violated, &[2, 8]));
         assert!(!Expected::Violated(&[7, 8]).fits(Verdict::Violated, &[2]));
         for unknown in [Verdict::Down, Verdict::Unknown, Verdict::Invalid] {
-            for expected in
-                [Expected::Survived, Expected::Degraded, Expected::AtBest(&[7]), Expected::Violated(&[7])]
-            {
+            for expected in [
+                Expected::Survived,
+                Expected::Degraded,
+                Expected::SurvivedOrDegraded,
+                Expected::Violated(&[7]),
+            ] {
                 assert!(!expected.fits(unknown, &[7]), "{expected:?} {unknown:?}");
             }
         }

@@ -121,7 +121,7 @@ impl Clients {
         match fault {
             Fault::None => Ok(Struck::nothing(true, "there is nothing to be proved")),
             Fault::LinkCut => Ok(self.cut(Link::Down).await),
-            Fault::BlackHole => Ok(self.cut(Link::Silent).await),
+            Fault::BlackHole | Fault::BlackHoleLong => Ok(self.cut(Link::Silent).await),
             Fault::Latency => Ok(self.delay().await),
             Fault::Flaps => Ok(self.flap(lasting)),
             Fault::PauseShort | Fault::Pause | Fault::PauseLong => Ok(self.pause(lasting).await),

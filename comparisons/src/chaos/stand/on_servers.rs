@@ -87,6 +87,7 @@ async fn strike(
         }
         Fault::LinkCut
         | Fault::BlackHole
+        | Fault::BlackHoleLong
         | Fault::BlackHoleToServer
         | Fault::BlackHoleToClient
         | Fault::Latency

@@ -38,6 +38,7 @@ impl Wants<'_> {
             Fault::LinkCut,
             Fault::LinkReset,
             Fault::BlackHole,
+            Fault::BlackHoleLong,
             Fault::BlackHoleToServer,
             Fault::BlackHoleToClient,
             Fault::Latency,

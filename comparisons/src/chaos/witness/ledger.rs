@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::chaos::history::{Change, Line, Listed, Position, Truth};
 use crate::chaos::recorder::Recorder;
+use crate::chaos::verdict::TRUTH_GAP;
 
 /// Writes truth. An epoch begins with all that is listed then, each where it was changed last, so that every epoch can be read for itself.
 pub(super) struct Ledger {
@@ -36,7 +37,7 @@ impl Ledger {
 
     /// Some of the truth is missing from here on.
     pub(super) fn gap(&self, why: &str) {
-        self.recorder.note(format!("truth_gap: {why}"), None);
+        self.recorder.note(format!("{TRUTH_GAP}{why}"), None);
     }
 
     /// The store has another history, and what was listed in the last one is not there any more.

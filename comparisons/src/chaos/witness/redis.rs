@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::chains::{Chains, Entry, Next, Nonce, Place};
 use crate::chaos::history::{Change, Line, Listed};
 use crate::chaos::recorder::Recorder;
+use crate::chaos::verdict::TRUTH_GAP;
 use crate::contestants::value;
 
 /// So often the log is read: of one server, of each of several, and of one that refuses, as nodes of a cluster do that do not have the service.
@@ -60,7 +61,7 @@ pub(super) async fn follow(
     }
     let (truths, missing) = chains.truths();
     truths.into_iter().for_each(|truth| recorder.write(Line::Truth(truth)));
-    missing.into_iter().for_each(|what| recorder.note(format!("truth_gap: {what}"), None));
+    missing.into_iter().for_each(|what| recorder.note(format!("{TRUTH_GAP}{what}"), None));
 }
 
 /// Where a log was read to, and by which name it goes.

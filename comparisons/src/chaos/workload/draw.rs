@@ -194,7 +194,8 @@ impl Draw<'_> {
             updates_ms.push(at);
             at += self.random.u64(700..1_800);
         }
-        self.add(Part::Owner(Owner { id, starts_ms, updates_ms, ends }));
+        let by_links = self.random.bool();
+        self.add(Part::Owner(Owner { id, starts_ms, updates_ms, ends, by_links }));
     }
 
     fn writer(&mut self, index: u32) {
@@ -252,7 +253,13 @@ impl Draw<'_> {
     fn mass(&mut self, mass: Mass) {
         let owner = |index: u32, starts_ms, ends| {
             let id = format!("mass-{index}");
-            Part::Owner(Owner { id, starts_ms, updates_ms: Vec::new(), ends })
+            Part::Owner(Owner {
+                id,
+                starts_ms,
+                updates_ms: Vec::new(),
+                ends,
+                by_links: index.is_multiple_of(2),
+            })
         };
         for index in 0..mass.size {
             self.add(owner(index, mass.joins_ms, mass.dies_ms.map(|at| (at, End::Crashes))));

@@ -86,6 +86,8 @@ pub struct Owner {
     pub updates_ms: Vec<u64>,
     /// When and how it ends, if it does.
     pub ends: Option<(u64, End)>,
+    /// Whether it reaches the store by the links of readers, which are struck.
+    pub by_links: bool,
 }
 
 /// How an owner ends.

@@ -20,7 +20,7 @@ pub(super) async fn play(stage: Stage, actor: Actor, owner: Owner) {
         return;
     }
     let diary = Diary { stage: &stage, id: owner.id.clone(), name: actor.name(), last: None };
-    match stage.registry() {
+    match stage.of_owner(owner.by_links).registry().cloned() {
         Some(registry) => by_registrar(diary, registry, &actor, &owner).await,
         None => by_hand(diary, &actor, &owner).await,
     }
@@ -135,7 +135,8 @@ async fn by_registrar(mut diary: Diary<'_>, registry: Arc<dyn Registry>, actor: 
 /// What people write instead: register until it works, then renew; what a heartbeat could not do the next will.
 async fn by_hand(mut diary: Diary<'_>, actor: &Actor, owner: &Owner) {
     let stage = diary.stage;
-    let client = stage.writer.client(&diary.name, &stage.service, stage.ttl, &stage.recorder);
+    let connected = stage.of_owner(owner.by_links);
+    let client = connected.client(&diary.name, &stage.service, stage.ttl, &stage.recorder);
     let values = Values::of(actor.number);
     diary.step(Step::Starts);
     let mut updates = 0;

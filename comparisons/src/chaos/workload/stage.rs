@@ -1,8 +1,6 @@
 //! What an actor plays on: the registry, the clock, and how far the play is.
 
-use std::sync::Arc;
-
-use registry_core::{Registry, ServiceName, Ttl};
+use registry_core::{ServiceName, Ttl};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -71,7 +69,8 @@ impl Stage {
         self.reader.client(&actor.name(), &self.service, self.ttl, &self.recorder)
     }
 
-    pub(super) fn registry(&self) -> Option<Arc<dyn Registry>> {
-        self.writer.registry().cloned()
+    /// Of an owner: the one or the other.
+    pub(super) fn of_owner(&self, by_links: bool) -> &Connected {
+        if by_links { &self.reader } else { &self.writer }
     }
 }

@@ -64,7 +64,7 @@ pub(super) fn answers(record: &Record) -> Vec<String> {
             runs(ours.len()),
             tally(&ours)
         ));
-        sentences.extend(broken_as_expected(&ours));
+        sentences.extend(lost_and_told(&ours));
     }
     if !control.is_empty() {
         let violated = control.iter().filter(|one| verdict(one) == Some(Verdict::Violated)).count();
@@ -108,18 +108,21 @@ fn tally(results: &[&CellResult]) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
-/// Where ours broke a promise, and that was written down beforehand: stores that lose what they have acknowledged.
-fn broken_as_expected(ours: &[&CellResult]) -> Option<String> {
-    let broken = ours.iter().filter(|one| verdict(one) == Some(Verdict::Violated) && !one.is_finding());
-    let places: BTreeSet<String> =
-        broken.clone().map(|one| format!("{} under {}", one.cell.backend, named(one))).collect();
-    let many = broken.count();
+/// Where the store itself lost what it had acknowledged, which was never promised, and whoever it concerns was told.
+fn lost_and_told(ours: &[&CellResult]) -> Option<String> {
+    let judged = ours.iter().filter_map(|one| one.judged()).filter(|judged| !judged.lost.is_empty());
+    let many = judged.clone().count();
+    let of = |invariant: Invariant| {
+        let runs = judged.clone().filter(|judged| judged.lost.contains(&invariant.number())).count();
+        (runs > 0).then(|| format!("{invariant} in {}", count(runs as f64)))
+    };
+    let what: Vec<String> = Invariant::ALL.into_iter().filter_map(of).collect();
     (many > 0).then(|| {
-        let places = places.into_iter().collect::<Vec<_>>().join("; ");
         format!(
-            "{} of these VIOLATED {} as was written down beforehand: there the store itself loses writes, or ends leases, that it has acknowledged ({places}).",
-            count(many as f64),
-            if many == 1 { "is" } else { "are" }
+            "In {} the store itself lost writes, or ended leases, that it had acknowledged, which `guarantees()` does not claim it keeps, and everybody who \
+             watched was told: {}.",
+            runs(many),
+            what.join(", ")
         )
     })
 }
@@ -324,11 +327,17 @@ mod tests {
     }
 
     #[test]
-    fn where_redis_itself_loses_is_told_by_its_name() {
-        let lossy = record(&[(Backend::RedisSentinel, Fault::SplitBrain, Verdict::Violated, &[11], true)]);
+    fn what_the_store_itself_lost_is_told_with_the_invariants() {
+        let mut lossy = record(&[(Backend::RedisSentinel, Fault::SplitBrain, Verdict::Degraded, &[], true)]);
+        for played in lossy.cells.values_mut() {
+            if let Outcome::Judged(judged) = &mut played.result.outcome {
+                judged.lost = [10, 12].into();
+            }
+        }
         let told = answers(&lossy);
         assert!(
-            told[1].contains("1 of these VIOLATED is as was written") && told[1].contains("split-brain"),
+            told[1].starts_with("In 1 run the store itself lost")
+                && told[1].contains("I10 no flap in 1, I12 fencing in 1"),
             "{told:?}"
         );
     }

@@ -5,11 +5,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{broken, checked, model, variants};
+use crate::chaos::backend::Backend;
 use crate::chaos::check::{Invariant, Standing, check};
 use crate::chaos::excerpt::excerpt;
 use crate::chaos::fault::Fault;
 use crate::chaos::history::{
-    Act, At, Change, Final, Item, Line, Listed, Nemesis, Position, Told, Truth, Verb, Viewed,
+    Act, At, Change, Final, Item, Line, Listed, Nemesis, Note, Operation, Outcome, Position, Told, Truth,
+    Verb, Viewed,
 };
 use crate::chaos::verdict::{Verdict, judge};
 
@@ -58,6 +60,73 @@ fn a_fault_that_did_not_bite_or_was_not_healed_says_nothing() {
     }
     assert_eq!(verdict(&history), Verdict::Invalid);
     assert_eq!(judge(&[], &checked(&[])).0, Verdict::Invalid);
+}
+
+#[test]
+fn a_promise_that_is_broken_is_so_whether_or_not_the_fault_bit() {
+    let mut history = model::play(1);
+    let lost = history
+        .iter()
+        .rposition(|line| matches!(line, Line::Told(told) if told.watcher == "3.0" && matches!(told.item, Item::Changes { .. })))
+        .unwrap();
+    history.remove(lost);
+    for line in &mut history {
+        if let Line::Nemesis(step) = line
+            && let Act::Healed { bitten, .. } = &mut step.act
+        {
+            *bitten = false;
+        }
+    }
+    let (verdict, why) = judge(&history, &checked(&history));
+    assert_eq!(verdict, Verdict::Violated);
+    assert!(why.starts_with("I7") && why.contains("did not bite"), "{why}");
+}
+
+#[test]
+fn a_witness_that_missed_something_is_unknown_but_where_every_change_has_a_number() {
+    let mut history = (0..)
+        .map(model::play)
+        .find(|history| history.iter().any(|line| matches!(line, Line::Truth(_))))
+        .unwrap();
+    history.push(Line::Note(Note { at: At(1), what: "truth_gap: compacted".to_owned(), figure: None }));
+    let of = |history: &[Line]| judge(history, &checked(history));
+    let (verdict, why) = of(&history);
+    assert!(verdict == Verdict::Unknown && why.contains("compacted"), "{verdict} {why}");
+    // A revision that nobody knows of, and that watchers passed over.
+    let Some(Line::Run(run)) = history.first_mut() else { panic!("no run") };
+    run.backend = Backend::Redis;
+    assert_ne!(of(&history).0, Verdict::Unknown);
+    let missed = history
+        .iter()
+        .find_map(|line| match line {
+            Line::Told(Told { at, item: Item::Changes { position: Some(position), .. }, watcher })
+                if *at > At(2_000_000) && watcher == "3.0" =>
+            {
+                Some(*position)
+            }
+            _ => None,
+        })
+        .unwrap();
+    let of_it = |line: &Line| match line {
+        Line::Told(Told { item: Item::Changes { position: Some(position), .. }, .. }) => *position == missed,
+        Line::Truth(truth) => truth.position == missed,
+        Line::Operation(op) => {
+            matches!(op.outcome, Outcome::Ok { revision: Some(revision), .. } if revision == missed.revision)
+        }
+        _ => false,
+    };
+    history.retain(|line| !of_it(line));
+    for line in &mut history {
+        let forget = |listed: &mut Vec<Listed>| listed.retain(|one| one.modified != Some(missed.revision));
+        match line {
+            Line::Operation(Operation { outcome: Outcome::Ok { listed: Some(listed), .. }, .. })
+            | Line::Told(Told { item: Item::Reset { listed, .. }, .. }) => forget(listed),
+            Line::Final(read) => forget(&mut read.listed),
+            _ => {}
+        }
+    }
+    let (verdict, why) = of(&history);
+    assert!(verdict == Verdict::Violated && why.contains("of which nobody knows"), "{verdict} {why}");
 }
 
 #[test]

@@ -30,7 +30,6 @@ pub(super) static ROWS: &[Row] = &[
         invariants: &[5, 7, 9, 12, 14],
         claims: &[Claim::Versioning],
         bites_watches: true,
-        disrupts_leases: true,
         lasts: Duration::from_secs(6),
         cells: &on_servers(Expected::SurvivedOrDegraded, NAIVE),
         ..OF_RUNNER

@@ -2,7 +2,7 @@
 //! keys.
 
 use super::{
-    Claim, Duration, Expected, Fault, Halts, LOST, REVOKED, Row, USUAL, cluster, etcd_cluster, sentinel,
+    BY_FAILOVER, Claim, Duration, Expected, Fault, Halts, Row, TOLD, USUAL, cluster, etcd_cluster, sentinel,
 };
 
 const SURVIVED: Expected = Expected::Survived;
@@ -11,17 +11,13 @@ const SWALLOWED: &str = "The proxies between the servers count the bytes that th
 const FAILOVER: Duration = Duration::from_secs(6);
 
 /// A fail-over of which Redis may lose something, if somebody was just writing.
-const FAILS_OVER: [super::Cell; 3] = [
-    etcd_cluster(SURVIVED),
-    sentinel(Expected::AtBest(LOST)).lossy(),
-    cluster(Expected::AtBest(LOST)).lossy(),
-];
+const FAILS_OVER: [super::Cell; 3] =
+    [etcd_cluster(SURVIVED), sentinel(TOLD).lossy(BY_FAILOVER), cluster(TOLD).lossy(BY_FAILOVER)];
 
 const OF_LEADER: Row = Row {
     invariants: &[5, 7, 10, 11, 12, 13, 17],
     claims: &[Claim::Clustering],
     bites_watches: true,
-    disrupts_leases: true,
     lasts: FAILOVER,
     cells: &FAILS_OVER,
     ..USUAL
@@ -45,9 +41,11 @@ pub(super) static ROWS: &[Row] = &[
         proof: "It did not answer meanwhile, and another one led.",
         halts: Halts::OneServer,
         cells: &[
-            etcd_cluster(Expected::AtBest(REVOKED)),
-            sentinel(Expected::AtBest(LOST)).lossy(),
-            cluster(Expected::AtBest(LOST)).lossy(),
+            // When it goes on, it revokes leases that its successor has renewed, before it knows of it (etcd-io/etcd#15247, mended by #16822 after the 3.5.16 that
+            // is played). `guarantees()` says so, and it counts only where the log of etcd has the end.
+            etcd_cluster(TOLD),
+            sentinel(TOLD).lossy(BY_FAILOVER),
+            cluster(TOLD).lossy(BY_FAILOVER),
         ],
         ..OF_LEADER
     },
@@ -90,7 +88,6 @@ pub(super) static ROWS: &[Row] = &[
         claims: &[Claim::Clustering],
         halts: Halts::Writes,
         bites_watches: true,
-        disrupts_leases: true,
         lasts: FAILOVER,
         cells: &[etcd_cluster(SURVIVED), sentinel(SURVIVED), cluster(SURVIVED)],
         ..USUAL
@@ -113,7 +110,7 @@ pub(super) static ROWS: &[Row] = &[
         what: "A replica takes over by a vote although its primary is well, without a word to it.",
         injected: "CLUSTER FAILOVER FORCE, or SENTINEL FAILOVER.",
         proof: "Another node is the primary of the same slots and takes writes.",
-        cells: &[sentinel(Expected::AtBest(LOST)).lossy(), cluster(Expected::AtBest(LOST)).lossy()],
+        cells: &[sentinel(TOLD).lossy(BY_FAILOVER), cluster(TOLD).lossy(BY_FAILOVER)],
         ..OF_LEADER
     },
     Row {
@@ -122,7 +119,7 @@ pub(super) static ROWS: &[Row] = &[
         what: "A replica takes over by its own decision alone, although its primary is well.",
         injected: "CLUSTER FAILOVER TAKEOVER.",
         proof: "Another node is the primary of the same slots and takes writes.",
-        cells: &[cluster(Expected::AtBest(LOST)).lossy()],
+        cells: &[cluster(TOLD).lossy(BY_FAILOVER)],
         ..OF_LEADER
     },
     Row {
@@ -131,7 +128,7 @@ pub(super) static ROWS: &[Row] = &[
         what: "The primary is cut off together with the writers, and goes on acknowledging while a replica is promoted; readers are on the other side.",
         injected: "The proxies between the servers swallow what passes between it and all others, and those between writers and Sentinels swallow everything.",
         proof: "The proxies count the bytes that they have swallowed, another node is the primary, and the old one still took a write.",
-        cells: &[sentinel(Expected::AtBest(LOST)).lossy()],
+        cells: &[sentinel(TOLD).lossy(BY_FAILOVER)],
         ..OF_LEADER
     },
 ];

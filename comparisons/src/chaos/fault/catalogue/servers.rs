@@ -18,7 +18,6 @@ const PAUSE: Row = Row {
     strikes_in_memory: Some(Strikes::LinksAndServers),
     halts: Halts::OneServer,
     bites_watches: true,
-    disrupts_leases: true,
     ..USUAL
 };
 
@@ -33,7 +32,6 @@ pub(super) static ROWS: &[Row] = &[
         claims: &[Claim::Persistence],
         halts: Halts::OneServer,
         bites_watches: true,
-        disrupts_leases: true,
         cells: &on_servers(SURVIVED, NAIVE_AWAY),
         ..USUAL
     },
@@ -47,7 +45,6 @@ pub(super) static ROWS: &[Row] = &[
         claims: &[Claim::Persistence],
         halts: Halts::OneServer,
         bites_watches: true,
-        disrupts_leases: true,
         cells: &on_servers(SURVIVED, NAIVE_AWAY),
         ..USUAL
     },
@@ -87,7 +84,6 @@ pub(super) static ROWS: &[Row] = &[
         claims: &[Claim::Persistence],
         halts: Halts::AllServers,
         bites_watches: true,
-        disrupts_leases: true,
         cells: &on_servers(Expected::SurvivedOrDegraded, NAIVE_AWAY),
         ..USUAL
     },

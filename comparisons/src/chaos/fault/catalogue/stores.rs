@@ -1,7 +1,7 @@
 //! What is stored.
 
 use super::{
-    Claim, Expected, Fault, Halts, NAIVE, NAIVE_AWAY, Needs, Row, Strikes, USUAL, cluster, etcd,
+    Claim, Expected, Fault, Halts, Loses, NAIVE, NAIVE_AWAY, Needs, Row, Strikes, USUAL, cluster, etcd,
     etcd_cluster, everywhere, memory, naive, on_servers, redis, sentinel,
 };
 
@@ -11,13 +11,13 @@ const DEGRADED: Expected = Expected::Degraded;
 const NAIVE_GONE: Expected = Expected::Violated(&[7, 8, 10]);
 
 const LOST_ALL: [super::Cell; 7] = [
-    memory(DEGRADED).lossy(),
-    etcd(DEGRADED).lossy(),
-    etcd_cluster(DEGRADED).lossy(),
-    redis(DEGRADED).lossy(),
-    sentinel(DEGRADED).lossy(),
-    cluster(DEGRADED).lossy(),
-    naive(NAIVE_AWAY).lossy(),
+    memory(DEGRADED).lossy(Loses::Everything),
+    etcd(DEGRADED).lossy(Loses::Everything),
+    etcd_cluster(DEGRADED).lossy(Loses::Everything),
+    redis(DEGRADED).lossy(Loses::Everything),
+    sentinel(DEGRADED).lossy(Loses::Everything),
+    cluster(DEGRADED).lossy(Loses::Everything),
+    naive(NAIVE_AWAY).lossy(Loses::Everything),
 ];
 
 pub(super) static ROWS: &[Row] = &[
@@ -44,7 +44,6 @@ pub(super) static ROWS: &[Row] = &[
         invariants: &[1, 7, 8, 13, 14],
         claims: &[Claim::Versioning, Claim::Persistence],
         bites_watches: true,
-        disrupts_leases: true,
         cells: &LOST_ALL,
         ..USUAL
     },
@@ -57,7 +56,6 @@ pub(super) static ROWS: &[Row] = &[
         invariants: &[1, 7, 8, 12, 14],
         claims: &[Claim::Versioning, Claim::Persistence],
         bites_watches: true,
-        disrupts_leases: true,
         cells: &LOST_ALL,
         ..USUAL
     },
@@ -70,7 +68,6 @@ pub(super) static ROWS: &[Row] = &[
         proof: "TIME of the server differs from that of before by as much.",
         invariants: &[9, 10, 12],
         claims: &[Claim::Persistence],
-        disrupts_leases: true,
         cells: &[redis(SURVIVED), sentinel(SURVIVED), naive(NAIVE)],
         ..USUAL
     },
@@ -84,7 +81,6 @@ pub(super) static ROWS: &[Row] = &[
         invariants: &[9, 10, 14],
         claims: &[Claim::Persistence],
         halts: Halts::Writes,
-        disrupts_leases: true,
         cells: &[redis(Expected::SurvivedOrDegraded), naive(NAIVE_GONE)],
         ..USUAL
     },
@@ -97,7 +93,6 @@ pub(super) static ROWS: &[Row] = &[
         invariants: &[9, 10, 14],
         claims: &[Claim::Persistence],
         halts: Halts::Writes,
-        disrupts_leases: true,
         cells: &everywhere(SURVIVED, NAIVE_GONE),
         ..USUAL
     },

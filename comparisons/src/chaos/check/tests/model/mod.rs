@@ -156,6 +156,7 @@ fn play_struck(seed: u64, struck: Struck) -> Vec<Line> {
         tells_gaps: true,
         exact_deadlines: false,
         keeps_acknowledged: struck != Struck::Store && !restored,
+        may_expire_early: false,
     };
     let store = Store { epoch: 1 + random.u64(0..5), ..Store::default() };
     let history = vec![Line::Run(run)];

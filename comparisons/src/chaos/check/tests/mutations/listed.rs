@@ -42,10 +42,9 @@ pub(super) fn short(history: &mut [Line], random: &mut Rng, after: At) -> Option
     Some(())
 }
 
-/// Everybody is healed by then, and renews again.
+/// Everybody is healed by then and renews again, and what was lost must be back.
 pub(super) fn short_lookup(history: &mut Vec<Line>, random: &mut Rng) -> Option<()> {
-    let kept = matches!(history.first(), Some(Line::Run(run)) if run.keeps_acknowledged);
-    short(history, random, At(14_000_000)).filter(|()| kept)
+    short(history, random, At(16_500_000))
 }
 
 /// Where loss is allowed once something was struck, before that.
@@ -72,10 +71,53 @@ pub(super) fn final_list(history: &mut [Line]) -> Option<&mut Vec<Listed>> {
         .find_map(|line| if let Line::Final(read) = line { Some(&mut read.listed) } else { None })
 }
 
+/// Its owner says to the end that it is registered. Where writes may be lost, that is all there is to tell it by.
 pub(super) fn short_final(history: &mut Vec<Line>) -> Option<()> {
-    let loses = loses(history);
     final_list(history)?.retain(|listed| listed.id != "a");
-    (!loses).then_some(())
+    Some(())
+}
+
+pub(super) fn short_final_kept(history: &mut Vec<Line>) -> Option<()> {
+    let loses = loses(history);
+    short_final(history).filter(|()| !loses)
+}
+
+/// It has gone for good, and the view lists it long after, and says that it is live.
+pub(super) fn ghost_view(history: &mut Vec<Line>, _: &mut Rng) -> Option<()> {
+    let (dead, at) = ends(history).into_iter().find(|(listed, _)| listed.id == "e")?;
+    let mut planted = None;
+    for line in history.iter_mut() {
+        if let Line::Viewed(viewed) = line
+            && viewed.view == "2.7"
+            && viewed.live
+            && viewed.at > at.plus_ms(1_200)
+            && let Some(listed) = &mut viewed.listed
+        {
+            listed.push(dead.clone());
+            planted = Some(());
+        }
+    }
+    planted
+}
+
+/// What a view does that clears its list before it loads another one: for a moment it is stale and empty, and soon it has what it had, which never went.
+pub(super) fn emptied_before_live(history: &mut Vec<Line>, _: &mut Rng) -> Option<()> {
+    history.iter().find(|line| matches!(line, Line::Truth(_)))?;
+    let turns = |view: &str| {
+        let of_it = |index: &usize| matches!(&history[*index], Line::Viewed(viewed) if viewed.view == view);
+        let lines: Vec<usize> = (0..history.len()).filter(of_it).collect();
+        let is_live = |index: usize| matches!(&history[index], Line::Viewed(viewed) if viewed.live);
+        lines.windows(2).rev().find(|pair| !is_live(pair[0]) && is_live(pair[1])).map(|pair| pair[1])
+    };
+    let live = ["2.7", "3.7"].into_iter().find_map(turns)?;
+    let Line::Viewed(back) = history[live].clone() else { return None };
+    // What it has had all the time.
+    let mut had = Viewed { live: false, at: At(back.at.0 - 30_000), ..back.clone() };
+    had.listed.as_mut()?.retain(|listed| listed.id == "a" || listed.id == "b");
+    (had.listed.as_ref()?.len() == 2).then_some(())?;
+    let empty = Viewed { at: At(back.at.0 - 20_000), listed: Some(Vec::new()), ..had.clone() };
+    history.splice(live..live, [Line::Viewed(had), Line::Viewed(empty)]);
+    Some(())
 }
 
 pub(super) fn older_final(history: &mut Vec<Line>, _: &mut Rng) -> Option<()> {
@@ -133,6 +175,30 @@ pub(super) fn grow(history: &mut Vec<Line>, _: &mut Rng) -> Option<()> {
         }
     }
     planted
+}
+
+/// An update is answered with a revision that had been acknowledged before it was asked for.
+pub(super) fn old_revision(history: &mut Vec<Line>, random: &mut Rng) -> Option<()> {
+    let loses = loses(history);
+    let known: Vec<(u64, At, u64)> = history
+        .iter()
+        .filter_map(operation)
+        .filter_map(|op| match op.outcome {
+            Outcome::Ok { position: Some(position), .. } => {
+                Some((position.epoch, op.returned, position.revision))
+            }
+            _ => None,
+        })
+        .collect();
+    let later = all(history, |line| {
+        operation(line).is_some_and(|op| {
+            op.verb == Verb::Lookup && known.iter().any(|(_, at, revision)| *at < op.invoked && *revision > 3)
+        })
+    });
+    let op = operation_mut(&mut history[choose(later, random)?])?;
+    let Outcome::Ok { position: Some(position), .. } = &mut op.outcome else { return None };
+    position.revision = 1;
+    (!loses).then_some(())
 }
 
 pub(super) fn old_lookup(history: &mut Vec<Line>, random: &mut Rng) -> Option<()> {

@@ -66,18 +66,25 @@ pub(super) const ALL: &[Mutation] = &[
     ours("a bookmark comes too early", Invariant::I6, early_bookmark),
     ours("a lookup lists who is dead", Invariant::I9, |history, random| ghost_lookup(history, random)),
     ours("a watcher is not told of an end", Invariant::I9, untold_end),
+    ours("a view lists who is dead", Invariant::I9, ghost_view),
     ours("who has left had expired", Invariant::I10, early_expiry),
     ours("a lookup lacks who is alive", Invariant::I10, short_lookup),
-    ours("the final list lacks an instance", Invariant::I11, |history, _| short_final(history)),
+    ours("the final list lacks an instance", Invariant::I11, |history, _| short_final_kept(history)),
+    ours("the final list lacks who says that it is registered", Invariant::I14, |history, _| {
+        short_final(history)
+    }),
     ours("the final list has an older value", Invariant::I11, older_final),
     ours("an old incarnation renews", Invariant::I12, old_renews),
+    ours("an old incarnation updates", Invariant::I12, old_updates),
     ours("an old incarnation removes the newer", Invariant::I12, old_removes),
+    ours("a newer incarnation is overwritten by an older one", Invariant::I12, overwritten),
     ours("a view is emptied in an outage", Invariant::I13, |history, random| {
         in_outage(history, random, |viewed| viewed.listed = Some(Vec::new()))
     }),
     ours("a view loses one in an outage", Invariant::I13, |history, random| {
         in_outage(history, random, |viewed| drop(viewed.listed.as_mut().and_then(Vec::pop)))
     }),
+    ours("a view is emptied just before it is live again", Invariant::I13, emptied_before_live),
     ours("a view loses its list", Invariant::I13, |history, random| {
         in_outage(history, random, |viewed| viewed.listed = None)
     }),
@@ -86,14 +93,16 @@ pub(super) const ALL: &[Mutation] = &[
     ours("a view is live without proof", Invariant::I15, unproven),
     ours("a stopped consumer costs memory", Invariant::I16, grow),
     ours("an overflow is told twice", Invariant::I16, overflow_twice),
+    ours("all that was written waits for who does not read", Invariant::I16, all_waits),
     ours("a lookup is of the past", Invariant::I17, old_lookup),
+    ours("an answer names a revision before what was known", Invariant::I17, old_revision),
     ours("a lookup lacks an entry", Invariant::I17, short_lookup),
     naive("an event is dropped", Invariant::I7, drop_lasting),
     naive("a departure is not told", Invariant::I7, drop_departure),
     naive("a watcher lacks an entry in the end", Invariant::I8, |history, _| other_end(history)),
     naive("a lookup lists who is dead", Invariant::I9, |history, random| ghost_lookup(history, random)),
     naive("a lookup lacks who is alive", Invariant::I10, short_lookup_early),
-    naive("the final list lacks an instance", Invariant::I11, |history, _| short_final(history)),
+    naive("the final list lacks an instance", Invariant::I11, |history, _| short_final_kept(history)),
     naive("an old owner renews", Invariant::I12, old_renews),
     naive("an owner does not come back", Invariant::I14, |history, _| stay_away(history)),
 ];

@@ -68,6 +68,72 @@ pub(super) fn old_renews(history: &mut Vec<Line>, _: &mut Rng) -> Option<()> {
     Some(())
 }
 
+/// An update, and not only a heartbeat.
+pub(super) fn old_updates(history: &mut Vec<Line>, random: &mut Rng) -> Option<()> {
+    old_renews(history, random)?;
+    let old = history.iter_mut().filter_map(operation_mut).find(|op| {
+        op.id.as_deref() == Some("g")
+            && op.verb == Verb::Keepalive
+            && op.invoked < At(6_900_000)
+            && op.value.is_none()
+            && matches!(
+                op.outcome,
+                Outcome::Ok { revision: None, incarnation: None, position: None, listed: None }
+            )
+            && op.returned > At(5_000_000)
+    })?;
+    old.verb = Verb::Update;
+    old.value = Some(2_000_000);
+    Some(())
+}
+
+/// The log itself has an entry of the older incarnation after one of the newer.
+pub(super) fn overwritten(history: &mut Vec<Line>, _: &mut Rng) -> Option<()> {
+    let mut of_g = history.iter_mut().filter_map(|line| match line {
+        Line::Truth(truth) => match &mut truth.change {
+            Change::Put(put) if put.id == "g" => Some(put),
+            _ => None,
+        },
+        _ => None,
+    });
+    let old = of_g.next()?.incarnation?;
+    let newer: Vec<&mut Listed> = of_g.filter(|put| put.incarnation > Some(old)).collect();
+    let value = match newer.len() {
+        0 | 1 => return None,
+        _ => newer.last()?.value,
+    };
+    drop(newer);
+    // Whoever tells of it tells the same.
+    let spoil = |listed: &mut Listed| {
+        if listed.id == "g" && listed.value == value {
+            listed.incarnation = Some(old);
+        }
+    };
+    for line in history.iter_mut() {
+        match line {
+            Line::Truth(truth) => {
+                if let Change::Put(put) = &mut truth.change {
+                    spoil(put);
+                }
+            }
+            Line::Told(Told { item: Item::Changes { changes, .. }, .. }) => {
+                for change in changes {
+                    if let Change::Put(put) = change {
+                        spoil(put);
+                    }
+                }
+            }
+            Line::Told(Told { item: Item::Reset { listed, .. }, .. }) => listed.iter_mut().for_each(spoil),
+            Line::Operation(Operation { outcome: Outcome::Ok { listed: Some(listed), .. }, .. }) => {
+                listed.iter_mut().for_each(spoil);
+            }
+            Line::Final(read) => read.listed.iter_mut().for_each(spoil),
+            _ => {}
+        }
+    }
+    Some(())
+}
+
 pub(super) fn old_removes(history: &mut Vec<Line>, _: &mut Rng) -> Option<()> {
     let leaves = history
         .iter_mut()

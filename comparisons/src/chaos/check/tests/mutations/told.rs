@@ -219,6 +219,25 @@ pub(super) fn overflow_twice(history: &mut Vec<Line>, _: &mut Rng) -> Option<()>
     Some(())
 }
 
+/// Nothing was let go: what was written meanwhile comes after it reads again.
+pub(super) fn all_waits(history: &mut Vec<Line>, _: &mut Rng) -> Option<()> {
+    let reads =
+        history.iter().position(|line| told(line).is_some_and(|told| told.item == Item::ReadsAgain))?;
+    let again = told(&history[reads])?.clone();
+    let before = history[..reads].iter().rev().filter_map(told);
+    let here = before.filter(|told| told.watcher == again.watcher).find_map(|told| told.item.position())?;
+    let waited = |number: u64| {
+        let revision = here.revision + 1 + number;
+        let put =
+            Listed { id: format!("w-{number}"), value: number, incarnation: None, modified: Some(revision) };
+        let item =
+            Item::Changes { position: Some(Position { revision, ..here }), changes: vec![Change::Put(put)] };
+        Line::Told(Told { item, ..again.clone() })
+    };
+    history.splice(reads + 1..=reads, (0..6_100).map(waited));
+    Some(())
+}
+
 /// When the next write of the instance is asked for.
 pub(super) fn superseded(history: &[Line], id: &str, after: At) -> At {
     let writes = |op: &&Operation| {
