@@ -83,6 +83,8 @@ before; the record is left as it is.
 
   cargo run --release -p comparisons -- judge target/chaos/histories/redis_wipe_7.jsonl
   cargo run --release -p comparisons -- judge target/chaos/histories          all of them
+  cargo run --release -p comparisons -- judge --record target/chaos --out target/judged
+                                        the record anew, of one that was played with --histories
 
 Ends with 0 if every verdict is what was written down beforehand, and with 1 if one is not.";
 
@@ -90,8 +92,14 @@ Ends with 0 if every verdict is what was written down beforehand, and with 1 if 
 #[derive(Args, Debug)]
 pub struct Judge {
     /// Files with a history each, or folders of such
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "record", value_name = "FILE")]
     pub histories: Vec<PathBuf>,
+    /// Judge all that was kept of the record in DIR, and write another record, which says who judged it
+    #[arg(long, value_name = "DIR", requires = "out", conflicts_with = "histories")]
+    pub record: Option<PathBuf>,
+    /// Where that goes, with its report
+    #[arg(long, value_name = "DIR", requires = "record")]
+    pub out: Option<PathBuf>,
 }
 
 /// Options of `chaos`.

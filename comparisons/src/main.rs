@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use comparisons::chaos;
-use comparisons::chaos::judging::{histories, judge_again};
-use comparisons::cli::{Cli, Command};
+use comparisons::chaos::judging::{histories, judge_again, record_again};
+use comparisons::cli::{Cli, Command, Judge};
 use comparisons::instance;
 use comparisons::publish::{publish, report_again};
 use comparisons::run::{self, Ended};
@@ -16,6 +16,12 @@ async fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Claims(options) => run::claims(&options).await,
         Command::Chaos(options) => chaos::run::chaos(&options).await,
+        Command::Judge(Judge { record: Some(record), out: Some(out), .. }) => {
+            record_again(&record, &out).await.map(|told| {
+                eprintln!("{told}");
+                Ended::Complete
+            })
+        }
         Command::Judge(options) => judge(&options.histories),
         Command::List => {
             print!("{}", run::list());

@@ -30,9 +30,10 @@ struct Key {
 }
 
 impl Hash for Key {
-    /// Tokens are random, and seldom shared.
+    /// The service is mostly the same.
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.token.hash(state);
+        self.id.hash(state);
     }
 }
 

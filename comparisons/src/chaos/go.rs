@@ -31,6 +31,9 @@ pub struct Go {
     pub memory_gib: f64,
     /// How many cells were played side by side.
     pub jobs: usize,
+    /// The commit of the program that judged the histories again, where that is another run than the one that played them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged_by: Option<String>,
 }
 
 /// What a verdict depends on, below the root of the repository.
@@ -72,6 +75,7 @@ impl Go {
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             memory_gib: memory_gib(),
             jobs,
+            judged_by: None,
         })
     }
 
@@ -93,8 +97,10 @@ impl Go {
     pub fn unfit(&self) -> Option<String> {
         if self.build != "optimized" {
             Some("the build was not optimized (use --release)".to_owned())
-        } else if self.commit.ends_with('+') || self.commit == UNKNOWN || self.code == UNKNOWN {
+        } else if is_in_no_commit(&self.commit) || self.code == UNKNOWN {
             Some("it was played by a program that is in no commit".to_owned())
+        } else if self.judged_by.as_deref().is_some_and(is_in_no_commit) {
+            Some("it was judged by a program that is in no commit".to_owned())
         } else {
             None
         }
@@ -102,6 +108,10 @@ impl Go {
 }
 
 const UNKNOWN: &str = "unknown";
+
+fn is_in_no_commit(commit: &str) -> bool {
+    commit.ends_with('+') || commit == UNKNOWN
+}
 
 /// Stands for the files as they are, committed or not; none outside a repository.
 async fn code() -> Option<String> {
@@ -148,6 +158,8 @@ mod tests {
         assert_eq!(fit.unfit(), None);
         assert!(Go { build: text("not optimized"), ..fit.clone() }.unfit().is_some());
         assert!(Go { commit: text("a+"), ..fit.clone() }.unfit().is_some());
+        assert!(Go { judged_by: Some(text("b+")), ..fit.clone() }.unfit().is_some());
+        assert_eq!(Go { judged_by: Some(text("b")), ..fit.clone() }.unfit(), None);
         assert!(Go { code: text("unknown"), ..fit }.unfit().is_some());
     }
 

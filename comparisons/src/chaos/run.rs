@@ -37,8 +37,11 @@ pub(super) const CHECKING: Duration = Duration::from_secs(60);
 /// About so long views may take to converge, where that is asked before there is a registry to say it.
 const CONVERGENCE_MS: u64 = 3_000;
 
+/// What is thrown away if nothing else is said: it was played while processes stood still for longer.
+pub(super) const LATE: Duration = Duration::from_millis(250);
+
 /// The folder of histories within that of results.
-const HISTORIES: &str = "histories";
+pub(super) const HISTORIES: &str = "histories";
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -295,7 +298,7 @@ async fn one(cell: Cell, programs: &Programs, program: PathBuf, histories: &Path
 
 /// What a cell came to while processes stood still for so long. Beyond what is allowed it says nothing, since deadlines of a registry are not kept by a machine
 /// that does not let it run; but for a promise that is broken however long anybody was kept waiting.
-fn on_a_busy_machine(result: CellResult, late: Duration, allowed: Duration) -> CellResult {
+pub(super) fn on_a_busy_machine(result: CellResult, late: Duration, allowed: Duration) -> CellResult {
     let late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
     let outcome = match result.outcome {
         Outcome::Judged(judged) if late > allowed && !breaks_what_is_timeless(&judged) => Outcome::Failed {
@@ -315,7 +318,7 @@ fn breaks_what_is_timeless(judged: &Judged) -> bool {
 }
 
 /// What a history came to. One that lacks what a client wrote says nothing of the registry.
-fn outcome(cell: &Cell, history: &[Line]) -> Outcome {
+pub(super) fn outcome(cell: &Cell, history: &[Line]) -> Outcome {
     let died = |line: &Line| matches!(line, Line::Note(note) if note.what == worker::DIED);
     if history.iter().any(died) {
         return Outcome::Failed { why: format!("{}, and with it what it had seen", worker::DIED) };

@@ -2,7 +2,7 @@
 //!
 //! | the first that holds | verdict |
 //! | --- | --- |
-//! | nothing says what was played | INVALID |
+//! | nothing says what was played; of the control, a strike without a heal, or a heal of what did not bite | INVALID |
 //! | an invariant is broken, beyond what follows from never coming back, whether or not the fault bit | VIOLATED |
 //! | a strike without a heal; a heal of what did not bite | INVALID |
 //! | no last read, or nobody was answered after everything was healed although somebody asked | DOWN |
@@ -52,6 +52,11 @@ pub fn judge(history: &[Line], checked: &Checked) -> (Verdict, String) {
         return (Verdict::Invalid, "nothing says what was played".to_owned());
     }
     let invalid = invalid(history);
+    // The control breaks something even when nothing is struck: that it was caught under a fault needs the fault.
+    let is_control = history.iter().any(|line| matches!(line, Line::Run(run) if !run.backend.is_ours()));
+    if let Some(why) = invalid.as_ref().filter(|_| is_control) {
+        return (Verdict::Invalid, why.clone());
+    }
     if let Some(worst) = broken().filter(|violation| !OF_DOWN.contains(&violation.invariant)).max_by_key(rank)
     {
         let beside = invalid.map_or(String::new(), |why| format!(" (besides, {why})"));
@@ -141,7 +146,8 @@ fn unread(history: &[Line]) -> Option<String> {
     if !history.iter().any(has_log) {
         return None;
     }
-    // Where every change of a service has the next number, what nobody has seen shows by its number: it is looked for with what watchers were told.
+    // Where every change of a service has the next number, what nobody has seen shows by its number: a watch that passes over it has lost it without a word. So
+    // there what the witness lacks hides no loss; only that within it an older incarnation wrote over a newer one, and both had gone after it.
     let numbered =
         history.iter().any(|line| matches!(line, Line::Run(run) if run.backend.is_ours_on_redis()));
     let missed = history.iter().find_map(|line| match line {

@@ -65,6 +65,9 @@ fn entry(service: &ServiceName, id: &InstanceId, header: &Header, json: &[u8]) -
 fn split(value: &[u8]) -> Option<(Header, &[u8])> {
     let end = memchr(b'\n', &value[..value.len().min(256)])?;
     let (line, json) = (&value[..end], &value[end + 1..]);
+    if !line.is_ascii() {
+        return None;
+    }
     let (mut spaces, mut from) = (memchr_iter(b' ', line), 0);
     let mut word = || {
         let to = spaces.next()?;
@@ -109,10 +112,15 @@ mod tests {
         let text = String::from_utf8(value).unwrap();
         let json = text.split_once('\n').unwrap().1;
         let edited = text.replace(r#""weight":100"#, r#""weight":101"#).replace("up", "UP");
-        for other in [json, &edited, "", "{}", "x\ny", "1 2 3\n{}"] {
+        let more_words = text.replacen(" ab ", " ab ab ", 1);
+        for other in [json, &edited, &more_words, "", "{}", "x\ny", "1 2 3\n{}"] {
             let item = read(&service, b"10.0.0.7:80", other.as_bytes());
             assert!(matches!(item, Item::Unlogged(..)), "{other}: {item:?}");
         }
+        let at = text.find(" ab ").unwrap() + 1;
+        let mut no_text = text.clone().into_bytes();
+        no_text[at] = 0xff;
+        assert!(matches!(read(&service, b"10.0.0.7:80", &no_text), Item::Unlogged(..)));
         assert!(matches!(read(&service, b"another:80", text.as_bytes()), Item::Malformed(..)));
         assert!(matches!(read(&service, b"a\nb", text.as_bytes()), Item::Malformed(..)));
     }

@@ -155,7 +155,10 @@ fn removed(evidence: &Evidence<'_>, truth: &Truth<'_>, registrations: &Registrat
                 (Some("deregistered"), Some(_)) => !deadlines.left(key, at),
                 (_, None) => by_another.is_some(),
                 // By an end that is not its own: an older one's, whose lease was running still.
-                (Some("expired"), Some(incarnation)) => {
+                // Where leases that were renewed may end, that is the matter of I10 alone.
+                (Some("expired"), Some(incarnation))
+                    if evidence.run.keeps_acknowledged && !evidence.run.may_expire_early =>
+                {
                     let renewed = deadlines.lease(key).and_then(|lease| lease.renewed(at, listing.value));
                     let alive = renewed.is_some_and(|renewal| renewal.invoked.plus_ms(ttl_ms) > at);
                     let before = registrations.before(id, incarnation, at);

@@ -13,6 +13,7 @@ mod linear;
 mod lists;
 mod memory;
 mod owners;
+mod pauses;
 mod reader;
 mod standing;
 mod stretch;

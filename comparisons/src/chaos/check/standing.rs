@@ -1,22 +1,24 @@
 //! What violations count for.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Checked;
+use super::deadlines::SLACK_MS;
 use super::evidence::Evidence;
 use super::found::{Found, Invariant, Standing, Violation};
 use super::owners::RETURN_MS;
 use super::windows::Windows;
-use crate::chaos::history::{At, Change, Item, Nemesis};
+use crate::chaos::backend::Backend;
+use crate::chaos::history::{At, Change, Item, Nemesis, Operation, Verb};
 
 /// Where the registry does not claim that acknowledged writes survive what was struck, their loss is allowed for a time, if everybody was told. Who was not is in a
 /// violation of I7, and that is never allowed.
-pub(super) fn weigh(evidence: &Evidence<'_>, found: Found) -> Vec<Violation> {
+pub(super) fn weigh<'e>(evidence: &'e Evidence<'e>, found: Found) -> Vec<Violation> {
     let mut violations = found.violations;
     let silent = violations.iter().any(|violation| violation.invariant == Invariant::I7);
     let (loss, revoked) = (Loss::of(evidence), Revoked::of(evidence));
     for violation in &mut violations {
-        let lost = loss.as_ref().is_some_and(|loss| loss.explains(violation, evidence))
+        let lost = loss.as_ref().is_some_and(|loss| loss.explains(violation))
             || revoked.as_ref().is_some_and(|revoked| revoked.explains(violation));
         violation.standing = match violation.standing {
             Standing::Broken if lost && !silent => Standing::Allowed,
@@ -40,68 +42,95 @@ fn all_back(evidence: &Evidence<'_>) -> At {
     evidence.windows.healed().plus_ms(run.ttl_ms + run.convergence_ms + RETURN_MS)
 }
 
+/// The operations that show a violation, but for lookups.
+fn writes<'e>(evidence: &'e Evidence<'_>, violation: &'e Violation) -> impl Iterator<Item = &'e Operation> {
+    let of_it = evidence.operations.iter().filter(|(line, _)| violation.lines.contains(line));
+    of_it.map(|(_, op)| *op).filter(|op| op.verb != Verb::Lookup)
+}
+
 /// Acknowledged writes that the store lost by a fault that it does not claim to survive.
-struct Loss {
+struct Loss<'e> {
+    evidence: &'e Evidence<'e>,
     from: At,
-    until: At,
-    /// Whether the store's history shows it. Heartbeats are in no history.
+    /// What was acknowledged by then may be lost.
+    healed: At,
+    /// Whether the store's history shows that something was. Heartbeats are in no history.
     of_writes: bool,
 }
 
-impl Loss {
-    fn of(evidence: &Evidence<'_>) -> Option<Self> {
+impl<'e> Loss<'e> {
+    fn of(evidence: &'e Evidence<'e>) -> Option<Self> {
         if evidence.run.keeps_acknowledged {
             return None;
         }
         let backend = evidence.run.backend;
         let loses = |step: &&&Nemesis| step.fault.on(backend).is_none_or(|cell| cell.loses());
         let of_it = Windows::of(evidence.nemesis.iter().filter(loses).copied());
-        let (from, until) = (of_it.first()?, all_back(evidence));
-        Some(Self { from, until, of_writes: evidence.has_breaks() })
-    }
-
-    fn explains(&self, violation: &Violation, evidence: &Evidence<'_>) -> bool {
-        let back = violation.at < self.until;
-        // What was acknowledged before it was lost is ahead of all that comes after.
-        let before = || {
-            let of_it = evidence.operations.iter().filter(|(line, _)| violation.lines.contains(line));
-            of_it.map(|(_, op)| op.returned).any(|returned| returned < self.until)
-        };
-        let lost = match violation.invariant {
-            Invariant::I10 => back,
-            Invariant::I12 => back && self.of_writes,
-            Invariant::I17 => self.of_writes && (back || before()),
-            // A value that is lost stays lost. Who is not listed at all is in a violation of I14.
-            Invariant::I11 => self.of_writes,
-            _ => false,
-        };
-        lost && self.from <= violation.at
-    }
-}
-
-/// Leases that the store ended although they had been renewed, where the registry says that it may.
-struct Revoked<'a> {
-    from: At,
-    until: At,
-    /// Whom the store's own log shows to have gone.
-    gone: HashSet<&'a str>,
-}
-
-impl<'a> Revoked<'a> {
-    fn of(evidence: &Evidence<'a>) -> Option<Self> {
-        let from = evidence.windows.first().filter(|_| evidence.run.may_expire_early)?;
-        let gone = evidence.truths.iter().filter_map(|(_, truth)| match &truth.change {
-            Change::Delete { id, .. } => Some(id.as_str()),
-            Change::Put(_) => None,
-        });
-        Some(Self { from, until: all_back(evidence), gone: gone.collect() })
+        let (from, healed) = (of_it.first()?, of_it.healed().plus_ms(SLACK_MS));
+        Some(Self { evidence, from, healed, of_writes: evidence.has_breaks() })
     }
 
     fn explains(&self, violation: &Violation) -> bool {
+        let may_be = match violation.invariant {
+            Invariant::I10 => true,
+            Invariant::I11 | Invariant::I12 | Invariant::I17 => self.of_writes,
+            _ => false,
+        };
+        may_be && self.from <= violation.at && self.may_have_lost(violation)
+    }
+
+    /// Whether something that shows it was acknowledged before all was healed. Where no write shows it, whether it was soon after.
+    fn may_have_lost(&self, violation: &Violation) -> bool {
+        let mut writes = writes(self.evidence, violation).peekable();
+        match (writes.peek(), violation.invariant) {
+            (Some(_), _) => writes.any(|op| op.is_ok() && op.returned <= self.healed),
+            // Of two answers the earlier may be of what was lost.
+            (None, Invariant::I17) => self.lookups(violation).any(|op| op.returned <= self.healed),
+            (None, _) => violation.at < all_back(self.evidence),
+        }
+    }
+
+    fn lookups(&self, violation: &Violation) -> impl Iterator<Item = &Operation> {
+        let of_it = self.evidence.operations.iter().filter(|(line, _)| violation.lines.contains(line));
+        of_it.map(|(_, op)| *op)
+    }
+}
+
+/// Leases that etcd ended although they had been renewed, where the registry says that it may.
+struct Revoked<'e> {
+    evidence: &'e Evidence<'e>,
+    from: At,
+    until: At,
+    /// Whose end is in etcd's own log, and was not asked for.
+    ended: HashSet<(&'e str, Option<u64>)>,
+}
+
+impl<'e> Revoked<'e> {
+    fn of(evidence: &'e Evidence<'e>) -> Option<Self> {
+        let on_etcd = matches!(evidence.run.backend, Backend::Etcd | Backend::EtcdCluster);
+        let from = evidence.windows.first().filter(|_| on_etcd && evidence.run.may_expire_early)?;
+        let mut present: HashMap<&str, Option<u64>> = HashMap::new();
+        let mut ended = HashSet::new();
+        for (_, truth) in &evidence.truths {
+            match &truth.change {
+                Change::Put(put) => drop(present.insert(&put.id, put.incarnation)),
+                Change::Delete { id, cause } => {
+                    let asked_for = cause.as_deref() == Some("deregistered");
+                    let of_it = present.remove(id.as_str()).filter(|_| !asked_for);
+                    ended.extend(of_it.map(|incarnation| (id.as_str(), incarnation)));
+                }
+            }
+        }
+        Some(Self { evidence, from, until: all_back(evidence), ended })
+    }
+
+    fn explains(&self, violation: &Violation) -> bool {
+        let ended =
+            |op: &Operation| violation.id.as_deref().is_some_and(|id| self.ended.contains(&(id, op.under())));
         violation.invariant == Invariant::I10
             && self.from <= violation.at
             && violation.at < self.until
-            && violation.id.as_deref().is_some_and(|id| self.gone.contains(id))
+            && writes(self.evidence, violation).any(ended)
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::evidence::{Evidence, Of};
 use super::found::{Found, Invariant, Standing};
+use super::pauses::Pauses;
 use super::stretch::{Closed, Stretch, stretches};
 use super::truth::{STEPS, Truth};
 use super::{OutOfTime, Patience};
@@ -116,6 +117,8 @@ fn dense(watcher: &str, stretch: &Stretch<'_>, truth: &Truth<'_>, found: &mut Fo
 fn replaced(evidence: &Evidence<'_>, found: &mut Found) {
     let Some((read_line, read)) = evidence.last_read() else { return };
     let Some(present) = read.position else { return };
+    let pauses = Pauses::of(evidence);
+    let shortly_before = At(read.invoked.0.saturating_sub(1_000_000));
     for (watcher, items) in &evidence.watchers {
         let mut last: Option<(Position, usize)> = None;
         let (mut reads, mut stale) = (false, false);
@@ -127,6 +130,10 @@ fn replaced(evidence: &Evidence<'_>, found: &mut Found) {
             stale = matches!(told.item, Item::Stale { .. });
         }
         let Some((position, line)) = last.filter(|_| reads && !stale) else { continue };
+        // Who stood still until now has not read yet what it was told.
+        if pauses.within(watcher, shortly_before, read.invoked) > 0 {
+            continue;
+        }
         let ahead = position.epoch == present.epoch && position.revision > present.revision;
         if ahead || position.epoch != present.epoch {
             found.broken(Invariant::I7, read.invoked, None, &[line, read_line], || {

@@ -255,8 +255,10 @@ pub(super) fn goes(record: &Record) -> Vec<(String, String)> {
     let mut rows: Vec<(String, BTreeSet<String>, BTreeSet<usize>, usize)> = Vec::new();
     for (number, go) in record.goes.iter().enumerate() {
         let cells = record.cells.values().filter(|played| played.go == number).count();
+        let judged =
+            go.judged_by.as_ref().map_or(String::new(), |commit| format!(", judged by commit {commit}"));
         let what = format!(
-            "commit {} (code {}), {}, etcd {} and Redis {}; {}, {} cores, {:.0} GiB, {}",
+            "commit {} (code {}){judged}, {}, etcd {} and Redis {}; {}, {} cores, {:.0} GiB, {}",
             go.commit, go.code, go.build, go.etcd, go.redis, go.processor, go.cores, go.memory_gib, go.system
         );
         match rows.iter_mut().find(|(other, ..)| *other == what) {

@@ -205,6 +205,133 @@ fn what_a_wipe_loses_is_allowed_only_where_it_was_never_claimed_and_everybody_wa
     assert_eq!(verdict(&untold), Verdict::Violated);
 }
 
+#[test]
+fn what_was_acknowledged_after_all_was_healed_is_lost_to_no_fault() {
+    let standing = |history: &[Line], invariant| {
+        let found = checked(history).violations;
+        found.into_iter().filter(|one| one.invariant == invariant).map(|one| one.standing).collect::<Vec<_>>()
+    };
+    // The store is wiped at 8 s, and healed at 8.3 s.
+    let history = model::play(2);
+    let ok = || Outcome::Ok { revision: None, incarnation: None, position: None, listed: None };
+    let newest = |after: u64, before: u64| {
+        history
+            .iter()
+            .filter_map(|line| if let Line::Operation(op) = line { Some(op) } else { None })
+            .rfind(|op| {
+                op.verb == Verb::Register && op.is_ok() && (At(after)..At(before)).contains(&op.returned)
+            })
+            .unwrap()
+            .clone()
+    };
+    let old_beats = |newer: &Operation, at: At| {
+        let mut history = history.clone();
+        let incarnation = newer.under().map(|incarnation| incarnation - 1);
+        let older = Operation {
+            client: "9.1".to_owned(),
+            incarnation,
+            invoked: At(newer.invoked.0 - 2_000),
+            returned: At(newer.invoked.0 - 1_000),
+            outcome: Outcome::Ok { revision: None, incarnation, position: None, listed: None },
+            value: Some(3_000_000),
+            ..newer.clone()
+        };
+        let late = Operation {
+            verb: Verb::Keepalive,
+            value: None,
+            invoked: at,
+            returned: at.plus_ms(1),
+            outcome: ok(),
+            ..older.clone()
+        };
+        history.extend([Line::Operation(older), Line::Operation(late)]);
+        standing(&history, Invariant::I12)
+    };
+    // What took its place is lost with the store, and its owner has not come back yet.
+    let lost = newest(0, 7_900_000);
+    assert_eq!(old_beats(&lost, At(8_010_000)), [Standing::Allowed]);
+    // What took its place was registered when all was well again.
+    let kept = newest(13_900_000, 17_000_000);
+    assert_eq!(old_beats(&kept, kept.returned.plus_ms(100)), [Standing::Broken]);
+    // A value that was acknowledged then, and is not there in the end.
+    let mut history = history.clone();
+    let last = history.iter().rev().find_map(|line| match line {
+        Line::Operation(op) if op.verb == Verb::Update && op.is_ok() && op.invoked > At(9_000_000) => {
+            Some(op.clone())
+        }
+        _ => None,
+    });
+    let last = last.unwrap();
+    let before = history.iter().find_map(|line| match line {
+        Line::Operation(op) if op.id == last.id && op.is_ok() && op.value.is_some() => op.value,
+        _ => None,
+    });
+    for line in &mut history {
+        if let Line::Final(read) = line {
+            let of_it = read.listed.iter_mut().filter(|one| Some(&one.id) == last.id.as_ref());
+            of_it.for_each(|one| one.value = before.unwrap());
+        }
+    }
+    assert_eq!(standing(&history, Invariant::I11), [Standing::Broken]);
+}
+
+#[test]
+fn a_lease_that_etcd_ended_although_it_was_renewed_is_allowed_only_where_that_is_said_and_its_log_has_the_end()
+ {
+    // Everybody is cut off from 7 to 11 s.
+    let play = |may_expire_early: bool, in_log: bool| {
+        let mut history = model::play(3);
+        if let Some(Line::Run(run)) = history.first_mut() {
+            run.may_expire_early = may_expire_early;
+        }
+        let renewal = history.iter().find_map(|line| match line {
+            Line::Operation(op)
+                if op.verb == Verb::Keepalive
+                    && op.is_ok()
+                    && op.id.as_deref() == Some("a")
+                    && op.invoked > At(11_200_000) =>
+            {
+                Some(op.clone())
+            }
+            _ => None,
+        });
+        let renewal = renewal.unwrap();
+        let at = renewal.returned.plus_ms(50);
+        let entry = Listed { id: "a".to_owned(), value: 1, incarnation: renewal.under(), modified: None };
+        let view = |at, listed| {
+            Line::Viewed(Viewed {
+                view: "9.9".to_owned(),
+                at,
+                live: true,
+                proven: None,
+                listed: Some(listed),
+            })
+        };
+        history.extend([view(At(renewal.invoked.0 - 1), vec![entry]), view(at, Vec::new())]);
+        if in_log {
+            let position = Position { epoch: 77, revision: 1 };
+            let put =
+                Listed { id: "a".to_owned(), value: 1, incarnation: renewal.under(), modified: Some(1) };
+            let gone = Change::Delete { id: "a".to_owned(), cause: None };
+            for (revision, change) in [(1, Change::Put(put)), (2, gone)] {
+                history.push(Line::Truth(Truth {
+                    position: Position { revision, ..position },
+                    branch: 0,
+                    change,
+                    listed: false,
+                }));
+            }
+        }
+        let of_it = |one: &crate::chaos::check::Violation| {
+            one.invariant == Invariant::I10 && one.what.starts_with("9.9")
+        };
+        checked(&history).violations.into_iter().filter(of_it).map(|one| one.standing).collect::<Vec<_>>()
+    };
+    assert_eq!(play(true, true), [Standing::Allowed]);
+    assert_eq!(play(false, true), [Standing::Broken]);
+    assert_eq!(play(true, false), [Standing::Broken]);
+}
+
 /// A primary dies with a write that nobody else has, and its successor uses the revision again.
 pub(super) fn branched() -> Vec<Line> {
     let mut history = model::play(0);

@@ -177,27 +177,44 @@ pub(super) fn grow(history: &mut Vec<Line>, _: &mut Rng) -> Option<()> {
     planted
 }
 
-/// An update is answered with a revision that had been acknowledged before it was asked for.
+/// Two updates of different instances, one after the other, are answered with each other's revisions.
 pub(super) fn old_revision(history: &mut Vec<Line>, random: &mut Rng) -> Option<()> {
+    let revision = |op: &Operation| match (op.verb, &op.outcome) {
+        (Verb::Register | Verb::Update, Outcome::Ok { revision: Some(revision), .. }) => Some(*revision),
+        _ => None,
+    };
     let loses = loses(history);
-    let known: Vec<(u64, At, u64)> = history
-        .iter()
-        .filter_map(operation)
-        .filter_map(|op| match op.outcome {
-            Outcome::Ok { position: Some(position), .. } => {
-                Some((position.epoch, op.returned, position.revision))
-            }
-            _ => None,
-        })
-        .collect();
-    let later = all(history, |line| {
-        operation(line).is_some_and(|op| {
-            op.verb == Verb::Lookup && known.iter().any(|(_, at, revision)| *at < op.invoked && *revision > 3)
-        })
+    // An answer that is in doubt may stand for a registration that is repeated.
+    let updates = all(history, |line| {
+        operation(line).is_some_and(|op| op.verb == Verb::Update && revision(op).is_some())
     });
-    let op = operation_mut(&mut history[choose(later, random)?])?;
-    let Outcome::Ok { position: Some(position), .. } = &mut op.outcome else { return None };
-    position.revision = 1;
+    let later = choose(updates, random)?;
+    let op = operation(&history[later])?.clone();
+    let now = revision(&op)?;
+    let is_before = |index: &usize| {
+        operation(&history[*index]).is_some_and(|other| {
+            other.returned < op.invoked && other.id != op.id && revision(other).is_some_and(|then| then < now)
+        })
+    };
+    let before = choose((0..history.len()).filter(is_before).collect(), random)?;
+    let then = revision(operation(&history[before])?)?;
+    // All that tells of them tells so, and only real time does not agree.
+    let swapped = |revision: u64| match revision {
+        _ if revision == now => then,
+        _ if revision == then => now,
+        other => other,
+    };
+    let spoil = |listed: &mut Listed| listed.modified = listed.modified.map(swapped);
+    for line in history.iter_mut() {
+        match line {
+            Line::Operation(Operation { outcome: Outcome::Ok { revision, listed, .. }, .. }) => {
+                *revision = revision.map(swapped);
+                listed.iter_mut().flatten().for_each(spoil);
+            }
+            Line::Final(read) => read.listed.iter_mut().for_each(spoil),
+            _ => {}
+        }
+    }
     (!loses).then_some(())
 }
 

@@ -95,7 +95,7 @@ pub(super) const ALL: &[Mutation] = &[
     ours("an overflow is told twice", Invariant::I16, overflow_twice),
     ours("all that was written waits for who does not read", Invariant::I16, all_waits),
     ours("a lookup is of the past", Invariant::I17, old_lookup),
-    ours("an answer names a revision before what was known", Invariant::I17, old_revision),
+    ours("answers have a later one's revision", Invariant::I17, old_revision),
     ours("a lookup lacks an entry", Invariant::I17, short_lookup),
     naive("an event is dropped", Invariant::I7, drop_lasting),
     naive("a departure is not told", Invariant::I7, drop_departure),

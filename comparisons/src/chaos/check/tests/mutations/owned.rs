@@ -68,22 +68,15 @@ pub(super) fn old_renews(history: &mut Vec<Line>, _: &mut Rng) -> Option<()> {
     Some(())
 }
 
-/// An update, and not only a heartbeat.
-pub(super) fn old_updates(history: &mut Vec<Line>, random: &mut Rng) -> Option<()> {
-    old_renews(history, random)?;
+/// An update, and not only a heartbeat: the very request that failed since a newer one was registered.
+pub(super) fn old_updates(history: &mut Vec<Line>, _: &mut Rng) -> Option<()> {
     let old = history.iter_mut().filter_map(operation_mut).find(|op| {
         op.id.as_deref() == Some("g")
-            && op.verb == Verb::Keepalive
             && op.invoked < At(6_900_000)
-            && op.value.is_none()
-            && matches!(
-                op.outcome,
-                Outcome::Ok { revision: None, incarnation: None, position: None, listed: None }
-            )
-            && op.returned > At(5_000_000)
+            && matches!(op.outcome, Outcome::Failed { .. })
     })?;
-    old.verb = Verb::Update;
-    old.value = Some(2_000_000);
+    (old.verb, old.value) = (Verb::Update, Some(2_000_000));
+    old.outcome = Outcome::Ok { revision: None, incarnation: None, position: None, listed: None };
     Some(())
 }
 
