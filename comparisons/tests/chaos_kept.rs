@@ -1,4 +1,7 @@
 //! Seeds with which the chaos suite has found something, in what it tests or in itself, and which are kept: none of them may find it again.
+//!
+//! Since half of the owners reach the store by the links that are struck, these seeds draw other workloads than when they found it. What was found is held by tests of its own, too:
+//! of the checkers in `chaos::check`, of the proxies and of `registry-redis` beside them.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::path::Path;
