@@ -82,20 +82,22 @@ pub(super) fn old_updates(history: &mut Vec<Line>, _: &mut Rng) -> Option<()> {
 
 /// The log itself has an entry of the older incarnation after one of the newer.
 pub(super) fn overwritten(history: &mut Vec<Line>, _: &mut Rng) -> Option<()> {
-    let mut of_g = history.iter_mut().filter_map(|line| match line {
-        Line::Truth(truth) => match &mut truth.change {
-            Change::Put(put) if put.id == "g" => Some(put),
+    let of_g: Vec<&Change> = history
+        .iter()
+        .filter_map(|line| match line {
+            Line::Truth(truth) if truth.change.id() == "g" => Some(&truth.change),
             _ => None,
-        },
+        })
+        .collect();
+    let incarnation = |change: &Change| if let Change::Put(put) = change { put.incarnation } else { None };
+    let old = of_g.iter().find_map(|change| incarnation(change))?;
+    // Of two that follow each other, with no end between them.
+    let value = of_g.windows(2).rev().find_map(|two| match two {
+        [before, Change::Put(put)] if incarnation(before) > Some(old) && put.incarnation > Some(old) => {
+            Some(put.value)
+        }
         _ => None,
-    });
-    let old = of_g.next()?.incarnation?;
-    let newer: Vec<&mut Listed> = of_g.filter(|put| put.incarnation > Some(old)).collect();
-    let value = match newer.len() {
-        0 | 1 => return None,
-        _ => newer.last()?.value,
-    };
-    drop(newer);
+    })?;
     // Whoever tells of it tells the same.
     let spoil = |listed: &mut Listed| {
         if listed.id == "g" && listed.value == value {
