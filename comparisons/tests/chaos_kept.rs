@@ -1,6 +1,6 @@
 //! Seeds with which the chaos suite has found something, in what it tests or in itself, and which are kept: none of them may find it again.
 //!
-//! Since half of the owners reach the store by the links that are struck, these seeds draw other workloads than when they found it. What was found is held by tests of its own, too:
+//! Since half of the owners reach the store by the links that are struck, seeds from before that draw other workloads than when they found it. What was found is held by tests of its own, too:
 //! of the checkers in `chaos::check`, of the proxies and of `registry-redis` beside them.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -17,11 +17,12 @@ use tokio::process::Command;
 const AT_ONCE: usize = 3;
 
 /// Backend, faults, seed, and what it had found.
-const KEPT: [(&str, &str, u64, &str); 7] = [
+const KEPT: [(&str, &str, u64, &str); 8] = [
     ("redis-cluster", "slot-migration", 1, "moves of a slot kept the dead for minutes"),
     ("redis", "client-paused", 1, "the checker took a list that was read late for a loss"),
     ("redis", "restore+black-hole-to-server", 17, "the checker took two histories of one name for one"),
     ("redis", "black-hole-to-server+restore", 22, "the same, where nobody had seen what was lost"),
+    ("redis-cluster", "leader-pause", 16, "the checker took a resumption into a lost history for a loss"),
     ("etcd-cluster", "minority-partition", 21, "proxies between members stood still: no last read"),
     ("etcd-cluster", "majority-partition", 21, "the same: no leader within 30 s"),
     ("etcd-cluster", "one-way-partition", 21, "the same"),

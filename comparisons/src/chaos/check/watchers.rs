@@ -86,7 +86,7 @@ fn whole<'a>(
             format!("watcher {watcher} is at {epoch}:{reached}, and was never told of {id} at {revision}")
         });
         if stretch.resumed && stretch.steps.first().is_some_and(|(first, ..)| revision <= *first) {
-            found.broken(Invariant::I5, at, id, &lines, || {
+            found.push(Invariant::I5, standing, at, Some(id), &lines, || {
                 let start = stretch.start;
                 format!("watcher {watcher} resumed from {epoch}:{start}, and {id} at {revision} was left out")
             });

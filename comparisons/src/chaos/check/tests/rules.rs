@@ -332,8 +332,28 @@ fn a_lease_that_etcd_ended_although_it_was_renewed_is_allowed_only_where_that_is
     assert_eq!(play(true, false), [Standing::Broken]);
 }
 
+/// Found by redis-cluster under leader-pause, seed 16: a primary that had stood still told a watcher that went on there of a write that no other had, just before it
+/// learned that it leads no more.
+#[test]
+fn who_goes_on_from_where_it_was_into_a_history_that_is_lost_is_told_so_and_that_is_all() {
+    let history = branched_while(true);
+    let found = checked(&history).violations;
+    assert!(found.iter().all(|one| one.standing == Standing::Allowed), "{found:#?}");
+    assert!(found.iter().any(|one| one.invariant == Invariant::I5), "{found:#?}");
+    let mut untold = history;
+    untold.retain(
+        |line| !matches!(line, Line::Told(told) if told.watcher == "2.0" && told.at == At(20_620_000)),
+    );
+    assert_eq!(verdict(&untold), Verdict::Violated);
+}
+
 /// A primary dies with a write that nobody else has, and its successor uses the revision again.
 pub(super) fn branched() -> Vec<Line> {
+    branched_while(false)
+}
+
+/// The same, where one who has seen what is lost has just gone on from before it.
+fn branched_while(resumed: bool) -> Vec<Line> {
     let mut history = model::play(0);
     let Some(Line::Run(run)) = history.first_mut() else { panic!("no run") };
     (run.keeps_acknowledged, run.faults) = (false, vec![Fault::LeaderKill]);
@@ -356,6 +376,10 @@ pub(super) fn branched() -> Vec<Line> {
             && !matches!(line, Line::Viewed(_) | Line::Truth(_))
     });
     history.push(strike(20_600_000, Act::Strikes));
+    if resumed {
+        history.push(tell("2.0", 20_600_300, Item::Dropped));
+        history.push(tell("2.0", 20_600_500, Item::Started { from: Some(old) }));
+    }
     history.push(tell("2.0", 20_601_000, put("x")));
     history.push(strike(20_610_000, Act::Healed { bitten: true, proof: "a probe".to_owned() }));
     history.push(tell("2.1", 20_611_000, put("y")));
