@@ -92,8 +92,23 @@ fn logs<'a>(evidence: &Evidence<'a>) -> Logs<'a> {
     let mut all: BTreeMap<(u64, u32), Log<'a>> = BTreeMap::new();
     // What is read from a list ends a range.
     let mut goes_on = None;
+    // By the name that a history was given at last, the one before: it begins with what was there by that.
+    let mut renamed: BTreeMap<(u64, u32), (u64, u32)> = BTreeMap::new();
+    let mut before = None;
     for (_, truth) in &evidence.truths {
         let (of, revision) = ((truth.position.epoch, truth.branch), truth.position.revision);
+        if let Some(before) = before.filter(|before| *before != of && truth.listed && !all.contains_key(&of))
+        {
+            renamed.insert(of, before);
+        }
+        let is_there = |known: &(u64, u32)| {
+            let made = (revision, truth.change.id(), State::of(&truth.change));
+            all.get(known).is_some_and(|log| log.says(made) == Says::Same)
+        };
+        if truth.listed && renamed.get(&of).is_some_and(|known| !is_there(known)) {
+            renamed.remove(&of);
+        }
+        before = Some(of);
         let log = all.entry(of).or_default();
         log.branches.insert(truth.branch);
         log.changes.insert((revision, truth.change.id()), State::of(&truth.change));
@@ -107,6 +122,18 @@ fn logs<'a>(evidence: &Evidence<'a>) -> Logs<'a> {
             None => log.ranges.push((revision, revision)),
         }
         goes_on = Some(of);
+    }
+    // Whoever does not know of the new name yet is told what comes then by the old one.
+    for (of, known) in renamed {
+        let Some(log) = all.get(&of) else { continue };
+        let (first, last) = (log.ranges.first().map(|(first, _)| *first), log.ranges.last().copied());
+        let later = log.changes.range((first.unwrap_or(u64::MAX), "")..);
+        let later: Vec<_> = later.map(|(made, state)| (*made, *state)).collect();
+        let Some(log) = all.get_mut(&known) else { continue };
+        log.changes.extend(later);
+        if let (Some((_, end)), Some((_, last))) = (log.ranges.last_mut(), last) {
+            *end = last.max(*end);
+        }
     }
     let mut logs: Logs<'a> = BTreeMap::new();
     for ((epoch, _), log) in all {

@@ -90,7 +90,12 @@ fn waited(watcher: &str, line: usize, items: &[Of<'_, Told>], found: &mut Found)
                 // What comes now was not held for it.
                 changes = 0;
             }
-            Item::Progress { .. } | Item::Live { .. } | Item::Started { .. } | Item::StopsReading => return,
+            // What comes after it was out of reach is read from the store's history, and was not held for it.
+            Item::Stale { .. }
+            | Item::Progress { .. }
+            | Item::Live { .. }
+            | Item::Started { .. }
+            | Item::StopsReading => return,
             _ => {}
         }
         if changes > WAITING {
