@@ -130,6 +130,12 @@ fn logs<'a>(evidence: &Evidence<'a>) -> Logs<'a> {
         let later = log.changes.range((first.unwrap_or(u64::MAX), "")..);
         let later: Vec<_> = later.map(|(made, state)| (*made, *state)).collect();
         let Some(log) = all.get_mut(&known) else { continue };
+        // What was put back ends before what it took the place of, and is another one.
+        let goes_back =
+            log.changes.last_key_value().is_some_and(|((end, _), _)| first.is_none_or(|first| first <= *end));
+        if goes_back {
+            continue;
+        }
         log.changes.extend(later);
         if let (Some((_, end)), Some((_, last))) = (log.ranges.last_mut(), last) {
             *end = last.max(*end);
