@@ -17,12 +17,24 @@ use tokio::process::Command;
 const AT_ONCE: usize = 3;
 
 /// Backend, faults, seed, and what it had found.
-const KEPT: [(&str, &str, u64, &str); 8] = [
+const KEPT: [(&str, &str, u64, &str); 10] = [
     ("redis-cluster", "slot-migration", 1, "moves of a slot kept the dead for minutes"),
     ("redis", "client-paused", 1, "the checker took a list that was read late for a loss"),
     ("redis", "restore+black-hole-to-server", 17, "the checker took two histories of one name for one"),
     ("redis", "black-hole-to-server+restore", 22, "the same, where nobody had seen what was lost"),
     ("redis-cluster", "leader-pause", 16, "the checker took a resumption into a lost history for a loss"),
+    (
+        "etcd",
+        "link-reset+restore",
+        20,
+        "the checker took a history that went on under a new name for another",
+    ),
+    (
+        "etcd-cluster",
+        "slow-consumer+server-kill",
+        13,
+        "the checker took what was read anew for what was held",
+    ),
     ("etcd-cluster", "minority-partition", 21, "proxies between members stood still: no last read"),
     ("etcd-cluster", "majority-partition", 21, "the same: no leader within 30 s"),
     ("etcd-cluster", "one-way-partition", 21, "the same"),
