@@ -16,7 +16,7 @@ use super::lines;
 use super::plan::Cell;
 use super::record::{FILE, Played, Record};
 use super::result::{CellResult, Judged, Outcome, judged};
-use super::run::{CHECKING, HISTORIES, LATE, file_name, on_a_busy_machine, outcome};
+use super::run::{CHECKING, HISTORIES, LATE, TOO_BUSY, file_name, on_a_busy_machine, outcome};
 use crate::environment::commit;
 use crate::publish::write_chaos_report;
 
@@ -101,12 +101,19 @@ fn again(played: Played, folder: &Path) -> Result<Option<Played>, Failure> {
     let CellResult { cell, seconds, late_ms, .. } = &played.result;
     let path = folder.join(file_name(cell));
     if !path.exists() {
-        return Ok(Some(played).filter(|played| played.result.judged().is_none()));
+        // What nothing shows any more is left out, but for what came to nothing, and for findings.
+        return Ok(
+            Some(played).filter(|played| played.result.judged().is_none() || played.result.is_finding())
+        );
     }
     let history = lines::read(&path).map_err(|error| format!("{}: {error}", path.display()))?.lines;
     // Of what broke off there may be the history of an earlier run.
-    let is_whole = matches!(played.result.outcome, Outcome::Judged(_)) || *late_ms > 0;
-    if !is_whole {
+    let is_of_it = match &played.result.outcome {
+        Outcome::Judged(_) => true,
+        Outcome::Failed { why } => why.starts_with(TOO_BUSY),
+        Outcome::NotRun { .. } => false,
+    };
+    if !is_of_it {
         return Ok(Some(played));
     }
     let result = CellResult {
@@ -163,27 +170,32 @@ mod tests {
         };
         let good = |seed| {
             let cell = Cell { backend: Backend::Etcd, faults: vec![Fault::None], seed };
-            let judged = Judged { verdict: Verdict::Survived, ..judged(&cell, &[], &Checked::default()) };
+            let judged = Judged {
+                verdict: Verdict::Survived,
+                as_expected: true,
+                ..judged(&cell, &[], &Checked::default())
+            };
             Outcome::Judged(Box::new(judged))
         };
         let mut keeper = Keeper::open(&from.join(FILE), Go::default()).unwrap();
         let not_run = Outcome::NotRun { why: "no disk".to_owned() };
-        for (seed, outcome) in [(7, good(7)), (8, good(8)), (9, not_run.clone())] {
+        let mut finding = good(10);
+        if let Outcome::Judged(judged) = &mut finding {
+            (judged.verdict, judged.as_expected) = (Verdict::Violated, false);
+        }
+        for (seed, outcome) in [(7, good(7)), (8, good(8)), (9, not_run.clone()), (10, finding)] {
             keeper.add(&played(seed, outcome)).unwrap();
         }
         drop(keeper);
         let kept = from.join(HISTORIES).join(file_name(&played(7, not_run).cell));
         std::fs::write(kept, format!("{RUN}\n")).unwrap();
         let told = record_again(&from, &to).await.unwrap();
-        assert!(told.starts_with("2 of 3 cells") && told.contains("1 are not as expected"), "{told}");
+        assert!(told.starts_with("3 of 4 cells") && told.contains("2 are not as expected"), "{told}");
         let record = Record::read(&to.join(FILE)).unwrap();
         let verdicts: Vec<_> =
             record.results().map(|one| one.judged().map(|judged| judged.verdict)).collect();
-        assert_eq!(
-            verdicts,
-            [Some(Verdict::Down), None],
-            "8 is left out, since nothing shows what it came to"
-        );
+        // Nothing shows any more what 8 came to; of 10 it is known that something was found.
+        assert_eq!(verdicts, [Some(Verdict::Down), None, Some(Verdict::Violated)]);
         assert!(record.goes.iter().all(|go| go.judged_by.is_some()));
         let again = record_again(&from, &to).await.unwrap_err().to_string();
         assert!(again.contains("there is a record already"), "{again}");

@@ -40,6 +40,9 @@ const CONVERGENCE_MS: u64 = 3_000;
 /// What is thrown away if nothing else is said: it was played while processes stood still for longer.
 pub(super) const LATE: Duration = Duration::from_millis(250);
 
+/// So begins what is said of a cell that was played to its end and thrown away for that.
+pub(super) const TOO_BUSY: &str = "the machine was too busy";
+
 /// The folder of histories within that of results.
 pub(super) const HISTORIES: &str = "histories";
 
@@ -302,9 +305,7 @@ pub(super) fn on_a_busy_machine(result: CellResult, late: Duration, allowed: Dur
     let late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
     let outcome = match result.outcome {
         Outcome::Judged(judged) if late > allowed && !breaks_what_is_timeless(&judged) => Outcome::Failed {
-            why: format!(
-                "the machine was too busy: processes stood still for {late_ms} ms (fewer --jobs help)"
-            ),
+            why: format!("{TOO_BUSY}: processes stood still for {late_ms} ms (fewer --jobs help)"),
         },
         outcome => outcome,
     };

@@ -9,7 +9,7 @@ use super::found::{Found, Invariant};
 use super::truth::{State, Truth};
 use super::watchers::shown;
 use super::{OutOfTime, Patience};
-use crate::chaos::history::{At, Change, Item, Line, Listed, Outcome, Position, Told};
+use crate::chaos::history::{self, At, Change, Item, Line, Listed, Outcome, Position, Told};
 
 /// What a log says of a change.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -88,12 +88,16 @@ impl<'a> Log<'a> {
 /// The histories of each epoch that the store's logs have, in the order of their branches.
 type Logs<'a> = BTreeMap<u64, Vec<Log<'a>>>;
 
-fn logs<'a>(evidence: &Evidence<'a>) -> Logs<'a> {
+/// Epoch and branch of histories, by those that they were given later.
+type Renamed = BTreeMap<(u64, u32), (u64, u32)>;
+
+/// Also, by the name that a history was given at last, the one before.
+fn logs<'a>(evidence: &Evidence<'a>) -> (Logs<'a>, Renamed) {
     let mut all: BTreeMap<(u64, u32), Log<'a>> = BTreeMap::new();
     // What is read from a list ends a range.
     let mut goes_on = None;
     // By the name that a history was given at last, the one before: it begins with what was there by that.
-    let mut renamed: BTreeMap<(u64, u32), (u64, u32)> = BTreeMap::new();
+    let mut renamed = Renamed::new();
     let mut before = None;
     for (_, truth) in &evidence.truths {
         let (of, revision) = ((truth.position.epoch, truth.branch), truth.position.revision);
@@ -124,23 +128,21 @@ fn logs<'a>(evidence: &Evidence<'a>) -> Logs<'a> {
         goes_on = Some(of);
     }
     // Whoever does not know of the new name yet is told what comes then by the old one.
-    for (of, known) in renamed {
-        let Some(log) = all.get(&of) else { continue };
-        let (first, last) = (log.ranges.first().map(|(first, _)| *first), log.ranges.last().copied());
+    renamed.retain(|of, known| {
+        let Some(log) = all.get(of) else { return false };
+        let (first, ranges) = (log.ranges.first().map(|(first, _)| *first), log.ranges.clone());
         let later = log.changes.range((first.unwrap_or(u64::MAX), "")..);
         let later: Vec<_> = later.map(|(made, state)| (*made, *state)).collect();
-        let Some(log) = all.get_mut(&known) else { continue };
+        let Some(log) = all.get_mut(known) else { return false };
         // What was put back ends before what it took the place of, and is another one.
-        let goes_back =
-            log.changes.last_key_value().is_some_and(|((end, _), _)| first.is_none_or(|first| first <= *end));
-        if goes_back {
-            continue;
+        let end = log.changes.last_key_value().map(|((end, _), _)| *end);
+        if end.is_some_and(|end| first.is_none_or(|first| first <= end)) {
+            return false;
         }
         log.changes.extend(later);
-        if let (Some((_, end)), Some((_, last))) = (log.ranges.last_mut(), last) {
-            *end = last.max(*end);
-        }
-    }
+        log.ranges.extend(ranges);
+        true
+    });
     let mut logs: Logs<'a> = BTreeMap::new();
     for ((epoch, _), log) in all {
         let of = logs.entry(epoch).or_default();
@@ -157,7 +159,7 @@ fn logs<'a>(evidence: &Evidence<'a>) -> Logs<'a> {
         }
         *of = others;
     }
-    logs
+    (logs, renamed)
 }
 
 /// One thing that a watcher was told.
@@ -294,7 +296,7 @@ pub(super) fn check(
     patience: &Patience<'_>,
     found: &mut Found,
 ) -> Result<(), OutOfTime> {
-    let logs = logs(evidence);
+    let (logs, _) = logs(evidence);
     // There every revision is a change of the service.
     let is_dense = evidence.run.backend.is_ours_on_redis();
     for (watcher, items) in &evidence.watchers {
@@ -334,19 +336,27 @@ impl Apart {
 
 /// `history` with its branches told apart; none if there are not two of any epoch.
 pub(super) fn apart(history: &[Line], evidence: &Evidence<'_>) -> Option<Apart> {
-    let logs = logs(evidence);
-    if logs.values().all(|logs| logs.len() < 2) {
+    let (logs, renamed) = logs(evidence);
+    if logs.values().all(|logs| logs.len() < 2) && renamed.is_empty() {
         return None;
     }
     let mut names = Names { taken: logs.keys().copied().collect(), given: BTreeMap::new() };
     let mut lines = history.to_vec();
+    let mut again = Vec::new();
     for (line, truth) in &evidence.truths {
         let epoch = truth.position.epoch;
         let of = logs
             .get(&epoch)
             .and_then(|logs| logs.iter().position(|log| log.branches.contains(&truth.branch)));
         rename(&mut lines, *line, names.of(epoch, of.unwrap_or_default()));
+        // What comes under a later name is so by the one before, too.
+        let before = renamed.get(&(epoch, truth.branch)).filter(|_| !truth.listed);
+        let Some((epoch, branch)) = before else { continue };
+        let of = logs.get(epoch).and_then(|logs| logs.iter().position(|log| log.branches.contains(branch)));
+        let position = Position { epoch: names.of(*epoch, of.unwrap_or_default()), ..truth.position };
+        again.push(Line::Truth(history::Truth { position, branch: 0, ..(*truth).clone() }));
     }
+    lines.extend(again);
     for items in evidence.watchers.values() {
         for passage in Passage::all(items) {
             let of = likest(logs.get(&passage.epoch), |log, logs| passage.differs(log, logs));

@@ -157,7 +157,8 @@ fn removed(evidence: &Evidence<'_>, truth: &Truth<'_>, registrations: &Registrat
                 // By an end that is not its own: an older one's, whose lease was running still.
                 // Where leases that were renewed may end, that is the matter of I10 alone.
                 (Some("expired"), Some(incarnation))
-                    if evidence.run.keeps_acknowledged && !evidence.run.may_expire_early =>
+                    if evidence.run.keeps_acknowledged && !evidence.run.may_expire_early
+                        || evidence.windows.first().is_none_or(|struck| at < struck) =>
                 {
                     let renewed = deadlines.lease(key).and_then(|lease| lease.renewed(at, listing.value));
                     let alive = renewed.is_some_and(|renewal| renewal.invoked.plus_ms(ttl_ms) > at);

@@ -121,6 +121,14 @@ impl<'e> Revoked<'e> {
                 }
             }
         }
+        // Whoever asked to leave was not revoked.
+        let leaves =
+            evidence.operations.iter().filter(|(_, op)| op.verb == Verb::Deregister && op.may_be_done());
+        for (_, op) in leaves {
+            if let Some(id) = op.id.as_deref() {
+                ended.remove(&(id, op.under()));
+            }
+        }
         Some(Self { evidence, from, until: all_back(evidence), ended })
     }
 

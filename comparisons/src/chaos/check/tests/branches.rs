@@ -2,7 +2,7 @@
 
 #![expect(clippy::ptr_arg, reason = "all mutations have one type, and some of them add lines")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 
@@ -10,7 +10,7 @@ use super::model::{RESTORED, restored};
 use super::{PLANTED, broken, checked};
 use crate::chaos::backend::Backend;
 use crate::chaos::check::{Invariant, Standing};
-use crate::chaos::history::{At, Change, Item, Line, Position, Told, Truth};
+use crate::chaos::history::{At, Change, Item, Line, Position, Told, Truth, Verb};
 
 fn told(line: &Line) -> Option<&Told> {
     if let Line::Told(told) = line { Some(told) } else { None }
@@ -159,6 +159,17 @@ fn who_goes_on_in_a_backup_by_its_old_name_has_lost_nothing_and_what_it_is_not_t
         if drop_after(&mut history, &mut Rng::with_seed(seed)).is_some() && rename(&mut history).is_some() {
             planted += 1;
             assert!(broken(&history).contains(&Invariant::I7), "seed {seed}");
+            // Also where nobody else goes by the old name.
+            let of = |history: &[Line], watcher: &str| changes(history, watcher).len();
+            let whole = restored(seed, false);
+            let watchers: BTreeSet<String> =
+                whole.iter().filter_map(told).map(|told| told.watcher.clone()).collect();
+            let dropped = watchers.iter().find(|one| of(&history, one) < of(&whole, one)).unwrap().clone();
+            history.retain(|line| {
+                told(line).is_none_or(|told| told.watcher == dropped)
+                    && !matches!(line, Line::Operation(op) if op.verb == Verb::Lookup)
+            });
+            assert!(broken(&history).contains(&Invariant::I7), "seed {seed}, alone");
         }
     }
     assert!(played > 6 && planted > 6, "{played} {planted}");
