@@ -334,7 +334,7 @@ impl Apart {
     }
 }
 
-/// `history` with its branches told apart; none if there are not two of any epoch.
+/// `history` with its branches told apart, and what comes under a later name told by the one before, too; none if there is neither.
 pub(super) fn apart(history: &[Line], evidence: &Evidence<'_>) -> Option<Apart> {
     let (logs, renamed) = logs(evidence);
     if logs.values().all(|logs| logs.len() < 2) && renamed.is_empty() {

@@ -12,6 +12,12 @@ use crate::chaos::history::{At, Final, Listed, Operation, Outcome, Owner, Step, 
 /// waits before it asks again.
 pub const RETURN_MS: u64 = 2_000;
 
+/// When everything that was lost must be back after the last fault was healed.
+pub(super) fn all_back(evidence: &Evidence<'_>) -> At {
+    let run = evidence.run;
+    evidence.windows.healed().plus_ms(run.ttl_ms + run.convergence_ms + RETURN_MS)
+}
+
 pub(super) fn check(
     evidence: &Evidence<'_>,
     _: &Truth<'_>,
@@ -32,11 +38,7 @@ pub(super) fn check(
             && let Some((line, last)) = steps.iter().rev().find(|(_, step)| step.at <= read.invoked)
             && last.step == Step::Registered
         {
-            let due = evidence
-                .windows
-                .healed()
-                .plus_ms(evidence.run.ttl_ms + evidence.run.convergence_ms + RETURN_MS);
-            if read.invoked >= due && !read.listed.iter().any(|listed| listed.id == *id) {
+            if read.invoked >= all_back(evidence) && !read.listed.iter().any(|listed| listed.id == *id) {
                 // Whatever the store lost, and whatever its owner believes.
                 found.broken(Invariant::I14, read.invoked, *id, &[*line, read_line], || {
                     format!("{owner} says that it is registered as {id}, and long after everything was healed the final list lacks it")

@@ -1,12 +1,12 @@
 //! What violations count for.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::Checked;
 use super::deadlines::SLACK_MS;
 use super::evidence::Evidence;
 use super::found::{Found, Invariant, Standing, Violation};
-use super::owners::RETURN_MS;
+use super::owners::all_back;
 use super::windows::Windows;
 use crate::chaos::backend::Backend;
 use crate::chaos::history::{At, Change, Item, Nemesis, Operation, Verb};
@@ -36,16 +36,18 @@ pub(super) fn weigh<'e>(evidence: &'e Evidence<'e>, found: Found) -> Vec<Violati
     violations
 }
 
-/// When everything that was lost must be back after the last fault was healed.
-fn all_back(evidence: &Evidence<'_>) -> At {
-    let run = evidence.run;
-    evidence.windows.healed().plus_ms(run.ttl_ms + run.convergence_ms + RETURN_MS)
+/// The operations that show a violation.
+fn operations<'e>(
+    evidence: &'e Evidence<'_>,
+    violation: &'e Violation,
+) -> impl Iterator<Item = &'e Operation> {
+    let of_it = evidence.operations.iter().filter(|(line, _)| violation.lines.contains(line));
+    of_it.map(|(_, op)| *op)
 }
 
-/// The operations that show a violation, but for lookups.
+/// The same without lookups.
 fn writes<'e>(evidence: &'e Evidence<'_>, violation: &'e Violation) -> impl Iterator<Item = &'e Operation> {
-    let of_it = evidence.operations.iter().filter(|(line, _)| violation.lines.contains(line));
-    of_it.map(|(_, op)| *op).filter(|op| op.verb != Verb::Lookup)
+    operations(evidence, violation).filter(|op| op.verb != Verb::Lookup)
 }
 
 /// Acknowledged writes that the store lost by a fault that it does not claim to survive.
@@ -85,14 +87,11 @@ impl<'e> Loss<'e> {
         match (writes.peek(), violation.invariant) {
             (Some(_), _) => writes.any(|op| op.is_ok() && op.returned <= self.healed),
             // Of two answers the earlier may be of what was lost.
-            (None, Invariant::I17) => self.lookups(violation).any(|op| op.returned <= self.healed),
+            (None, Invariant::I17) => {
+                operations(self.evidence, violation).any(|op| op.returned <= self.healed)
+            }
             (None, _) => violation.at < all_back(self.evidence),
         }
-    }
-
-    fn lookups(&self, violation: &Violation) -> impl Iterator<Item = &Operation> {
-        let of_it = self.evidence.operations.iter().filter(|(line, _)| violation.lines.contains(line));
-        of_it.map(|(_, op)| *op)
     }
 }
 
@@ -114,9 +113,8 @@ impl<'e> Revoked<'e> {
         for (_, truth) in &evidence.truths {
             match &truth.change {
                 Change::Put(put) => drop(present.insert(&put.id, put.incarnation)),
-                Change::Delete { id, cause } => {
-                    let asked_for = cause.as_deref() == Some("deregistered");
-                    let of_it = present.remove(id.as_str()).filter(|_| !asked_for);
+                Change::Delete { id, .. } => {
+                    let of_it = present.remove(id.as_str());
                     ended.extend(of_it.map(|incarnation| (id.as_str(), incarnation)));
                 }
             }
@@ -146,15 +144,12 @@ impl Evidence<'_> {
     /// Whether the store has had more than one history, as its own log shows, or those who were told of it. One without positions does not show it.
     pub(super) fn has_breaks(&self) -> bool {
         let of_log = self.truths.iter().map(|(_, truth)| (truth.position.epoch, truth.branch));
+        let of_log: BTreeSet<(u64, u32)> = of_log.collect();
         let told = self.watchers.values().flatten().filter_map(|(_, told)| match &told.item {
             Item::Reset { position: Some(position), .. } => Some(position.epoch),
             _ => None,
         });
-        let is_one = |mut all: Box<dyn Iterator<Item = (u64, u32)> + '_>| {
-            let first = all.next();
-            all.all(|other| Some(other) == first)
-        };
-        let nothing = self.truths.is_empty() && told.clone().next().is_none();
-        nothing || !is_one(Box::new(of_log)) || !is_one(Box::new(told.map(|epoch| (epoch, 0))))
+        let told: BTreeSet<u64> = told.collect();
+        of_log.is_empty() && told.is_empty() || of_log.len() > 1 || told.len() > 1
     }
 }
