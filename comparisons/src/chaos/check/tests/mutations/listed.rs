@@ -177,14 +177,13 @@ pub(super) fn grow(history: &mut Vec<Line>, _: &mut Rng) -> Option<()> {
     planted
 }
 
-/// Two updates of different instances, one after the other, are answered with each other's revisions.
-pub(super) fn old_revision(history: &mut Vec<Line>, random: &mut Rng) -> Option<()> {
+/// Answers and lists say of two writes, one after the other, the revision of the other one; watchers were told the right ones.
+pub(super) fn swapped_revisions(history: &mut Vec<Line>, random: &mut Rng) -> Option<()> {
     let revision = |op: &Operation| match (op.verb, &op.outcome) {
         (Verb::Register | Verb::Update, Outcome::Ok { revision: Some(revision), .. }) => Some(*revision),
         _ => None,
     };
     let loses = loses(history);
-    // An answer that is in doubt may stand for a registration that is repeated.
     let updates = all(history, |line| {
         operation(line).is_some_and(|op| op.verb == Verb::Update && revision(op).is_some())
     });
@@ -198,7 +197,6 @@ pub(super) fn old_revision(history: &mut Vec<Line>, random: &mut Rng) -> Option<
     };
     let before = choose((0..history.len()).filter(is_before).collect(), random)?;
     let then = revision(operation(&history[before])?)?;
-    // All that tells of them tells so, and only real time does not agree.
     let swapped = |revision: u64| match revision {
         _ if revision == now => then,
         _ if revision == then => now,

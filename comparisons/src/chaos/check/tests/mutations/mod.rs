@@ -95,7 +95,7 @@ pub(super) const ALL: &[Mutation] = &[
     ours("an overflow is told twice", Invariant::I16, overflow_twice),
     ours("all that was written waits for who does not read", Invariant::I16, all_waits),
     ours("a lookup is of the past", Invariant::I17, old_lookup),
-    ours("answers have a later one's revision", Invariant::I17, old_revision),
+    ours("answers and lists swap the revisions of two writes", Invariant::I17, swapped_revisions),
     ours("a lookup lacks an entry", Invariant::I17, short_lookup),
     naive("an event is dropped", Invariant::I7, drop_lasting),
     naive("a departure is not told", Invariant::I7, drop_departure),
