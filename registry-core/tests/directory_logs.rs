@@ -14,21 +14,13 @@ use registry_core::{
     RegistrarOptions, Registry, ServiceName, Shelf, Ttl, View,
 };
 use registry_memory::MemoryRegistry;
-use spans::{Fields, Told};
+use spans::{Fields, told};
 use tokio::time::{sleep, timeout};
 
 const HELD: &str = "too many instances vanished at once: they are held";
 const RELEASED: &str = "held instances were released";
 const OVER: &str = "no instance is held any more: all have come back, or were given up";
 const GONE: &str = "held instances have not come back in time, and are gone";
-
-/// Plays on a paused clock, with a subscriber that only this thread tells.
-fn told<F: Future<Output = ()>>(play: impl FnOnce(Told) -> F) {
-    let told = Told::default();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    tracing::subscriber::with_default(told.clone(), || runtime.block_on(play(told.clone())));
-}
 
 fn service() -> ServiceName {
     ServiceName::new("user.rpc").unwrap()

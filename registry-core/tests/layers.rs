@@ -15,9 +15,8 @@ use registry_core::{
     ServiceName, WatchEvent,
 };
 use registry_memory::MemoryRegistry;
-use spans::Told;
+use spans::{nobody_is_deaf, told};
 use tokio::time::{Instant, timeout};
-use tracing::subscriber::with_default;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -32,15 +31,6 @@ fn instance() -> Instance {
 
 fn options() -> RegisterOptions {
     RegisterOptions::new().with_token(OwnerToken::from_u128(0xdead_beef_dead_beef))
-}
-
-/// Plays on a paused clock, and gives what was told.
-fn told<F: Future<Output = ()>>(play: impl FnOnce() -> F) -> Told {
-    let told = Told::default();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    with_default(told.clone(), || runtime.block_on(play()));
-    told
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,7 +91,7 @@ async fn what_answers_in_time_is_passed_on_and_a_watch_has_no_deadline() {
 
 #[test]
 fn an_operation_is_a_span_with_whom_it_is_about_and_how_it_ended() {
-    let told = told(async || {
+    let told = told(async |_| {
         let registry: Arc<dyn Registry> = MemoryRegistry::new().shared().traced().shared();
         let registration = registry.register(&instance(), &options()).await.unwrap();
         registry.keepalive(&registration.lease).await.unwrap();
@@ -137,7 +127,7 @@ fn an_operation_is_a_span_with_whom_it_is_about_and_how_it_ended() {
 
 #[test]
 fn a_dropped_operation_has_no_outcome() {
-    let told = told(async || {
+    let told = told(async |_| {
         let memory = MemoryRegistry::new();
         memory.controls().black_hole();
         assert!(memory.clone().traced().lookup(&service()).now_or_never().is_none());
@@ -148,7 +138,7 @@ fn a_dropped_operation_has_no_outcome() {
 
 #[test]
 fn a_watch_tells_its_troubles_as_events() {
-    let told = told(async || {
+    let told = told(async |_| {
         let memory = MemoryRegistry::new();
         let mut watch = memory.clone().traced().watch(&service(), None);
         let mut until = async |wanted: fn(&WatchEvent) -> bool| {
@@ -178,7 +168,7 @@ fn a_watch_tells_its_troubles_as_events() {
 
 #[test]
 fn no_secret_is_told() {
-    let told = told(async || {
+    let told = told(async |_| {
         let registry = MemoryRegistry::new().traced();
         let mut watch = registry.watch(&service(), None);
         let lease = registry.register(&instance(), &options()).await.unwrap().lease;
@@ -205,6 +195,7 @@ fn allocations(registry: &dyn Registry) -> u64 {
 
 #[tokio::test(start_paused = true)]
 async fn a_layer_costs_an_operation_one_allocation() {
+    nobody_is_deaf();
     let memory = MemoryRegistry::new();
     memory.register(&instance(), &options()).await.unwrap();
     let bare = allocations(&memory);

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::{Interest, set_global_default, with_default};
 use tracing::{Event, Metadata, Subscriber};
 
 pub(crate) type Fields = BTreeMap<String, String>;
@@ -39,6 +40,47 @@ impl Told {
     pub(crate) fn everything(&self) -> String {
         format!("{:?} {:?}", self.spans.lock().unwrap(), self.events.lock().unwrap())
     }
+}
+
+/// Plays on a runtime of one thread whose clock is paused, with a subscriber that only this thread tells.
+pub(crate) fn told<F: Future<Output = ()>>(play: impl FnOnce(Told) -> F) -> Told {
+    nobody_is_deaf();
+    let told = Told::default();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    with_default(told.clone(), || runtime.block_on(play(told.clone())));
+    told
+}
+
+/// To be called before anything is traced, also by tests that are told nothing. `tracing` asks once whether anybody wants what is told at a place
+/// in the code, and as long as there is but one subscriber it asks that of the thread that comes there first: without this, a test that has none
+/// would make another's deaf.
+pub(crate) fn nobody_is_deaf() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| set_global_default(Ask).expect("the only one"));
+}
+
+/// Takes nothing, and wants to be asked again each time.
+struct Ask;
+
+impl Subscriber for Ask {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        false
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, _: &Event<'_>) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
 }
 
 struct Into<'a>(&'a mut Fields);
