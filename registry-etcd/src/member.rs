@@ -26,6 +26,9 @@ const SILENT: Duration = Duration::from_secs(5);
 /// How long logging in may take. An etcd that has many to check takes its time, and checks whether or not somebody still waits.
 const LOGIN: Duration = Duration::from_secs(30);
 
+/// `hyper` says so of requests that it gives back whole.
+const NOT_WRITTEN: &str = "operation was canceled";
+
 pub(crate) struct Member {
     url: String,
     connect_timeout: Duration,
@@ -163,7 +166,8 @@ impl Member {
         &self.pulse
     }
 
-    /// Makes one request; makes the client anew, once, when etcd no longer knows who we are, or when the runtime that it was made on has ended.
+    /// Makes one request; once again when nothing of it was written, and with a client made anew when etcd no longer knows who we are, or when the runtime
+    /// that the client was made on has ended.
     pub(crate) async fn request<T, F>(
         self: &Arc<Self>,
         operation: Operation,
@@ -172,33 +176,37 @@ impl Member {
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
-        let made = self.client().await.map_err(|error| error.with_operation(operation))?;
-        let waiting = made.asked(self.brief);
-        let error = match request(&made.client).await {
-            Ok(answer) => {
+        let mut is_first = true;
+        loop {
+            let made = self.client().await.map_err(|error| error.with_operation(operation))?;
+            let waiting = made.asked(self.brief);
+            let error = match request(&made.client).await {
+                Ok(answer) => {
+                    waiting.answered();
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            if is_an_answer(&error) {
                 waiting.answered();
-                return Ok(answer);
+            } else {
+                drop(waiting);
             }
-            Err(error) => error,
-        };
-        if is_an_answer(&error) {
-            waiting.answered();
-        } else {
-            drop(waiting);
+            if self.url.starts_with("https://") && made.answers().count == 0 && is_hang_up(&error) {
+                // TLS 1.3 tells a client that its certificate is not accepted only after the handshake, and the library drops what it is told.
+                let message = "etcd hung up after the TLS handshake: it does not accept our certificate, or demands one";
+                return Err(failure(ErrorKind::Unauthenticated, operation, message).with_source(error));
+            }
+            let is_void =
+                self.login.can_change() && is_unknown_to_etcd(&error) || has_lost_its_runtime(&error);
+            if is_void && is_first {
+                self.forget(&made);
+            }
+            if !(is_first && (is_void || was_never_written(&error))) {
+                return Err(classify(operation, error));
+            }
+            is_first = false;
         }
-        if self.url.starts_with("https://") && made.answers().count == 0 && is_hang_up(&error) {
-            // TLS 1.3 tells a client that its certificate is not accepted only after the handshake, and the library drops what it is told.
-            let message =
-                "etcd hung up after the TLS handshake: it does not accept our certificate, or demands one";
-            return Err(failure(ErrorKind::Unauthenticated, operation, message).with_source(error));
-        }
-        let again = self.login.can_change() && is_unknown_to_etcd(&error) || has_lost_its_runtime(&error);
-        if !again {
-            return Err(classify(operation, error));
-        }
-        self.forget(&made);
-        let made = self.client().await.map_err(|error| error.with_operation(operation))?;
-        request(&made.client).await.map_err(|error| classify(operation, error))
     }
 
     /// A request had no answer in time. A connection that has been silent for long is given up, because what hangs in it may hang for minutes after the
@@ -338,6 +346,13 @@ fn is_hang_up(error: &etcd_client::Error) -> bool {
     ["connection closed", "broken pipe", "reset by peer"].iter().any(|known| text.contains(known))
 }
 
+/// It waited for its turn on a connection that ended then: of what was begun, the code is another. A new connection is made for the next one.
+fn was_never_written(error: &etcd_client::Error) -> bool {
+    let etcd_client::Error::GRpcStatus(status) = error else { return false };
+    status.code() == Code::Cancelled
+        && status.source().is_some_and(|cause| chain(cause).contains(NOT_WRITTEN))
+}
+
 /// What a channel says whose worker is gone.
 fn has_lost_its_runtime(error: &etcd_client::Error) -> bool {
     let etcd_client::Error::GRpcStatus(status) = error else { return false };
@@ -461,5 +476,32 @@ mod tests {
             member.is_kept(9_000),
         );
         assert_eq!((first, before, after), (true, true, false));
+    }
+
+    /// What is given back whole, or else what broke while it was under way.
+    fn canceled(is_given_back: bool) -> etcd_client::Error {
+        let text = if is_given_back { NOT_WRITTEN } else { "stream no longer needed" };
+        let mut status = tonic::Status::cancelled("");
+        status.set_source(Arc::new(std::io::Error::other(text)));
+        etcd_client::Error::GRpcStatus(status)
+    }
+
+    #[tokio::test]
+    async fn what_was_never_written_is_sent_once_again_and_nothing_else_is() {
+        for (given_back, times, answered) in
+            [(vec![true], 2, true), (vec![false], 1, false), (vec![true, true], 2, false)]
+        {
+            let Subject(member, _) = Subject::new();
+            let mut failing = given_back.iter();
+            let (failing, asked) = (Mutex::new(&mut failing), std::sync::atomic::AtomicUsize::new(0));
+            let request = |_: &Client| {
+                asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let fails = failing.lock().unwrap().next().map(|given_back| canceled(*given_back));
+                async move { fails.map_or(Ok(()), Err) }
+            };
+            let answer = member.request(Operation::Lookup, &request).await;
+            assert_eq!((asked.into_inner(), answer.is_ok()), (times, answered), "{given_back:?}: {answer:?}");
+            assert!(member.is_connected(), "the client is not to be made anew");
+        }
     }
 }
