@@ -9,7 +9,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
 
 fn calls(c: &mut Criterion) {
-    instrument();
+    instrument().unwrap();
     let calling = Background::start().unwrap();
     let runtime = calling.handle();
     let mut group = c.benchmark_group("gRPC call");

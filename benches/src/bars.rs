@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use comparisons::measure::{Interval, between_steps, ratios};
+use comparisons::measure::{Interval, between_steps, ratios_less};
 use comparisons::record::Records;
 use serde::Serialize;
 
@@ -26,6 +26,18 @@ impl Bound {
             Self::AtMost(most) => [0.0, most],
             Self::AtLeast(least) => [least, f64::INFINITY],
             Self::Told => [0.0, f64::INFINITY],
+        }
+    }
+
+    /// What is said of a ratio whose control is 1.
+    fn judge(self, Interval { low, high, .. }: Interval) -> Verdict {
+        match self {
+            Self::AtMost(most) if high <= most => Verdict::Met,
+            Self::AtMost(most) if low > most => Verdict::Missed,
+            Self::AtLeast(least) if low >= least => Verdict::Met,
+            Self::AtLeast(least) if high < least => Verdict::Missed,
+            Self::AtMost(_) | Self::AtLeast(_) => Verdict::NotShown,
+            Self::Told => Verdict::Told,
         }
     }
 }
@@ -53,6 +65,8 @@ pub struct Bar {
     pub theirs: Option<&'static str>,
     /// The arm that is like `theirs` in everything: the control. Without one nothing can be promised of a ratio.
     pub again: Option<&'static str>,
+    /// The arm whose figure is taken off both in each round: what is in all of them, and is neither's.
+    pub less: Option<&'static str>,
     /// What is promised.
     pub bound: Bound,
 }
@@ -61,7 +75,7 @@ impl Bar {
     /// One of the arms `ours`, `raw` and, as its control, `raw again`.
     #[must_use]
     pub const fn new(what: &'static str, figure: &'static str, bound: Bound) -> Self {
-        Self { what, figure, ours: "ours", theirs: Some("raw"), again: Some("raw again"), bound }
+        Self { what, figure, ours: "ours", theirs: Some("raw"), again: Some("raw again"), less: None, bound }
     }
 
     /// The ratio of two arms that is only told: there need be no control.
@@ -72,22 +86,23 @@ impl Bar {
         ours: &'static str,
         theirs: &'static str,
     ) -> Self {
-        Self { what, figure, ours, theirs: Some(theirs), again: None, bound: Bound::Told }
+        Self { what, figure, ours, theirs: Some(theirs), again: None, less: None, bound: Bound::Told }
     }
 
     /// A figure of the arm `ours`, judged as it is.
     #[must_use]
     pub const fn alone(what: &'static str, figure: &'static str, ours: &'static str, bound: Bound) -> Self {
-        Self { what, figure, ours, theirs: None, again: None, bound }
+        Self { what, figure, ours, theirs: None, again: None, less: None, bound }
     }
 
     /// It as it is kept beside its records, so that one that is worded or set anew later does not pass for the one that was measured.
     #[must_use]
     pub fn rule(&self) -> String {
-        let Self { what, figure, ours, theirs, again, bound } = self;
+        let Self { what, figure, ours, theirs, again, less, bound } = self;
         let theirs = theirs.map(|theirs| format!(" / {theirs}")).unwrap_or_default();
         let again = again.map(|again| format!(", control {again}")).unwrap_or_default();
-        format!("{what}: {bound} ({figure} of {ours}{theirs}{again})")
+        let less = less.map(|less| format!(", less {less}")).unwrap_or_default();
+        format!("{what}: {bound} ({figure} of {ours}{theirs}{again}{less})")
     }
 
     /// The arms that it is about, the control apart.
@@ -105,24 +120,28 @@ impl Bar {
     #[must_use]
     pub fn judge(&self, records: &Records) -> Judgement {
         let judged = |above| match self.theirs {
-            Some(theirs) => ratios(records, self.figure, above, theirs),
+            Some(theirs) => ratios_less(records, self.figure, above, theirs, self.less),
             None => values(records, self.figure, above),
         };
         let ours = judged(self.ours);
         let rounds = ours.iter().map(Vec::len).sum();
         let ratio = between_steps(&ours);
         let control = self.again.and_then(|again| between_steps(&judged(again)));
-        let in_doubt = self.theirs.is_some() && !control.is_some_and(|control| control.contains(1.0));
         let verdict = match (self.bound, ratio) {
             (_, None) => Verdict::NotMeasured,
             (Bound::Told, _) => Verdict::Told,
-            // A control that is not 1 says that whose turn it was made a difference: then nothing is said of the bar.
-            _ if in_doubt => Verdict::Undecided,
-            (Bound::AtMost(most), Some(ratio)) if ratio.high <= most => Verdict::Met,
-            (Bound::AtLeast(least), Some(ratio)) if ratio.low >= least => Verdict::Met,
-            (Bound::AtMost(most), Some(ratio)) if ratio.low > most => Verdict::Missed,
-            (Bound::AtLeast(least), Some(ratio)) if ratio.high < least => Verdict::Missed,
-            _ => Verdict::NotShown,
+            (bound, Some(ratio)) => match (self.theirs, control) {
+                (None, _) => bound.judge(ratio),
+                (Some(_), Some(control)) if control.contains(1.0) => bound.judge(ratio),
+                // A control that is not 1 says that something else than what is compared made a difference. What is said is what would be said if that had made
+                // the ratio larger, or smaller, by as much as the control may be off.
+                (Some(_), Some(control)) => {
+                    let off = control.high.max(1.0 / control.low);
+                    let [larger, smaller] = [off, 1.0 / off].map(|by| bound.judge(ratio.times(by)));
+                    if larger == smaller && larger != Verdict::NotShown { larger } else { Verdict::Undecided }
+                }
+                (Some(_), None) => Verdict::Undecided,
+            },
         };
         Judgement { ratio, control, rounds, verdict }
     }
@@ -185,7 +204,7 @@ pub enum Verdict {
     Missed,
     /// The interval holds the bound.
     NotShown,
-    /// The interval of the control does not hold 1.
+    /// The interval of the control does not hold 1, and the ratio may be on either side of the bound by as much as that is off.
     Undecided,
     /// There are too few rounds, or all are of one step.
     NotMeasured,
@@ -219,7 +238,7 @@ impl Verdict {
             Self::NotShown => "the interval holds the bound.",
             Self::Missed => "the whole interval is beyond the bound.",
             Self::Undecided => {
-                "the interval of the control does not hold 1: it mattered whose turn it was, so nothing is said."
+                "the interval of the control does not hold 1, and by as much as that may be off the ratio is not clearly on either side of the bound."
             }
             Self::NotMeasured => "there are too few rounds, or none, or servers were started only once.",
             Self::Told => "there is no bound.",
@@ -264,8 +283,35 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_of_a_bar_whose_control_is_not_1() {
+    fn a_control_that_is_not_1_leaves_only_what_it_cannot_explain() {
         assert_eq!(verdict(Bound::AtMost(1.08), 1.0, 1.1), Verdict::Undecided);
+        assert_eq!(verdict(Bound::AtMost(1.08), 1.08, 1.1), Verdict::Undecided, "not shown as it is");
+        assert_eq!(verdict(Bound::AtMost(1.08), 1.15, 1.1), Verdict::Undecided);
+        assert_eq!(verdict(Bound::AtMost(1.08), 1.15, 0.9), Verdict::Undecided);
+        for again in [1.1, 0.9] {
+            assert_eq!(verdict(Bound::AtMost(1.08), 1.3, again), Verdict::Missed);
+            assert_eq!(verdict(Bound::AtMost(1.5), 1.2, again), Verdict::Met);
+            assert_eq!(verdict(Bound::AtLeast(0.97), 1.2, again), Verdict::Met);
+            assert_eq!(verdict(Bound::AtLeast(0.97), 0.8, again), Verdict::Missed);
+            assert_eq!(verdict(Bound::AtLeast(0.97), 1.0, again), Verdict::Undecided);
+        }
+    }
+
+    #[test]
+    fn what_is_in_all_arms_is_taken_off_both_round_by_round() {
+        let round = |run: u32| {
+            let arm = |name: &str, value: f64| Record::new(name, run).with("cpu_s", value);
+            let harness = f64::from(run) / 10.0 + 1.0;
+            let ours = arm("ours", 3.0 + harness);
+            let [raw, again] = ["raw", "raw again"].map(|name| arm(name, 2.0 + harness));
+            [ours, raw, again, arm("harness", harness)].map(of_a_step)
+        };
+        let records: Records = (0..12).flat_map(round).collect();
+        let gross = Bar::new("a test", "cpu_s", Bound::AtMost(1.5));
+        let net = Bar { less: Some("harness"), ..gross };
+        let ratio = |bar: Bar| bar.judge(&records).ratio.unwrap().ratio;
+        assert!((ratio(net) - 1.5).abs() < 1e-9 && ratio(gross) < 1.4);
+        assert!(net.rule().ends_with("less harness)") && !gross.rule().contains("less"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::load_once;
+use crate::{load_once, step};
 
 /// What the registry costs, beside what it is built on.
 #[derive(Debug, Parser)]
@@ -34,6 +34,9 @@ pub enum Command {
     /// Make a run the one that is published: copy it to `benches/results`, and bring the documents up to date
     #[command(after_help = AFTER_PUBLISH)]
     Publish(Publish),
+    /// Play a step, and tell what it saw
+    #[command(hide = true, name = step::COMMAND)]
+    Step(step::Options),
     /// Load a service once, and tell how much memory that took
     #[command(hide = true)]
     LoadOnce(load_once::Options),
@@ -48,8 +51,8 @@ Two kinds of figures: `criterion` measures how long single things take and how t
 
 const AFTER_BARS: &str = "\
 A bar is a ratio of two arms that do the same work. Arms take turns: each has a block in every round, in an order that is drawn anew for each round, and
-some rounds are played with servers started anew. The ratio is the mean of the medians of these starts, with its 95 % interval; a bar is met if the whole interval is within the bound. Beside
-it stands its control, the ratio of two arms that are alike: where its interval does not hold 1, nothing is said of the bar.
+some rounds are played with servers, and the process of who calls them, started anew. The ratio is the mean of the medians of these starts, with its 95 % interval; a bar is met if the whole interval is within the bound. Beside
+it stands its control, the ratio of two arms that are alike: where its interval does not hold 1, a bar is undecided that could be on either side of its bound by as much as that.
 
 Servers are started for each step, on free ports of 127.0.0.1, and ended with it; Ctrl-C leaves nothing behind. Each finished step is kept in bars.jsonl: the same
 command goes on where it was interrupted. What is measured --again takes the place of what was there, and the page tells what that had said.

@@ -1,5 +1,7 @@
 //! Arms that do the same work, and take turns.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,7 +22,8 @@ pub trait Topic: Send + Sync {
     /// What is judged by its records.
     fn bars(&self) -> &'static [Bar];
 
-    /// Starts what is needed, servers too. What is the same for as long as a server runs is drawn anew by doing this several times in a run.
+    /// Starts what is needed, servers too. What is the same for as long as these run is drawn anew by doing this several times in a run, each time in a process of
+    /// its own, with a `lab` whose seed is another.
     ///
     /// # Errors
     /// [`Trouble::NotRun`] where the machine lacks something, and what broke.
@@ -45,6 +48,9 @@ pub trait Topic: Send + Sync {
 /// The figure by which an arm says that the measuring of a block was disturbed (1, otherwise 0): by what else the machine did, or by the arm itself, which cannot be
 /// told apart. Such a block counts like any other.
 pub const DISTURBED: &str = "disturbed";
+
+/// What the order is drawn for in which arms are made.
+pub(crate) const PREPARED: &str = "order in which arms are made";
 
 /// One side of a comparison.
 #[async_trait]
@@ -81,19 +87,6 @@ impl std::fmt::Debug for Contest {
 }
 
 impl Contest {
-    /// With no arm yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { arms: Vec::new() }
-    }
-
-    /// With another arm.
-    #[must_use]
-    pub fn with(mut self, name: &'static str, arm: impl Arm + 'static) -> Self {
-        self.arms.push((name, Box::new(arm)));
-        self
-    }
-
     /// Its arms, for who lets them play otherwise. What they need ends with the last of them.
     #[must_use]
     pub fn into_arms(self) -> Vec<(&'static str, Box<dyn Arm>)> {
@@ -134,8 +127,50 @@ impl Contest {
     }
 }
 
-impl Default for Contest {
-    fn default() -> Self {
-        Self::new()
+type Making<'a> = Pin<Box<dyn Future<Output = Result<Box<dyn Arm>, Trouble>> + Send + 'a>>;
+
+/// Arms that are still to be made.
+#[derive(Default)]
+pub struct Arms<'a> {
+    arms: Vec<(&'static str, Making<'a>)>,
+}
+
+impl std::fmt::Debug for Arms<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.arms.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+impl<'a> Arms<'a> {
+    /// With another arm.
+    #[must_use]
+    pub fn with<A: Arm + 'static>(
+        mut self,
+        name: &'static str,
+        making: impl Future<Output = Result<A, Trouble>> + Send + 'a,
+    ) -> Self {
+        let boxed = async move { making.await.map(|arm| Box::new(arm) as Box<dyn Arm>) };
+        self.arms.push((name, Box::pin(boxed)));
+        self
+    }
+
+    /// Makes them one after the other, in an order that is drawn: who comes first to a server, or to memory, may be better off for as long as it is there.
+    ///
+    /// # Errors
+    /// What an arm ran into.
+    pub async fn make(mut self, random: &mut Rng) -> Result<Contest, Trouble> {
+        random.shuffle(&mut self.arms);
+        let mut arms = Vec::with_capacity(self.arms.len());
+        for (name, making) in self.arms {
+            arms.push((name, making.await.map_err(|trouble| within(name, trouble))?));
+        }
+        Ok(Contest { arms })
+    }
+}
+
+fn within(arm: &str, trouble: Trouble) -> Trouble {
+    match trouble {
+        Trouble::Failed(error) => Trouble::failed(format!("{arm}: {}", Trouble::Failed(error))),
+        not_run @ Trouble::NotRun(_) => not_run,
     }
 }

@@ -30,6 +30,7 @@ pub mod profiles;
 pub mod publish;
 pub mod report;
 pub mod run;
+pub mod step;
 pub mod topics;
 pub mod watchers;
 pub mod work;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use benches::cli::{Cli, Command};
 use benches::publish::{page, publish};
-use benches::{criterion, load_once, profile, run};
+use benches::{criterion, load_once, profile, run, step};
 use clap::Parser;
 use comparisons::run::Ended;
 
@@ -23,6 +23,7 @@ async fn main() -> ExitCode {
             println!("The page: {}", file.display());
             Ended::Complete
         }),
+        Command::Step(options) => step::step(&options).await,
         Command::LoadOnce(options) => load_once::run(&options)
             .await
             .map(|told| {

@@ -44,10 +44,11 @@ impl Operation {
     }
 }
 
-/// An instance of an operator: as it is registered, as it is changed to, and its lease while it is listed.
+/// An instance of an operator: as it may be, which of these it was registered as or changed to last, and its lease while it is listed.
 #[derive(Debug)]
 struct Member<P, L> {
     versions: [P; 2],
+    version: usize,
     lease: Option<L>,
 }
 
@@ -75,7 +76,7 @@ impl<C: Client> Operator<C> {
             Ok(client.publish(&instance(service, number, weight)?))
         };
         let member = |number| -> Result<_, Trouble> {
-            Ok(Member { versions: [version(number, 100)?, version(number, 101)?], lease: None })
+            Ok(Member { versions: [version(number, 100)?, version(number, 101)?], version: 0, lease: None })
         };
         let members = numbers.map(member).collect::<Result<_, _>>()?;
         Ok(Self { client: client.clone(), operation, service: service.to_owned(), members, next: 0 })
@@ -92,6 +93,7 @@ impl<C: Client> Operator<C> {
         }
         for member in self.members.iter_mut().filter(|member| member.lease.is_none()) {
             member.lease = Some(self.client.register(&member.versions[0]).await?);
+            member.version = 0;
         }
         Ok(())
     }
@@ -126,7 +128,6 @@ impl<C: Client> Lane for Operator<C> {
             return if found > 0 { Ok(()) } else { Err(Trouble::failed("nothing was found")) };
         }
         let count = self.members.len().max(1);
-        let round = self.next / count;
         let Some(member) = self.members.get_mut(self.next % count) else {
             return Err(Trouble::failed("there is no instance to do it on"));
         };
@@ -141,7 +142,9 @@ impl<C: Client> Lane for Operator<C> {
                 member.lease = Some(lease);
             }
             (Operation::Update, Some(mut lease)) => {
-                self.client.update(&mut lease, &member.versions[(round + 1) % 2]).await?;
+                // Never to what it is already.
+                member.version = 1 - member.version;
+                self.client.update(&mut lease, &member.versions[member.version]).await?;
                 member.lease = Some(lease);
             }
             (operation, _) => {
@@ -198,6 +201,21 @@ mod tests {
         let (registry, outcome) = worked(Operation::Keepalive, 4).await;
         assert_eq!((outcome, weights(&registry).await), (Ok(()), vec![100; 3]));
         assert_eq!(worked(Operation::Lookup, 4).await.1, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn an_update_changes_something_also_in_the_block_after_one_that_left_some_unchanged() {
+        let registry = Arc::new(MemoryRegistry::new());
+        let client = Ours::new(Arc::<MemoryRegistry>::clone(&registry));
+        let mut operator = Operator::new(&client, Operation::Update, "user.rpc", 0..3).unwrap();
+        for expected in [[101, 101, 100], [100, 100, 100]] {
+            operator.make_ready().await.unwrap();
+            (_, (operator,)) = {
+                let (timed, mut operators) = run(vec![operator], 2).await.unwrap();
+                (timed, (operators.remove(0),))
+            };
+            assert_eq!(weights(&registry).await, expected);
+        }
     }
 
     #[tokio::test]

@@ -13,12 +13,14 @@ use comparisons::record::{Outcome, Record};
 use comparisons::results::{Again, Done, Results, ResultsError};
 use comparisons::run::{Ended, interruptions, must_go_together};
 use registry_testing::servers::{etcd::etcd_3_5, redis::redis_8};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::cli;
 use crate::contest::Topic;
 use crate::report::{Report, commits, lines};
+use crate::step::{self, Played};
 use crate::topics;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -57,7 +59,7 @@ pub async fn bars(options: &cli::Bars) -> Result<Ended, Failure> {
         selected.iter().filter(|one| !plan.iter().any(|(topic, _)| topic.name() == one.name())).collect();
     let mut progress = Progress::new(plan.iter().map(|(topic, _)| expected(topic.as_ref(), &lab)));
     announce(&progress, &kept.here, plan.len(), &out);
-    let ended = take_steps(plan, &lab, &mut kept, &mut progress).await;
+    let ended = take_steps(plan, &lab, &mut kept, &mut progress, Running::elsewhere).await;
     progress.finish();
     let ended = ended?;
     summarize(&selected, &there, &kept.results, ended);
@@ -114,6 +116,7 @@ async fn take_steps(
     lab: &Arc<Lab>,
     kept: &mut Kept,
     progress: &mut Progress,
+    start: Start,
 ) -> Result<Ended, Failure> {
     let mut interrupted = std::pin::pin!(interruptions(None));
     let mut begun: Option<&'static str> = None;
@@ -125,15 +128,18 @@ async fn take_steps(
             progress.done(expected, 0.0);
             continue;
         }
-        let start = Instant::now();
-        let mut running = Running::start(&topic, step, lab);
+        let since = Instant::now();
+        let mut running = start(&topic, step, lab);
+        let limit = Duration::from_secs_f64(expected * STUCK + 60.0);
         let played = tokio::select! {
-            played = running.played(expected) => Some(played),
+            played = timeout(limit, running.played()) => Some(played.unwrap_or_else(|_| {
+                Played::failed(format!("not done within {}", minutes(limit.as_secs_f64())))
+            })),
             () = &mut interrupted => None,
         };
         // Its servers end before anything else is done.
         running.end().await;
-        let Some((records, trouble)) = played else { return Ok(Ended::Interrupted) };
+        let Some(Played { records, trouble }) = played else { return Ok(Ended::Interrupted) };
         if begun.replace(name) != Some(name) {
             kept.make_way(topic.as_ref(), step);
         }
@@ -141,7 +147,7 @@ async fn take_steps(
             progress.say(&format!("{name}: {}", words(trouble)));
             given_up = Some(name);
         }
-        let took = start.elapsed().as_secs_f64();
+        let took = since.elapsed().as_secs_f64();
         kept.add(topic.as_ref(), step, lab.seed, took, records, trouble)?;
         progress.done(expected, took);
         if step == topic.steps(lab) || given_up == Some(name) {
@@ -249,54 +255,81 @@ fn rule(topic: &dyn Topic) -> String {
     crate::bars::rule(topic.bars())
 }
 
-type Played = (Vec<Record>, Option<Outcome>);
-
 /// A step that runs. It ends with this, and so do its servers.
-struct Running(JoinHandle<(Vec<Record>, Result<(), Trouble>)>);
+pub(crate) struct Running {
+    task: JoinHandle<Played>,
+    stop: Option<oneshot::Sender<()>>,
+}
 
 impl Running {
-    fn start(topic: &Arc<dyn Topic>, step: u32, lab: &Arc<Lab>) -> Self {
-        let (topic, lab) = (Arc::clone(topic), Arc::clone(lab));
-        Self(tokio::spawn(async move {
-            let mut records = Vec::new();
-            let played = play(topic.as_ref(), step, &lab, &mut records).await;
-            (records, played)
-        }))
+    fn new<F: Future<Output = Played> + Send + 'static>(
+        playing: impl FnOnce(oneshot::Receiver<()>) -> F,
+    ) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        Self { task: tokio::spawn(playing(stopped)), stop: Some(stop) }
     }
 
-    /// What it saw, and why it broke off, if it did.
-    async fn played(&mut self, expected: f64) -> Played {
-        let limit = Duration::from_secs_f64(expected * STUCK + 60.0);
-        let failed = |why: String| (Vec::new(), Some(Outcome::Failed { why }));
-        match timeout(limit, &mut self.0).await {
-            Ok(Ok((records, Ok(())))) => (records, None),
-            Ok(Ok((records, Err(Trouble::NotRun(why))))) => (records, Some(Outcome::NotRun { why })),
-            Ok(Ok((records, Err(trouble)))) => (records, Some(Outcome::Failed { why: trouble.to_string() })),
-            Ok(Err(broken)) => failed(broken.to_string()),
-            Err(_) => failed(format!("not done within {}", minutes(limit.as_secs_f64()))),
-        }
+    /// In this process.
+    pub(crate) fn here(topic: Arc<dyn Topic>, step: u32, lab: Arc<Lab>) -> Self {
+        Self::new(|stopped| async move {
+            let mut records = Vec::new();
+            let played = tokio::select! {
+                played = play(topic.as_ref(), step, &lab, &mut records) => played,
+                _ = stopped => Ok(()),
+            };
+            let trouble = played.err().map(|trouble| match trouble {
+                Trouble::NotRun(why) => Outcome::NotRun { why },
+                trouble => Outcome::Failed { why: trouble.to_string() },
+            });
+            Played { records, trouble }
+        })
+    }
+
+    /// In a process of its own.
+    fn elsewhere(topic: &Arc<dyn Topic>, step: u32, lab: &Arc<Lab>) -> Self {
+        let (topic, lab) = (Arc::clone(topic), Arc::clone(lab));
+        Self::new(|stopped| async move {
+            match std::env::current_exe() {
+                Ok(program) => step::elsewhere(&program, topic.name(), step, &lab, stopped).await,
+                Err(error) => Played::failed(format!("this program: {error}")),
+            }
+        })
+    }
+
+    /// What it saw.
+    pub(crate) async fn played(&mut self) -> Played {
+        (&mut self.task).await.unwrap_or_else(|broken| Played::failed(broken.to_string()))
     }
 
     /// Done when nothing of it runs on.
-    async fn end(mut self) {
-        self.0.abort();
-        if !self.0.is_finished() {
-            let _ = (&mut self.0).await;
+    pub(crate) async fn end(mut self) {
+        self.stop.take();
+        if !self.task.is_finished() {
+            let _ = (&mut self.task).await;
         }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
+/// Where a step runs.
+type Start = fn(&Arc<dyn Topic>, u32, &Arc<Lab>) -> Running;
+
+/// Each step has random numbers of its own, whichever were done before it.
+fn of_step(lab: &Lab, step: u32) -> Lab {
+    let seed = lab.random(&format!("step {step}")).u64(..);
+    Lab::new(lab.scale, seed, lab.etcd.clone(), lab.redis.clone(), lab.disk.clone())
+}
+
 async fn play(topic: &dyn Topic, step: u32, lab: &Lab, records: &mut Vec<Record>) -> Result<(), Trouble> {
-    let mut contest = topic.prepare(lab).await?;
-    // Each step has an order of its own, whichever were done before it.
-    let mut random = lab.random(&format!("order of {}, step {step}", topic.name()));
-    contest.play(topic.rounds(lab), &mut random, |record| records.push(record)).await
+    let lab = of_step(lab, step);
+    let mut contest = topic.prepare(&lab).await?;
+    let mut random = lab.random(&format!("order of {}", topic.name()));
+    contest.play(topic.rounds(&lab), &mut random, |record| records.push(record)).await
 }
 
 fn announce(progress: &Progress, here: &Environment, steps: usize, out: &Path) {
@@ -351,9 +384,9 @@ mod tests {
     use comparisons::progress::Progress;
     use comparisons::run::Ended;
 
-    use super::{Kept, of_two_programs, plan, play, select, take_steps};
+    use super::{Kept, Running, of_two_programs, plan, play, select, take_steps};
     use crate::bars::{Bar, Bound};
-    use crate::contest::{Arm, Contest, Topic};
+    use crate::contest::{Arm, Arms, Contest, PREPARED, Topic};
 
     /// Its name says what it does.
     struct Named(&'static str);
@@ -378,16 +411,22 @@ mod tests {
             BARS
         }
 
-        async fn prepare(&self, _: &Lab) -> Result<Contest, Trouble> {
+        async fn prepare(&self, lab: &Lab) -> Result<Contest, Trouble> {
             match self.0 {
                 "lacking" => Err(Trouble::NotRun("there is no such server".to_owned())),
                 "broken" => panic!("this is a defect"),
-                _ => Ok(Contest::new()
-                    .with("ours", Block(1.2))
-                    .with("raw", Block(1.0))
-                    .with("raw again", Block(1.0))),
+                _ => {
+                    let block = |each| std::future::ready(Ok(Block(each)));
+                    let arms = Arms::default().with("ours", block(1.2)).with("raw", block(1.0));
+                    arms.with("raw again", block(1.0)).make(&mut lab.random(PREPARED)).await
+                }
             }
         }
+    }
+
+    /// These topics are no other program's.
+    fn here(topic: &Arc<dyn Topic>, step: u32, lab: &Arc<Lab>) -> Running {
+        Running::here(Arc::clone(topic), step, Arc::clone(lab))
     }
 
     fn topics() -> Vec<Box<dyn Topic>> {
@@ -431,7 +470,7 @@ mod tests {
         let lab = Arc::new(Lab::new(Scale::Full, 8, "".into(), "".into(), "".into()));
         let plan = plan(&select(topics, &[]).unwrap(), &lab, &kept.results, false);
         let mut progress = Progress::new(plan.iter().map(|_| 1.0));
-        assert_eq!(take_steps(plan, &lab, &mut kept, &mut progress).await.unwrap(), Ended::Complete);
+        assert_eq!(take_steps(plan, &lab, &mut kept, &mut progress, here).await.unwrap(), Ended::Complete);
         let results = Results::read(&kept.file).unwrap();
         let done = |name: &str| {
             results
@@ -509,7 +548,10 @@ mod tests {
             let lab = Arc::new(Lab::new(Scale::Full, 8, "".into(), "".into(), "".into()));
             let plan = plan(&select(topics(), &["pick".to_owned()]).unwrap(), &lab, &kept.results, false);
             let mut progress = Progress::new(plan.iter().map(|_| 1.0));
-            assert_eq!(take_steps(plan, &lab, &mut kept, &mut progress).await.unwrap(), Ended::Complete);
+            assert_eq!(
+                take_steps(plan, &lab, &mut kept, &mut progress, here).await.unwrap(),
+                Ended::Complete
+            );
             let results = Results::read(&kept.file).unwrap();
             assert!(results.done.iter().all(|done| done.complete), "step {step}");
             let told: Vec<_> =

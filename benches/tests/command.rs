@@ -3,10 +3,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use benches::figures::Figures;
+use benches::run::RECORDS;
 use benches::topics;
+use comparisons::results::Results;
 
 /// The exit code, and all that was printed.
 fn run(args: &[&str]) -> (i32, String) {
@@ -59,6 +61,27 @@ fn without_perf_there_is_no_profile_and_it_is_told_what_to_install() {
     let printed = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(2) && printed.contains("linux-perf"), "{printed}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is kept");
+}
+
+#[test]
+fn each_start_is_a_process_of_its_own_and_what_all_of_them_saw_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, printed) =
+        run(&["bars", "--quick", "--only", "fan-out", "--out", folder.path().to_str().unwrap()]);
+    assert!(code == 0 && printed.contains("fan-out: "), "{printed}");
+    let kept = Results::read(&folder.path().join(RECORDS)).unwrap();
+    assert_eq!(kept.done.iter().filter(|done| done.complete).count(), 4);
+    // Three arms in two rounds of each start.
+    assert_eq!(kept.of("fan-out").all().filter(|record| record.is_run()).count(), 24);
+}
+
+#[test]
+fn a_start_that_nobody_waits_for_any_more_ends() {
+    let mut step = Command::new(env!("CARGO_BIN_EXE_benches"));
+    step.args(["step", "--topic", "call-tail", "--step", "1", "--seed", "8", "--disk", "/tmp"]);
+    step.args(["--etcd-program", "etcd", "--redis-program", "redis-server"]);
+    let output = step.stdin(Stdio::null()).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(130), 0));
 }
 
 /// In the place of cargo: leaves out what the variable of the test names, as benchmarks do.

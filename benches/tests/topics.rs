@@ -1,10 +1,11 @@
-//! Every topic over a store can be measured: small, but with the servers, the clients and the figures of a long run.
+//! Every topic can be measured: small, but with the servers, the clients and the figures of a long run.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use benches::contest::Topic;
 use benches::operator::Operation;
+use benches::topics;
 use benches::topics::stores::heartbeats::Heartbeats;
 use benches::topics::stores::load::Loads;
 use benches::topics::stores::operations::{Operations, Size};
@@ -25,7 +26,7 @@ fn quick() -> Lab {
 fn needed(topic: &dyn Topic) -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     let mut needed: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for bar in topic.bars() {
-        for arm in [Some(bar.ours), bar.theirs, bar.again].into_iter().flatten() {
+        for arm in [Some(bar.ours), bar.theirs, bar.again, bar.less].into_iter().flatten() {
             needed.entry(arm).or_default().insert(bar.figure);
         }
     }
@@ -88,4 +89,16 @@ async fn watches_give_what_their_bars_need() {
         gives_its_figures(&Watches::new(store)).await;
     }
     gives_its_figures(&*first::topic()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_needs_no_store_gives_what_its_bars_need() {
+    let needs_none =
+        |topic: &&Box<dyn Topic>| ["etcd", "redis"].iter().all(|store| !topic.name().ends_with(store));
+    let all = topics::all();
+    let topics: Vec<_> = all.iter().filter(needs_none).collect();
+    assert_eq!(topics.len(), 6);
+    for topic in topics {
+        gives_its_figures(topic.as_ref()).await;
+    }
 }

@@ -9,7 +9,7 @@ use comparisons::results::{Done, Results};
 
 use super::{Run, record, unfit};
 use crate::bars::{Bar, Bound, rule};
-use crate::contest::{Contest, Topic};
+use crate::contest::{Arms, Contest, Topic};
 use crate::figures::{Estimate, Figure, Figures};
 use crate::left_out::LeftOut;
 use crate::profiles::{Counted, Profile, Profiled, Profiles};
@@ -26,8 +26,8 @@ impl Topic for Pick {
         &[]
     }
 
-    async fn prepare(&self, _: &Lab) -> Result<Contest, Trouble> {
-        Ok(Contest::new())
+    async fn prepare(&self, lab: &Lab) -> Result<Contest, Trouble> {
+        Arms::default().make(&mut lab.random("")).await
     }
 }
 
@@ -93,8 +93,8 @@ impl Topic for Slow {
         self.0
     }
 
-    async fn prepare(&self, _: &Lab) -> Result<Contest, Trouble> {
-        Ok(Contest::new())
+    async fn prepare(&self, lab: &Lab) -> Result<Contest, Trouble> {
+        Arms::default().make(&mut lab.random("")).await
     }
 }
 

@@ -22,11 +22,11 @@ const INTRODUCTION: &str = "`service-registry` puts one trait before etcd, Redis
 const METHOD: [&str; 4] = [
     "Absolute figures of a shared machine mean little, so arms that do the same work take turns: in each round every arm has a block of some ten to some \
      hundred milliseconds, in an order that is drawn by lot for each, so that no arm has a place or a predecessor of its own. One round before does not count. Some \
-     rounds later servers and clients are started anew. A store and who calls it have cores of their own.",
+     rounds later all is started anew: servers, and the process of those who call them, in which arms are made in an order that is drawn, too. A store and who calls it have cores of their own.",
     "A round gives one ratio, and each start the median of its rounds. Shown is the mean of these medians with its 95 % interval by Student's t (both of logarithms): what differs \
      from one start to the next does not from round to round, so only starts count as independent of each other.",
-    "The control is the same ratio of two arms that are alike, with connections of their own. Where its interval does not hold 1, it mattered whose turn it was, and \
-     nothing is said of the bar.",
+    "The control is the same ratio of two arms that are alike, with connections of their own. Where its interval does not hold 1, something \
+     else made a difference; then a bar is met or missed only if it would be with the ratio smaller and larger by as much as the control may be off, and undecided otherwise.",
     "All rounds of a run count. Where changes are sent at fixed times, a block is disturbed if the machine was busy or sends slipped; whoever is measured may be \
      the cause of either, so such blocks count too, and how many there were of each arm is told beside its percentiles. What is measured \
      again takes the place of what was there, and what that had said is told below.",
@@ -223,7 +223,7 @@ fn figures(report: &Report) -> Markup {
         @if !figures.is_empty() {
             section aria-labelledby="figures" {
                 h2 #figures { "How long single things take" }
-                p.soft { "By criterion. On this machine and at that time: to compare within this page." }
+                p.soft { "By criterion, on this machine and at that time: how long things take, and how that grows with their size. These were measured one after the other, with servers started once, so what they come to beside each other says less than the ratios above." }
                 @for group in groups() {
                     @if let Some(first) = group.first() {
                         details {

@@ -15,8 +15,10 @@ mod summary;
 mod tails;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use comparisons::environment::{Environment, in_a_sentence, rows};
+use comparisons::lab::{Lab, Scale};
 use comparisons::measure::Interval;
 use comparisons::picture::Picture;
 use comparisons::record::{Outcome, Records};
@@ -26,6 +28,7 @@ use comparisons::results::Results;
 use crate::bars::{Bar, Judgement, Verdict, rule};
 use crate::figures::Figures;
 use crate::profiles::Profiles;
+use crate::topics;
 
 pub use html::html;
 pub use markdown::{benches_section, readme_section};
@@ -166,6 +169,7 @@ impl Report {
         if !never.is_empty() {
             missing.push(format!("Not measured yet: {}.", never.join(", ")));
         }
+        missing.extend(self.parts());
         missing.extend(self.figures.lacks());
         if self.figures.figures.is_empty() && !self.is_empty() {
             missing.push("Criterion's benchmarks have not been run.".to_owned());
@@ -178,6 +182,23 @@ impl Report {
             ));
         }
         missing
+    }
+}
+
+impl Report {
+    /// Topics that were started less often than they are to be, a sentence each.
+    fn parts(&self) -> impl Iterator<Item = String> {
+        let scale = self.environments.iter().all(|one| one.scale == "full");
+        let scale = if scale { Scale::Full } else { Scale::Quick };
+        let none = PathBuf::new;
+        let lab = Lab::new(scale, 0, none(), none(), none());
+        let known = topics::all();
+        let wanted =
+            move |name: &str| known.iter().find(|topic| topic.name() == name).map(|one| one.steps(&lab));
+        self.topics.iter().filter_map(move |Measured { name, steps, .. }| {
+            let wanted = wanted(name).filter(|wanted| *steps > 0 && *steps < *wanted as usize)?;
+            Some(format!("{name} was started {} of {wanted} times: what is said of it is of a part.", steps))
+        })
     }
 }
 

@@ -58,7 +58,7 @@ fn results() -> Results {
         outcome: broken,
         ..Record::new("-", 0)
     };
-    let measured = [("met", 1.02), ("not shown", 1.08), ("missed", 0.9), ("undecided", 0.3)];
+    let measured = [("met", 1.02), ("not shown", 1.08), ("missed", 0.9), ("undecided", 0.45)];
     let again = |topic| if topic == "undecided" { 1.2 } else { 1.0 };
     let records =
         measured.iter().flat_map(|(topic, ours)| rounds(topic, *ours, again(*topic))).chain([broken]);
@@ -131,6 +131,19 @@ fn every_bar_has_its_verdict_in_words_and_all_are_counted() {
     let counts = "Of 6 bars 1 is met, 1 is not shown, 1 is missed, 1 is undecided, 2 are not measured; 2 ratios without a bound are told.";
     assert_eq!(report().counts(), counts);
     assert!(page.contains(counts));
+}
+
+#[test]
+fn what_was_started_less_often_than_it_is_to_be_is_told() {
+    let mut results = results();
+    let done =
+        |step: u32| Done { experiment: "fold".to_owned(), step: step.to_string(), ..results.done[0].clone() };
+    let (part, whole): (Vec<_>, Vec<_>) = ((1..=3).map(done).collect(), (1..=8).map(done).collect());
+    let told = |results: &Results| html(&Report::new(&[("fold", PICK)], results, Figures::default()));
+    results.done = part;
+    assert!(told(&results).contains("fold was started 3 of 8 times"));
+    results.done = whole;
+    assert!(!told(&results).contains("fold was started"));
 }
 
 #[test]

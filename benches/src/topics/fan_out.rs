@@ -8,7 +8,7 @@ use comparisons::lab::Lab;
 use tokio::time::timeout;
 
 use crate::bars::{Bar, Bound};
-use crate::contest::{Arm, Contest, Topic};
+use crate::contest::{Arm, Arms, Contest, PREPARED, Topic};
 use crate::work::delivery::{Delivery, Way};
 
 /// Delivers changes to 1,000 subscribers.
@@ -34,12 +34,10 @@ impl Topic for FanOut {
         &BARS
     }
 
-    async fn prepare(&self, _: &Lab) -> Result<Contest, Trouble> {
-        let by = async |way| Ok::<_, Trouble>(Deliveries(Delivery::start(way, SUBSCRIBERS).await?));
-        Ok(Contest::new()
-            .with("ours", by(Way::View).await?)
-            .with("raw", by(Way::Watch).await?)
-            .with("raw again", by(Way::Watch).await?))
+    async fn prepare(&self, lab: &Lab) -> Result<Contest, Trouble> {
+        let by = async |way| Ok(Deliveries(Delivery::start(way, SUBSCRIBERS).await?));
+        let arms = Arms::default().with("ours", by(Way::View)).with("raw", by(Way::Watch));
+        arms.with("raw again", by(Way::Watch)).make(&mut lab.random(PREPARED)).await
     }
 }
 

@@ -5,7 +5,7 @@ use comparisons::experiment::Trouble;
 use comparisons::lab::Lab;
 
 use crate::bars::{Bar, Bound};
-use crate::contest::{Arm, Contest, Topic};
+use crate::contest::{Arm, Arms, Contest, PREPARED, Topic};
 use crate::work::folding::Folding;
 use crate::work::timed::each_ns;
 
@@ -18,7 +18,6 @@ const FEW: usize = 100;
 /// So many changes are made before the clock runs.
 const AT_ONCE: u32 = 5_000;
 const BATCHES: u32 = 10;
-const DIFFERENCES: u32 = 5_000;
 
 #[async_trait]
 impl Topic for Fold {
@@ -39,27 +38,29 @@ impl Topic for Fold {
     }
 
     async fn prepare(&self, lab: &Lab) -> Result<Contest, Trouble> {
-        let folding = |size| Ok::<_, Trouble>(Folds(Folding::new(size, lab.random("fold"))?));
-        Ok(Contest::new()
-            .with("ours", folding(MANY)?)
-            .with("raw", folding(FEW)?)
-            .with("raw again", folding(FEW)?))
+        let at_once = lab.by_scale(AT_ONCE / 10, AT_ONCE);
+        let folding = async |size| Ok(Folds { folding: Folding::new(size, lab.random("fold"))?, at_once });
+        let arms = Arms::default().with("ours", folding(MANY)).with("raw", folding(FEW));
+        arms.with("raw again", folding(FEW)).make(&mut lab.random(PREPARED)).await
     }
 }
 
-struct Folds(Folding);
+struct Folds {
+    folding: Folding,
+    at_once: u32,
+}
 
 #[async_trait]
 impl Arm for Folds {
     async fn play(&mut self) -> Result<Vec<(&'static str, f64)>, Trouble> {
         let mut folding = std::time::Duration::ZERO;
         for _ in 0..BATCHES {
-            folding += self.0.fold(AT_ONCE)?;
+            folding += self.folding.fold(self.at_once)?;
         }
-        let differences = self.0.differences(DIFFERENCES)?;
+        let differences = self.folding.differences(self.at_once)?;
         Ok(vec![
-            ("each_ns", each_ns(folding, BATCHES * AT_ONCE)),
-            ("differences_ns", each_ns(differences, DIFFERENCES)),
+            ("each_ns", each_ns(folding, BATCHES * self.at_once)),
+            ("differences_ns", each_ns(differences, self.at_once)),
         ])
     }
 }

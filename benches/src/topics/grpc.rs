@@ -9,8 +9,10 @@ use comparisons::lab::Lab;
 use comparisons::measure::Schedule;
 
 use crate::bars::{Bar, Bound};
-use crate::contest::{Arm, Contest, Topic};
-use crate::work::grpc::{Background, Caller, Ours, Plain, Servers, calls, instrument, ours, plain};
+use crate::contest::{Arm, Arms, Contest, PREPARED, Topic};
+use crate::work::grpc::{
+    Background, Caller, Ours, Plain, Servers, calls, instrument, is_instrumented, ours, plain,
+};
 use crate::work::open_loop::{Plan, latencies};
 use crate::work::pooled::Pooled;
 
@@ -54,12 +56,12 @@ impl Topic for Calls {
         &BARS
     }
 
-    async fn prepare(&self, _: &Lab) -> Result<Contest, Trouble> {
-        let (clients, on) = clients().await?;
-        Ok(Contest::new()
-            .with("ours", WithoutABreak { client: clients.ours, on: Arc::clone(&on) })
-            .with("raw", WithoutABreak { client: clients.plain, on: Arc::clone(&on) })
-            .with("raw again", WithoutABreak { client: clients.again, on }))
+    async fn prepare(&self, lab: &Lab) -> Result<Contest, Trouble> {
+        let on = On::start()?;
+        let plain = || async { Ok(WithoutABreak { client: on.plain().await?, on: Arc::clone(&on) }) };
+        let ours = async { Ok(WithoutABreak { client: on.ours().await?, on: Arc::clone(&on) }) };
+        let arms = Arms::default().with("ours", ours).with("raw", plain()).with("raw again", plain());
+        arms.make(&mut lab.random(PREPARED)).await
     }
 
     // What the bar leaves is 3 %; of 336 pairs of blocks five times as long the interval was 3 % wide.
@@ -91,40 +93,46 @@ impl Topic for CallTail {
         &BARS
     }
 
-    async fn prepare(&self, _: &Lab) -> Result<Contest, Trouble> {
-        let (clients, on) = clients().await?;
-        Ok(Contest::new()
-            .with("ours", Steadily::new(clients.ours, &on))
-            .with("raw", Steadily::new(clients.plain, &on))
-            .with("raw again", Steadily::new(clients.again, &on)))
+    async fn prepare(&self, lab: &Lab) -> Result<Contest, Trouble> {
+        let on = On::start()?;
+        let plain = || async { Ok(Steadily::new(on.plain().await?, &on)) };
+        let ours = async { Ok(Steadily::new(on.ours().await?, &on)) };
+        let arms = Arms::default().with("ours", ours).with("raw", plain()).with("raw again", plain());
+        arms.make(&mut lab.random(PREPARED)).await
     }
 }
 
-/// One server, and who calls it.
-struct Clients {
-    ours: Ours,
-    plain: Plain,
-    again: Plain,
-}
-
-/// Where things run: clients on one thread, their server on another.
+/// Where things run: clients on one thread, their only server on another.
 struct On {
     calling: Background,
-    _server: Servers,
+    server: Servers,
 }
 
-async fn clients() -> Result<(Clients, Arc<On>), Trouble> {
-    instrument();
-    let server = Servers::start(1)?;
-    let addresses = server.addresses.clone();
-    let calling = Background::start()?;
-    let connected = calling.run(async move {
-        let &[address] = addresses.as_slice() else { return Err(Trouble::failed("there is one server")) };
-        let (ours, plain, again) = (ours(addresses).await?, plain(address).await?, plain(address).await?);
-        Ok(Clients { ours, plain, again })
-    });
-    let clients = connected.await?;
-    Ok((clients, Arc::new(On { calling, _server: server })))
+impl On {
+    fn start() -> Result<Arc<Self>, Trouble> {
+        instrument()?;
+        Ok(Arc::new(Self { calling: Background::start()?, server: Servers::start(1)? }))
+    }
+
+    /// Whose spans and metrics are there.
+    async fn ours(&self) -> Result<Ours, Trouble> {
+        let addresses = self.server.addresses.clone();
+        self.calling
+            .run(async move {
+                let mut ours = ours(addresses).await?;
+                ours.call().await.map_err(|status| Trouble::Failed(Box::new(status)))?;
+                is_instrumented().await?;
+                Ok(ours)
+            })
+            .await
+    }
+
+    async fn plain(&self) -> Result<Plain, Trouble> {
+        let &[address] = self.server.addresses.as_slice() else {
+            return Err(Trouble::failed("there is one server"));
+        };
+        self.calling.run(plain(address)).await
+    }
 }
 
 struct WithoutABreak<C> {

@@ -38,7 +38,7 @@ pub fn all() -> Vec<Box<dyn Topic>> {
         Box::new(pick_alone::PickAlone),
         Box::new(fold::Fold),
         Box::new(fan_out::FanOut),
-        // The last ones: from here on, spans and metrics are kept in this process.
+        // In their processes spans and metrics are kept, and criterion's have none.
         Box::new(grpc::Calls),
         Box::new(grpc::CallTail),
     ]

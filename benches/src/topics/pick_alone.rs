@@ -6,7 +6,7 @@ use comparisons::lab::Lab;
 use registry_tonic::Policy;
 
 use crate::bars::{Bar, Bound};
-use crate::contest::{Contest, Topic};
+use crate::contest::{Arms, Contest, PREPARED, Topic};
 use crate::work::picking::{Floor, Published, channel};
 use crate::work::timed::Timed;
 
@@ -47,21 +47,21 @@ impl Topic for PickAlone {
     }
 
     async fn prepare(&self, lab: &Lab) -> Result<Contest, Trouble> {
-        let seed = lab.seed;
-        let (ours, by_weight) = (
-            channel(ENDPOINTS, Policy::PeakEwma, false, seed).await?,
-            channel(ENDPOINTS, Policy::PeakEwma, true, seed).await?,
-        );
-        let core = Published::after_answers(ENDPOINTS, seed);
-        let floor = || {
-            let floor = Floor::new(ENDPOINTS, seed);
-            Timed::new(TIMES, move || Some(floor.loads_of_two()))
+        let (seed, times) = (lab.seed, lab.by_scale(TIMES / 10, TIMES));
+        let of_channel = async |by_weight| {
+            let channel = channel(ENDPOINTS, Policy::PeakEwma, by_weight, seed).await?;
+            Ok(Timed::new(times, move || channel.pick(0)))
         };
-        Ok(Contest::new()
-            .with("ours", Timed::new(TIMES, move || ours.pick(0)))
-            .with(BY_WEIGHT, Timed::new(TIMES, move || by_weight.pick(0)))
-            .with(CORE, Timed::new(TIMES, move || core.pick()))
-            .with("raw", floor())
-            .with("raw again", floor()))
+        let of_core = async {
+            let core = Published::after_answers(ENDPOINTS, seed);
+            Ok(Timed::new(times, move || core.pick()))
+        };
+        let floor = async || {
+            let floor = Floor::new(ENDPOINTS, seed);
+            Ok(Timed::new(times, move || Some(floor.loads_of_two())))
+        };
+        let arms = Arms::default().with("ours", of_channel(false)).with(BY_WEIGHT, of_channel(true));
+        let arms = arms.with(CORE, of_core).with("raw", floor()).with("raw again", floor());
+        arms.make(&mut lab.random(PREPARED)).await
     }
 }

@@ -8,7 +8,7 @@ use comparisons::lab::Lab;
 use registry_tonic::Policy;
 
 use crate::bars::{Bar, Bound};
-use crate::contest::{Contest, Topic};
+use crate::contest::{Arms, Contest, PREPARED, Topic};
 use crate::work::picking::{Published, TowerP2c, channel};
 use crate::work::timed::Timed;
 
@@ -58,21 +58,21 @@ impl Topic for PickCall {
     }
 
     async fn prepare(&self, lab: &Lab) -> Result<Contest, Trouble> {
-        let seed = lab.seed;
-        let (ours, by_weight) = (
-            channel(ENDPOINTS, Policy::PeakEwma, false, seed).await?,
-            channel(ENDPOINTS, Policy::PeakEwma, true, seed).await?,
-        );
-        let core = Published::new(ENDPOINTS, seed);
-        let tower = || {
-            let mut tower = TowerP2c::new(ENDPOINTS);
-            Timed::new(TIMES, move || tower.call(black_box(1)).ok().flatten())
+        let (seed, times) = (lab.seed, lab.by_scale(TIMES / 10, TIMES));
+        let of_channel = async |by_weight| {
+            let channel = channel(ENDPOINTS, Policy::PeakEwma, by_weight, seed).await?;
+            Ok(Timed::new(times, move || channel.call(0, || black_box(1))))
         };
-        Ok(Contest::new()
-            .with("ours", Timed::new(TIMES, move || ours.call(0, || black_box(1))))
-            .with(BY_WEIGHT, Timed::new(TIMES, move || by_weight.call(0, || black_box(1))))
-            .with(CORE, Timed::new(TIMES, move || core.call(black_box(1))))
-            .with("raw", tower())
-            .with("raw again", tower()))
+        let of_core = async {
+            let core = Published::new(ENDPOINTS, seed);
+            Ok(Timed::new(times, move || core.call(black_box(1))))
+        };
+        let tower = async || {
+            let mut tower = TowerP2c::new(ENDPOINTS);
+            Ok(Timed::new(times, move || tower.call(black_box(1)).ok().flatten()))
+        };
+        let arms = Arms::default().with("ours", of_channel(false)).with(BY_WEIGHT, of_channel(true));
+        let arms = arms.with(CORE, of_core).with("raw", tower()).with("raw again", tower());
+        arms.make(&mut lab.random(PREPARED)).await
     }
 }

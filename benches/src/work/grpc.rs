@@ -2,11 +2,11 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use comparisons::experiment::Trouble;
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use registry_core::layer::Meter;
 use registry_core::{Directory, Instance, RegisterOptions, Registry, ServiceName, Ttl};
 use registry_examples::user::users_client::UsersClient;
@@ -18,7 +18,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tonic::transport::channel::Change;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{self, Endpoint, Server};
@@ -31,15 +31,49 @@ pub type Ours = UsersClient<Channel>;
 /// A client through one of tonic's.
 pub type Plain = UsersClient<transport::Channel>;
 
+/// What a channel counts its calls in.
+const CALLS: &str = "registry_channel_calls_total";
+
+static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+
 /// Keeps every span until it ends, as who exports them does, and every metric. For all that follows in this process.
-pub fn instrument() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let filter = tracing_subscriber::filter::LevelFilter::INFO;
-        // Where somebody else keeps them, they are kept as well.
-        let _ = tracing_subscriber::registry().with(filter).try_init();
-        let _ = metrics::set_global_recorder(PrometheusBuilder::new().build_recorder());
-    });
+///
+/// # Errors
+/// If somebody else keeps either.
+pub fn instrument() -> Result<(), Trouble> {
+    static ONCE: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = ONCE.lock().unwrap_or_else(PoisonError::into_inner);
+    if METRICS.get().is_some() {
+        return Ok(());
+    }
+    let filter = tracing_subscriber::filter::LevelFilter::INFO;
+    let kept = tracing_subscriber::registry().with(filter).try_init();
+    kept.map_err(|error| Trouble::Failed(Box::new(error)))?;
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder).map_err(|error| Trouble::failed(error.to_string()))?;
+    let _ = METRICS.set(handle);
+    Ok(())
+}
+
+/// Waits until a channel of ours that was called has told its calls, and looks whether spans are kept: otherwise less is measured than is said.
+///
+/// # Errors
+/// That they are not, or were not told within some seconds.
+pub async fn is_instrumented() -> Result<(), Trouble> {
+    if !tracing::enabled!(target: "registry_tonic", tracing::Level::INFO) {
+        return Err(Trouble::failed("spans are not kept"));
+    }
+    let is_told = || {
+        let metrics = METRICS.get().map(PrometheusHandle::render).unwrap_or_default();
+        metrics.lines().any(|line| line.starts_with(CALLS) && !line.ends_with(" 0"))
+    };
+    let told = async {
+        while !is_told() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), told).await.map_err(|_| Trouble::failed("calls are not counted"))
 }
 
 /// A runtime with one thread, as for another process. Ends with its owner, who may be within a runtime.

@@ -22,6 +22,6 @@ pub use cpu::{Load, Ticks};
 pub use ecdf::{ecdf, pooled, steps};
 pub use event::{Event, MOST_BUSY, MOST_SLIP, Summary, Tail, fault};
 pub use numbers::{median, median_with_never, quantile};
-pub use ratio::{Interval, LEAST_PAIRS, between_steps, bootstrap, ratios};
+pub use ratio::{Interval, LEAST_PAIRS, between_steps, bootstrap, ratios, ratios_less};
 pub use rounds::{Rounds, Turn};
 pub use schedule::Schedule;

@@ -27,22 +27,43 @@ impl Interval {
     pub fn contains(&self, ratio: f64) -> bool {
         (self.low..=self.high).contains(&ratio)
     }
+
+    /// That of so many times the ratio.
+    #[must_use]
+    pub fn times(&self, factor: f64) -> Self {
+        Self { ratio: self.ratio * factor, low: self.low * factor, high: self.high * factor }
+    }
 }
 
 /// A figure of the arm `above`, divided by that of the arm `below`, for each round in which both count and have it; those of one step, in which the same
 /// servers ran, together.
 #[must_use]
 pub fn ratios(records: &Records, figure: &str, above: &str, below: &str) -> Vec<Vec<f64>> {
+    ratios_less(records, figure, above, below, None)
+}
+
+/// The same of what is left when the figure of the arm `less` in the same round is taken off both: what is in all of them and in neither's account.
+#[must_use]
+pub fn ratios_less(
+    records: &Records,
+    figure: &str,
+    above: &str,
+    below: &str,
+    less: Option<&str>,
+) -> Vec<Vec<f64>> {
     let by_round = |arm: &str| -> BTreeMap<(String, u32), f64> {
         let of_round =
             records.of(arm).map(|record| ((record.step.clone(), record.run), record.figure(figure)));
-        of_round.filter_map(|(round, figure)| Some((round, figure.filter(|figure| *figure > 0.0)?))).collect()
+        of_round.filter_map(|(round, figure)| Some((round, figure?))).collect()
     };
-    let below = by_round(below);
+    let (below, off) = (by_round(below), less.map(by_round));
     let mut by_step: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for (round, figure) in by_round(above) {
-        if let Some(below) = below.get(&round) {
-            by_step.entry(round.0).or_default().push(figure / below);
+    for (round, above) in by_round(above) {
+        let off = off.as_ref().map_or(Some(0.0), |off| off.get(&round).copied());
+        let (Some(below), Some(off)) = (below.get(&round), off) else { continue };
+        let (above, below) = (above - off, below - off);
+        if above > 0.0 && below > 0.0 {
+            by_step.entry(round.0).or_default().push(above / below);
         }
     }
     by_step.into_values().collect()

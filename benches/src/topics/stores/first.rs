@@ -11,10 +11,10 @@ use comparisons::lab::Lab;
 use registry_core::{Directory, Registry, ServiceName};
 use tokio::time::Instant;
 
-use super::{Arms, Preparations, Server, Store};
+use super::{Server, Store};
 use crate::bars::{Bar, Bound};
 use crate::clients::ttl;
-use crate::contest::{Arm, Contest, Topic};
+use crate::contest::{Arm, Arms, Contest, PREPARED, Topic};
 use crate::lanes::{histogram, note};
 use crate::watchers::PutAndWatch;
 
@@ -22,13 +22,11 @@ const P50: &str = "p50_us";
 const MAX: &str = "max_us";
 /// So many watches are opened in a block, one after the other.
 const WATCHES: u32 = 8;
-const SERVICES: [&str; 3] = ["ours.rpc", "raw.rpc", "again.rpc"];
+const SERVICES: [&str; 3] = ["ours.rpc", "raw1.rpc", "raw2.rpc"];
 
 /// The first change on etcd.
 #[derive(Debug, Default)]
-pub struct First {
-    preparations: Preparations,
-}
+pub struct First {}
 
 /// The topic.
 #[must_use]
@@ -82,7 +80,7 @@ impl Topic for First {
         };
         let arms = Arms::default();
         let arms = arms.with("ours", of_ours).with("raw", opening(raw)).with("raw again", opening(again));
-        self.preparations.make(arms).await
+        arms.make(&mut lab.random(PREPARED)).await
     }
 }
 

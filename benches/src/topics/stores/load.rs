@@ -16,10 +16,10 @@ use registry_core::{Directory, Registry, ServiceName};
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use super::{Arms, Preparations, Server, Store};
+use super::{Server, Store};
 use crate::bars::{Bar, Bound};
 use crate::clients::{Keys, RawEtcd, RawRedis};
-use crate::contest::{Arm, Contest, Topic};
+use crate::contest::{Arm, Arms, Contest, PREPARED, Topic};
 use crate::load_once;
 
 /// How long loading takes, in seconds.
@@ -68,7 +68,6 @@ pub struct Loads {
     store: Store,
     instances: usize,
     program: Option<PathBuf>,
-    preparations: Preparations,
 }
 
 /// The topic of loading from `store`.
@@ -81,7 +80,7 @@ impl Loads {
     /// From `store`, of as many instances as its bars are about.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store, instances: INSTANCES, program: None, preparations: Preparations::default() }
+        Self { store, instances: INSTANCES, program: None }
     }
 
     /// Of so many instances, at least one: to see it work, since the bars are about 100,000.
@@ -143,7 +142,7 @@ impl Topic for Loads {
             .with("raw again", raw())
             .with(VIEW, async { Ok(view) })
             .with(MEMORY, async { Ok(memory) });
-        self.preparations.make(arms).await
+        arms.make(&mut lab.random(PREPARED)).await
     }
 
     fn rounds(&self, lab: &Lab) -> u32 {

@@ -7,10 +7,7 @@ pub mod load;
 pub mod operations;
 pub mod watch;
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use comparisons::experiment::Trouble;
 use comparisons::lab::{Lab, Scale};
@@ -21,7 +18,6 @@ use registry_testing::servers::etcd::{Etcd, etcd_3_5};
 use registry_testing::servers::redis::{Redis, redis_8};
 
 use self::apart::Apart;
-use crate::contest::{Arm, Contest};
 
 /// A store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,51 +100,4 @@ impl Server {
 pub fn lab() -> Lab {
     let (etcd, redis) = (etcd_3_5().unwrap_or("etcd".into()), redis_8().unwrap_or("redis-server".into()));
     Lab::new(Scale::Full, 8, etcd, redis, std::env::temp_dir())
-}
-
-type Making = Pin<Box<dyn Future<Output = Result<Box<dyn Arm>, Trouble>> + Send>>;
-
-/// Arms that are still to be made.
-#[derive(Default)]
-struct Arms {
-    arms: Vec<(&'static str, Making)>,
-}
-
-impl Arms {
-    /// With another arm.
-    fn with<A: Arm + 'static>(
-        mut self,
-        name: &'static str,
-        making: impl Future<Output = Result<A, Trouble>> + Send + 'static,
-    ) -> Self {
-        let boxed = async move { making.await.map(|arm| Box::new(arm) as Box<dyn Arm>) };
-        self.arms.push((name, Box::pin(boxed)));
-        self
-    }
-}
-
-/// How often a topic was prepared: each time another of its arms comes first to the server, since that may be better off for as long as it runs.
-#[derive(Debug, Default)]
-struct Preparations(AtomicUsize);
-
-impl Preparations {
-    /// Makes the arms one after the other.
-    async fn make(&self, arms: Arms) -> Result<Contest, Trouble> {
-        let mut waiting: Vec<_> = arms.arms.into_iter().enumerate().collect();
-        let first = self.0.fetch_add(1, Ordering::Relaxed) % waiting.len().max(1);
-        waiting.rotate_left(first);
-        let mut made = Vec::with_capacity(waiting.len());
-        for (place, (name, making)) in waiting {
-            made.push((place, name, making.await.map_err(|trouble| within(name, trouble))?));
-        }
-        made.sort_by_key(|(place, ..)| *place);
-        Ok(made.into_iter().fold(Contest::new(), |contest, (_, name, arm)| contest.with(name, arm)))
-    }
-}
-
-fn within(arm: &str, trouble: Trouble) -> Trouble {
-    match trouble {
-        Trouble::Failed(error) => Trouble::failed(format!("{arm}: {}", Trouble::Failed(error))),
-        not_run @ Trouble::NotRun(_) => not_run,
-    }
 }

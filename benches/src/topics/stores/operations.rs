@@ -9,10 +9,10 @@ use comparisons::experiment::Trouble;
 use comparisons::lab::Lab;
 use hdrhistogram::Histogram;
 
-use super::{Arms, Preparations, Server, Store};
+use super::{Server, Store};
 use crate::bars::{Bar, Bound};
 use crate::clients::{Client, Ours, RawEtcd, RawRedis, Sent};
-use crate::contest::{Arm, Contest, Topic};
+use crate::contest::{Arm, Arms, Contest, PREPARED, Topic};
 use crate::lanes::{histogram, run};
 use crate::operator::{Operation, Operator};
 
@@ -72,7 +72,6 @@ pub struct Operations {
     operation: Operation,
     store: Store,
     size: Size,
-    preparations: Preparations,
 }
 
 /// The topic of `operation` on `store`.
@@ -86,7 +85,7 @@ impl Operations {
     #[must_use]
     pub fn new(operation: Operation, store: Store) -> Self {
         let size = Size::of(operation, store);
-        Self { operation, store, size, preparations: Preparations::default() }
+        Self { operation, store, size }
     }
 
     /// With blocks of another size: to see it work.
@@ -183,7 +182,7 @@ impl Topic for Operations {
             Store::Etcd => stage.etcd(arms),
             Store::Redis => stage.redis(arms),
         };
-        self.preparations.make(arms).await
+        arms.make(&mut lab.random(PREPARED)).await
     }
 }
 
@@ -195,56 +194,57 @@ struct Stage {
 }
 
 impl Stage {
-    fn etcd(&self, arms: Arms) -> Arms {
+    fn etcd<'a>(&'a self, arms: Arms<'a>) -> Arms<'a> {
         let connect = || {
             let url = self.server.url();
             async move { RawEtcd::connect(&url).await }
         };
-        let arms =
-            arms.with("raw", self.arm("raw", connect())).with("raw again", self.arm("again", connect()));
+        let arms = arms
+            .with("raw", self.arm("raw1.rpc", connect()))
+            .with("raw again", self.arm("raw2.rpc", connect()));
         if self.operation != Operation::Lookup {
             return arms;
         }
         let connecting = connect();
         let undecoded = async { Ok(connecting.await?.without_decoding()) };
-        arms.with(UNDECODED, self.arm("undecoded", undecoded))
+        arms.with(UNDECODED, self.arm("raw3.rpc", undecoded))
     }
 
-    fn redis(&self, arms: Arms) -> Arms {
+    fn redis<'a>(&'a self, arms: Arms<'a>) -> Arms<'a> {
         let connect = || {
             let url = self.server.url();
             async move { RawRedis::connect(&url).await }
         };
-        let arms =
-            arms.with("raw", self.arm("raw", connect())).with("raw again", self.arm("again", connect()));
+        let arms = arms
+            .with("raw", self.arm("raw1.rpc", connect()))
+            .with("raw again", self.arm("raw2.rpc", connect()));
         let connecting = connect();
         match self.operation {
             Operation::Lookup => {
                 let undecoded = async { Ok(connecting.await?.without_decoding()) };
-                arms.with(UNDECODED, self.arm("undecoded", undecoded))
+                arms.with(UNDECODED, self.arm("raw3.rpc", undecoded))
             }
             Operation::Register => {
                 let in_turn = async { Ok(connecting.await?.sending(Sent::InTurn)) };
-                arms.with(IN_TURN, self.arm("in-turn", in_turn))
+                arms.with(IN_TURN, self.arm("raw3.rpc", in_turn))
             }
             _ => arms,
         }
     }
 
-    /// An arm with services of its own, whose names begin with `name`.
+    /// An arm with a service of its own. The names of all are equally long, since they are in every key and value.
     fn arm<C: Client>(
         &self,
-        name: &'static str,
+        service: &'static str,
         connecting: impl Future<Output = Result<C, Trouble>> + Send + 'static,
     ) -> impl Future<Output = Result<Operating<C>, Trouble>> + Send + 'static {
         let (operation, size, server) = (self.operation, self.size, Arc::clone(&self.server));
         async move {
             let client = connecting.await?;
-            let service = format!("{name}.rpc");
             let parts = if operation == Operation::Lookup {
-                lookups(&client, &service, size).await?
+                lookups(&client, service, size).await?
             } else {
-                changes(&client, operation, &service, size)?
+                changes(&client, operation, service, size)?
             };
             Ok(Operating { parts, together: size.together, played: 0, _server: server })
         }

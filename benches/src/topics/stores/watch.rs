@@ -10,10 +10,10 @@ use comparisons::lab::Lab;
 use comparisons::measure::{Block, BlockPlan, Event, Subject};
 use hdrhistogram::Histogram;
 
-use super::{Arms, Preparations, Server, Store};
+use super::{Server, Store};
 use crate::bars::{Bar, Bound};
 use crate::clients::ttl;
-use crate::contest::{Arm, Contest, DISTURBED, Topic};
+use crate::contest::{Arm, Arms, Contest, DISTURBED, PREPARED, Topic};
 use crate::lanes::{histogram, note};
 use crate::watchers::{PutAndWatch, ScriptAndStream, Snapshots};
 use crate::work::pooled::Pooled;
@@ -33,7 +33,6 @@ const WARM_UP: u32 = 10;
 #[derive(Debug)]
 pub struct Watches {
     store: Store,
-    preparations: Preparations,
 }
 
 /// The topic of watches on `store`.
@@ -46,7 +45,7 @@ impl Watches {
     /// On `store`.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store, preparations: Preparations::default() }
+        Self { store }
     }
 }
 
@@ -109,8 +108,8 @@ impl Topic for Watches {
                 Watched::prepare(contestant, service, plan, server).await
             }
         };
-        let arms = arms.with("raw", raw("raw.rpc")).with("raw again", raw("again.rpc"));
-        self.preparations.make(arms).await
+        let arms = arms.with("raw", raw("raw1.rpc")).with("raw again", raw("raw2.rpc"));
+        arms.make(&mut lab.random(PREPARED)).await
     }
 }
 
