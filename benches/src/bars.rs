@@ -1,5 +1,6 @@
 //! The bars: which ratio is to stay within which bound, and whether it does. Pure.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -95,6 +96,15 @@ impl Bar {
         Self { what, figure, ours, theirs: None, again: None, less: None, bound }
     }
 
+    /// What is promised, with what is taken off.
+    #[must_use]
+    pub fn name(&self) -> Cow<'static, str> {
+        match self.less {
+            Some(less) => format!("{}, {less} taken off both", self.what).into(),
+            None => self.what.into(),
+        }
+    }
+
     /// It as it is kept beside its records, so that one that is worded or set anew later does not pass for the one that was measured.
     #[must_use]
     pub fn rule(&self) -> String {
@@ -123,8 +133,15 @@ impl Bar {
             Some(theirs) => ratios_less(records, self.figure, above, theirs, self.less),
             None => values(records, self.figure, above),
         };
-        let ours = judged(self.ours);
-        let rounds = ours.iter().map(Vec::len).sum();
+        let rounds_of = |steps: &[Vec<f64>]| steps.iter().map(Vec::len).sum::<usize>();
+        let mut ours = judged(self.ours);
+        // A round of which nothing is left cannot be left out: it would be missing where it counts for one side.
+        if let (Some(theirs), Some(_)) = (self.theirs, self.less)
+            && rounds_of(&ours) < rounds_of(&ratios_less(records, self.figure, self.ours, theirs, None))
+        {
+            ours.clear();
+        }
+        let rounds = rounds_of(&ours);
         let ratio = between_steps(&ours);
         let control = self.again.and_then(|again| between_steps(&judged(again)));
         let verdict = match (self.bound, ratio) {
@@ -140,7 +157,7 @@ impl Bar {
                     let [larger, smaller] = [off, 1.0 / off].map(|by| bound.judge(ratio.times(by)));
                     if larger == smaller && larger != Verdict::NotShown { larger } else { Verdict::Undecided }
                 }
-                (Some(_), None) => Verdict::Undecided,
+                (Some(_), None) => Verdict::NotMeasured,
             },
         };
         Judgement { ratio, control, rounds, verdict }
@@ -240,7 +257,9 @@ impl Verdict {
             Self::Undecided => {
                 "the interval of the control does not hold 1, and by as much as that may be off the ratio is not clearly on either side of the bound."
             }
-            Self::NotMeasured => "there are too few rounds, or none, or servers were started only once.",
+            Self::NotMeasured => {
+                "there are too few rounds, or none, or no control, or all was started only once."
+            }
             Self::Told => "there is no bound.",
         }
     }
@@ -311,7 +330,14 @@ mod tests {
         let net = Bar { less: Some("harness"), ..gross };
         let ratio = |bar: Bar| bar.judge(&records).ratio.unwrap().ratio;
         assert!((ratio(net) - 1.5).abs() < 1e-9 && ratio(gross) < 1.4);
+        assert_eq!((&*net.name(), &*gross.name()), ("a test, harness taken off both", "a test"));
         assert!(net.rule().ends_with("less harness)") && !gross.rule().contains("less"));
+        let nothing_left = Record::new("ours", 13).with("cpu_s", 1.0);
+        let others = ["raw", "raw again", "harness"].map(|name| Record::new(name, 13).with("cpu_s", 1.0));
+        let more: Records =
+            (0..12).flat_map(round).chain(others.into_iter().chain([nothing_left]).map(of_a_step)).collect();
+        assert_eq!(net.judge(&more).verdict, Verdict::NotMeasured);
+        assert_eq!(gross.judge(&more).verdict, Verdict::Met);
     }
 
     #[test]
@@ -360,6 +386,15 @@ mod tests {
             }
             assert!(!to_profile(topic.bars()).is_empty(), "{}", topic.name());
         }
+    }
+
+    #[test]
+    fn without_a_measured_control_nothing_is_said() {
+        let rounds = (0..12).flat_map(|run| {
+            ["ours", "raw"].map(|name| of_a_step(Record::new(name, run).with("each_us", 1.0)))
+        });
+        let judgement = Bar::new("a test", "each_us", Bound::AtMost(1.1)).judge(&rounds.collect());
+        assert_eq!((judgement.verdict, judgement.control), (Verdict::NotMeasured, None));
     }
 
     #[test]

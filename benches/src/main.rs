@@ -38,7 +38,7 @@ async fn main() -> ExitCode {
     match outcome {
         Ok(Ended::Complete) => ExitCode::SUCCESS,
         Ok(Ended::Failed) => ExitCode::FAILURE,
-        Ok(Ended::Interrupted) => ExitCode::from(130),
+        Ok(Ended::Interrupted) => ExitCode::from(step::INTERRUPTED),
         Err(error) => {
             eprintln!("benches: {error}");
             ExitCode::from(2)

@@ -218,7 +218,7 @@ fn unexplained(run: &Run, topic: &dyn Topic) -> Option<String> {
     let commits = commits(&run.results, name);
     let profile = run.profiles.0.get(name).filter(|one| commits.contains(&one.environment.commit));
     let why = |bar: &Bar| {
-        let (verdict, what) = (bar.judge(&records).verdict, bar.what);
+        let (verdict, what) = (bar.judge(&records).verdict, bar.name());
         let is_shown = profile.is_some_and(|profile| !bar.is_of_time() || profile.has(bar.arms()));
         match verdict {
             Verdict::Met | Verdict::Told => None,

@@ -132,10 +132,11 @@ async fn take_steps(
         let mut running = start(&topic, step, lab);
         let limit = Duration::from_secs_f64(expected * STUCK + 60.0);
         let played = tokio::select! {
+            biased;
+            () = &mut interrupted => None,
             played = timeout(limit, running.played()) => Some(played.unwrap_or_else(|_| {
                 Played::failed(format!("not done within {}", minutes(limit.as_secs_f64())))
             })),
-            () = &mut interrupted => None,
         };
         // Its servers end before anything else is done.
         running.end().await;
@@ -289,7 +290,7 @@ impl Running {
     fn elsewhere(topic: &Arc<dyn Topic>, step: u32, lab: &Arc<Lab>) -> Self {
         let (topic, lab) = (Arc::clone(topic), Arc::clone(lab));
         Self::new(|stopped| async move {
-            match std::env::current_exe() {
+            match step::this_program() {
                 Ok(program) => step::elsewhere(&program, topic.name(), step, &lab, stopped).await,
                 Err(error) => Played::failed(format!("this program: {error}")),
             }
@@ -364,7 +365,7 @@ pub fn list() -> String {
     for topic in topics::all() {
         let _ = writeln!(text, "{}", topic.name());
         for bar in topic.bars() {
-            let _ = writeln!(text, "  {}: {}", bar.what, bar.bound);
+            let _ = writeln!(text, "  {}: {}", bar.name(), bar.bound);
         }
     }
     text

@@ -10,6 +10,7 @@ use clap::Args;
 use comparisons::lab::{Lab, Scale};
 use comparisons::record::{Outcome, Record};
 use comparisons::run::{Ended, interruptions};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::sync::oneshot;
@@ -22,8 +23,12 @@ use crate::topics;
 /// The subcommand.
 pub const COMMAND: &str = "step";
 
-/// As long as it takes at most to end servers.
-const ENDING: Duration = Duration::from_secs(20);
+/// As long as it takes at most to end servers; after that a process ends as it is.
+const ENDING: Duration = Duration::from_secs(15);
+/// After that it is killed.
+const KILLED: Duration = Duration::from_secs(20);
+/// What a process that was interrupted ends with.
+pub const INTERRUPTED: u8 = 130;
 
 /// What is played, and with what.
 #[derive(Args, Debug)]
@@ -86,15 +91,22 @@ pub async fn step(options: &Options) -> Result<Ended, Box<dyn std::error::Error 
     Ok(Ended::Complete)
 }
 
-/// Until nobody holds the standard input any more.
+/// Until nobody holds the standard input any more. Some time after that the process ends, also if something in it hangs.
 async fn alone() {
     let (gone, told) = oneshot::channel();
     // A thread of its own, since a runtime would wait for it in the end.
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut std::io::stdin().lock().by_ref(), &mut std::io::sink());
         let _ = gone.send(());
+        std::thread::sleep(ENDING);
+        std::process::exit(INTERRUPTED.into());
     });
     let _ = told.await;
+}
+
+/// This program, also if it was built anew since it runs.
+pub(crate) fn this_program() -> std::io::Result<PathBuf> {
+    if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
 }
 
 /// Has a step played by a process of `program`, until it is done or `stop` comes; after that nothing of it runs.
@@ -110,21 +122,34 @@ pub(crate) async fn elsewhere(
     command.arg("--etcd-program").arg(&lab.etcd).arg("--redis-program").arg(&lab.redis);
     command.arg("--disk").arg(&lab.disk).args(lab.by_scale(Some("--quick"), None));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    // Ctrl-C is for us: it ends when we let go of its standard input.
+    command.process_group(0);
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => return Played::failed(format!("{}: {error}", program.display())),
     };
-    let held = child.stdin.take();
+    let (held, group) = (child.stdin.take(), child.id());
     let mut output = std::pin::pin!(child.wait_with_output());
-    let output = tokio::select! {
-        output = &mut output => output,
-        _ = stop => {
+    let stopped = tokio::select! {
+        biased;
+        output = &mut output => Ok(output),
+        _ = stop => Err(held),
+    };
+    let output = match stopped {
+        Ok(output) => output,
+        Err(held) => {
             drop(held);
-            // It is killed otherwise.
-            let _ = timeout(ENDING, output).await;
+            if timeout(KILLED, &mut output).await.is_err() {
+                let group = group.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+                let _ = group.map(|group| kill_process_group(group, Signal::KILL));
+                let _ = output.await;
+            }
             return Played::default();
         }
     };
+    if let Ok(Output { stderr, .. }) = &output {
+        let _ = std::io::stderr().write_all(stderr);
+    }
     match output {
         Ok(output) if output.status.success() => serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| Played::failed(format!("what its process said: {error}"))),

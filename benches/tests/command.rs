@@ -37,7 +37,11 @@ fn every_topic_is_listed_with_its_bars() {
     for topic in topics::all() {
         assert!(printed.lines().any(|line| line == topic.name()), "{}: {printed}", topic.name());
         for bar in topic.bars() {
-            assert!(printed.contains(&format!("  {}: {}", bar.what, bar.bound)), "{}: {printed}", bar.what);
+            assert!(
+                printed.contains(&format!("  {}: {}", bar.name(), bar.bound)),
+                "{}: {printed}",
+                bar.name()
+            );
         }
     }
 }

@@ -166,8 +166,8 @@ impl Member {
         &self.pulse
     }
 
-    /// Makes one request; once again when nothing of it was written, and with a client made anew when etcd no longer knows who we are, or when the runtime
-    /// that the client was made on has ended.
+    /// Makes one request, and once again for each of these: nothing of it was written; etcd no longer knows who we are, or the runtime that the client was made on
+    /// has ended, for which the client is made anew; etcd hung up on the first request of a connection with TLS, which may be a refusal or a server that ends.
     pub(crate) async fn request<T, F>(
         self: &Arc<Self>,
         operation: Operation,
@@ -176,7 +176,7 @@ impl Member {
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
-        let mut is_first = true;
+        let [mut sent_again, mut made_anew, mut asked_again] = [false; 3];
         loop {
             let made = self.client().await.map_err(|error| error.with_operation(operation))?;
             let waiting = made.asked(self.brief);
@@ -192,20 +192,30 @@ impl Member {
             } else {
                 drop(waiting);
             }
-            if self.url.starts_with("https://") && made.answers().count == 0 && is_hang_up(&error) {
+            let is_void =
+                self.login.can_change() && is_unknown_to_etcd(&error) || has_lost_its_runtime(&error);
+            if is_void {
+                self.forget(&made);
+            }
+            let hung_up = self.url.starts_with("https://") && made.answers().count == 0 && is_hang_up(&error);
+            let was_tried = if was_never_written(&error) {
+                &mut sent_again
+            } else if is_void {
+                &mut made_anew
+            } else if hung_up {
+                &mut asked_again
+            } else {
+                return Err(classify(operation, error));
+            };
+            if !std::mem::replace(was_tried, true) {
+                continue;
+            }
+            if hung_up {
                 // TLS 1.3 tells a client that its certificate is not accepted only after the handshake, and the library drops what it is told.
                 let message = "etcd hung up after the TLS handshake: it does not accept our certificate, or demands one";
                 return Err(failure(ErrorKind::Unauthenticated, operation, message).with_source(error));
             }
-            let is_void =
-                self.login.can_change() && is_unknown_to_etcd(&error) || has_lost_its_runtime(&error);
-            if is_void && is_first {
-                self.forget(&made);
-            }
-            if !(is_first && (is_void || was_never_written(&error))) {
-                return Err(classify(operation, error));
-            }
-            is_first = false;
+            return Err(classify(operation, error));
         }
     }
 
@@ -283,7 +293,9 @@ impl Member {
             }
         };
         self.login.was_accepted(&self.url);
-        let made = Made { client, fingerprint, answers: Mutex::default() };
+        // A login was answered by that very connection.
+        let answers = Answers { count: shown.login.is_some().into(), ..Answers::default() };
+        let made = Made { client, fingerprint, answers: Mutex::new(answers) };
         let made = Arc::new(made);
         self.slot(|slot| *slot = Some(Arc::clone(&made)));
         Ok(made)
@@ -367,6 +379,7 @@ fn is_without_users(error: &etcd_client::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::time::{sleep, sleep_until};
 
@@ -478,30 +491,58 @@ mod tests {
         assert_eq!((first, before, after), (true, true, false));
     }
 
-    /// What is given back whole, or else what broke while it was under way.
-    fn canceled(is_given_back: bool) -> etcd_client::Error {
-        let text = if is_given_back { NOT_WRITTEN } else { "stream no longer needed" };
-        let mut status = tonic::Status::cancelled("");
-        status.set_source(Arc::new(std::io::Error::other(text)));
-        etcd_client::Error::GRpcStatus(status)
+    /// How a request fails.
+    #[derive(Clone, Copy, Debug)]
+    enum Fails {
+        /// It is given back whole.
+        Unwritten,
+        /// What it went through breaks.
+        UnderWay,
+        /// Whose client is of a runtime that has ended.
+        Void,
+    }
+
+    impl Fails {
+        fn error(self) -> etcd_client::Error {
+            let with_cause = |text| {
+                let mut status = tonic::Status::cancelled("");
+                status.set_source(Arc::new(std::io::Error::other(text)));
+                status
+            };
+            etcd_client::Error::GRpcStatus(match self {
+                Self::Unwritten => with_cause(NOT_WRITTEN),
+                Self::UnderWay => with_cause("stream no longer needed"),
+                Self::Void => tonic::Status::unknown("Service was not ready: it has ended"),
+            })
+        }
     }
 
     #[tokio::test]
-    async fn what_was_never_written_is_sent_once_again_and_nothing_else_is() {
-        for (given_back, times, answered) in
-            [(vec![true], 2, true), (vec![false], 1, false), (vec![true, true], 2, false)]
-        {
+    async fn what_was_never_written_or_whose_client_is_void_is_sent_once_again_each_and_nothing_else_is() {
+        use Fails::{UnderWay, Unwritten, Void};
+        for (failures, times, answered) in [
+            (vec![], 1, true),
+            (vec![Unwritten], 2, true),
+            (vec![UnderWay], 1, false),
+            (vec![Unwritten, Unwritten], 2, false),
+            (vec![Unwritten, UnderWay], 2, false),
+            (vec![Void], 2, true),
+            (vec![Void, Void], 2, false),
+            (vec![Unwritten, Void], 3, true),
+            (vec![Void, Unwritten], 3, true),
+            (vec![Void, Unwritten, Void], 3, false),
+        ] {
             let Subject(member, _) = Subject::new();
-            let mut failing = given_back.iter();
-            let (failing, asked) = (Mutex::new(&mut failing), std::sync::atomic::AtomicUsize::new(0));
+            let (left, asked) = (Mutex::new(failures.iter()), AtomicUsize::new(0));
             let request = |_: &Client| {
-                asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                let fails = failing.lock().unwrap().next().map(|given_back| canceled(*given_back));
+                asked.fetch_add(1, Ordering::Relaxed);
+                let fails = left.lock().unwrap().next().map(|fails| fails.error());
                 async move { fails.map_or(Ok(()), Err) }
             };
             let answer = member.request(Operation::Lookup, &request).await;
-            assert_eq!((asked.into_inner(), answer.is_ok()), (times, answered), "{given_back:?}: {answer:?}");
-            assert!(member.is_connected(), "the client is not to be made anew");
+            assert_eq!((asked.into_inner(), answer.is_ok()), (times, answered), "{failures:?}: {answer:?}");
+            let ends_void = !answered && matches!(failures.last(), Some(Void));
+            assert_eq!(member.is_connected(), !ends_void, "{failures:?}: the next one makes a client anew");
         }
     }
 }

@@ -116,7 +116,7 @@ fn table<'a>(text: &mut String, judged: impl Iterator<Item = &'a Judged>) {
     for Judged { bar, judgement } in judged {
         let word = format!("**{}**", judgement.verdict.word());
         let cells = [
-            bar.what,
+            &*bar.name(),
             &bar.bound.to_string(),
             &interval(judgement.ratio),
             &interval(judgement.control),

@@ -40,7 +40,8 @@ use tails::{Tail, curves, tails};
 /// How profiles are to be read.
 const PROFILES: &str = "Samples of the processor time of the process that measures, while one arm after the other plays alone (`benches profile`, by `perf`): what waits for \
                         a server is not seen, nor the servers of stores; those of gRPC run in the same process, and count. What is inlined counts for where that was done. \
-                        Shares are of all samples of an arm; what is less than half a percent of each is left out. Of memory they show nothing.";
+                        Shares are of all samples of an arm; what is less than half a percent of each is left out. \
+                        How many samples there are says nothing of what arms cost beside each other: each plays for the same time, and who wakes for a moment and sleeps again is caught less often. Of memory they show nothing.";
 
 /// What a page is made of.
 #[derive(Debug)]
@@ -241,7 +242,7 @@ pub fn lines(report: &Report) -> Vec<String> {
         let Judged { bar, judgement } = judged;
         let word = judgement.verdict.word();
         let (ratio, control) = (interval(judgement.ratio), interval(judgement.control));
-        format!("{}: {word}: {}: {ratio}, {}; control {control}", topic.name, bar.what, bar.bound)
+        format!("{}: {word}: {}: {ratio}, {}; control {control}", topic.name, bar.name(), bar.bound)
     };
     report.topics.iter().flat_map(|topic| topic.bars.iter().map(move |judged| line(topic, judged))).collect()
 }

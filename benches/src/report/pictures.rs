@@ -53,7 +53,7 @@ pub(super) fn ratios(report: &Report) -> Vec<Drawn> {
 
 fn row(Judged { bar, judgement }: &Judged) -> Bounded {
     let (ratio, control) = (judgement.ratio, judgement.control);
-    Bounded { name: bar.what.to_owned(), ratio, control, within: bar.bound.within() }
+    Bounded { name: bar.name().into_owned(), ratio, control, within: bar.bound.within() }
 }
 
 /// How long the slowest took, of each topic that tells it.

@@ -39,7 +39,7 @@ fn not_met(topic: &Measured) -> impl Iterator<Item = &Judged> {
 /// What a profile shows of a bar; the error says what it lacks.
 fn of_bar(topic: &Measured, judged: &Judged, profile: Option<&Profile>) -> Result<String, String> {
     let Judged { bar, judgement } = judged;
-    let is = format!("{} ({}) is {}", bar.what, topic.name, judgement.verdict.word());
+    let is = format!("{} ({}) is {}", bar.name(), topic.name, judgement.verdict.word());
     let Some(profile) = profile.filter(|one| topic.commits.contains(&one.environment.commit)) else {
         return Err(format!("{is}, and no profile of its commit shows where the time goes."));
     };

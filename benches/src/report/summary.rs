@@ -1,5 +1,6 @@
 //! What a program can read.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use comparisons::environment::Environment;
@@ -33,7 +34,7 @@ struct Topic<'a> {
 
 #[derive(Serialize)]
 struct Bar<'a> {
-    what: &'a str,
+    what: Cow<'a, str>,
     figure: &'a str,
     ours: &'a str,
     theirs: Option<&'a str>,
@@ -95,7 +96,7 @@ fn bar(Judged { bar, judgement }: &Judged) -> Bar<'_> {
         Bound::Told => (None, None),
     };
     Bar {
-        what: bar.what,
+        what: bar.name(),
         figure: bar.figure,
         ours: bar.ours,
         theirs: bar.theirs,

@@ -20,7 +20,7 @@ use super::{Server, Store};
 use crate::bars::{Bar, Bound};
 use crate::clients::{Keys, RawEtcd, RawRedis};
 use crate::contest::{Arm, Arms, Contest, PREPARED, Topic};
-use crate::load_once;
+use crate::{load_once, step};
 
 /// How long loading takes, in seconds.
 pub const LOAD: &str = "load_s";
@@ -119,7 +119,7 @@ impl Topic for Loads {
         let bytes = fill::fill(&server, SERVICE, self.instances).await?;
         let program = match &self.program {
             Some(program) => program.clone(),
-            None => std::env::current_exe()?,
+            None => step::this_program()?,
         };
         let instances = self.instances;
         let arm = |loader| Loading { loader, instances, _server: Arc::clone(&server) };

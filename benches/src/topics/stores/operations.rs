@@ -154,7 +154,7 @@ impl Topic for Operations {
     }
 
     fn rounds(&self, lab: &Lab) -> u32 {
-        TOGETHER * lab.by_scale(2, 5)
+        TOGETHER * lab.by_scale(1, 5)
     }
 
     // Two clients that are alike may differ by several percent for as long as a server runs, by more with etcd. Of six starts of etcd intervals were too
