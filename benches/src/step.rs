@@ -92,6 +92,7 @@ pub async fn step(options: &Options) -> Result<Ended, Box<dyn std::error::Error 
 }
 
 /// Until nobody holds the standard input any more. Some time after that the process ends, also if something in it hangs.
+#[expect(clippy::disallowed_methods, reason = "the thread is its own")]
 async fn alone() {
     let (gone, told) = oneshot::channel();
     // A thread of its own, since a runtime would wait for it in the end.

@@ -3,7 +3,7 @@
 //! Not `tokio::sync::watch`: reading that takes a lock, and its order of waking is random.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::Notify;
@@ -11,11 +11,26 @@ use tokio::sync::Notify;
 /// The version that says: the writer is gone, the value is final.
 const CLOSED: u64 = u64::MAX;
 
+/// Readers wait in so many lists by turns: who is woken and waits again would be in the way of the writer that wakes the others of its list.
+const LISTS: usize = 8;
+
 struct Shared<T> {
     value: ArcSwap<T>,
     version: AtomicU64,
-    changed: Notify,
+    changed: [Notify; LISTS],
+    /// How many readers there ever were.
+    readers: AtomicUsize,
     touched: Notify,
+}
+
+impl<T> Shared<T> {
+    fn notify(&self) {
+        self.changed.iter().for_each(Notify::notify_waiters);
+    }
+
+    fn next_list(&self) -> usize {
+        self.readers.fetch_add(1, Ordering::Relaxed) % LISTS
+    }
 }
 
 /// The writing side. Dropping it closes the value.
@@ -27,6 +42,7 @@ pub(crate) struct Publisher<T> {
 pub(crate) struct Reader<T> {
     shared: Arc<Shared<T>>,
     seen: u64,
+    list: usize,
 }
 
 /// A value and the first reader of it, which has seen nothing yet.
@@ -34,10 +50,11 @@ pub(crate) fn published<T>(value: T) -> (Publisher<T>, Reader<T>) {
     let shared = Arc::new(Shared {
         value: ArcSwap::from_pointee(value),
         version: AtomicU64::new(1),
-        changed: Notify::new(),
+        changed: Default::default(),
+        readers: AtomicUsize::new(1),
         touched: Notify::new(),
     });
-    (Publisher { shared: Arc::clone(&shared) }, Reader { shared, seen: 0 })
+    (Publisher { shared: Arc::clone(&shared) }, Reader { shared, seen: 0, list: 0 })
 }
 
 impl<T> Publisher<T> {
@@ -45,7 +62,7 @@ impl<T> Publisher<T> {
     pub(crate) fn publish(&mut self, value: T) {
         self.shared.value.store(Arc::new(value));
         self.shared.version.fetch_add(1, Ordering::Release);
-        self.shared.changed.notify_waiters();
+        self.shared.notify();
     }
 
     /// Replaces the value for who reads next, without waking anyone but who waits for that.
@@ -63,13 +80,13 @@ impl<T> Publisher<T> {
 impl<T> Drop for Publisher<T> {
     fn drop(&mut self) {
         self.shared.version.store(CLOSED, Ordering::Release);
-        self.shared.changed.notify_waiters();
+        self.shared.notify();
     }
 }
 
 impl<T> Clone for Reader<T> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), seen: self.seen }
+        Self { shared: Arc::clone(&self.shared), seen: self.seen, list: self.shared.next_list() }
     }
 }
 
@@ -86,7 +103,7 @@ impl<T> Reader<T> {
 
     /// A reader of the same value that has seen nothing yet.
     pub(crate) fn fresh(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), seen: 0 }
+        Self { shared: Arc::clone(&self.shared), seen: 0, list: self.shared.next_list() }
     }
 
     /// Waits until there is a value that this reader has not seen; `false` once the writer is gone.
@@ -94,7 +111,7 @@ impl<T> Reader<T> {
         let mut version = self.version();
         while version == self.seen {
             // Hears what is published from here on, without the lock that being polled takes; so a second look misses nothing.
-            let notified = self.shared.changed.notified();
+            let notified = self.shared.changed[self.list].notified();
             version = self.version();
             if version != self.seen {
                 break;
