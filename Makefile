@@ -144,7 +144,7 @@ bench: setup ## What it costs beside the raw clients, measured, and how it grows
 test-benches: setup ## Run what each of criterion's benchmarks measures, once, without measuring
 	$(CARGO) bench -p benches -- --test
 
-bench-quick: setup ## The same with fewer rounds and samples, in a few minutes: target/bench-quick/report.html
+bench-quick: setup ## The same with fewer rounds and samples, in a quarter of an hour: target/bench-quick/report.html
 	ended=0; $(BENCHES) criterion --quick || ended=$$?; [ $$ended = 130 ] || $(BENCHES) bars --quick || ended=$$?; $(BENCHES) page target/bench-quick && exit $$ended
 
 fmt: ## Check the format
