@@ -210,10 +210,7 @@ mod tests {
         let mut operator = Operator::new(&client, Operation::Update, "user.rpc", 0..3).unwrap();
         for expected in [[101, 101, 100], [100, 100, 100]] {
             operator.make_ready().await.unwrap();
-            (_, (operator,)) = {
-                let (timed, mut operators) = run(vec![operator], 2).await.unwrap();
-                (timed, (operators.remove(0),))
-            };
+            operator = run(vec![operator], 2).await.unwrap().1.remove(0);
             assert_eq!(weights(&registry).await, expected);
         }
     }

@@ -6,21 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use comparisons::environment::Environment;
-use comparisons::experiment::Trouble;
 use comparisons::lab::{Lab, Scale};
 use comparisons::progress::{Progress, minutes};
 use comparisons::record::{Outcome, Record};
 use comparisons::results::{Again, Done, Results, ResultsError};
 use comparisons::run::{Ended, interruptions, must_go_together};
 use registry_testing::servers::{etcd::etcd_3_5, redis::redis_8};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::cli;
 use crate::contest::Topic;
 use crate::report::{Report, commits, lines};
-use crate::step::{self, Played};
+use crate::step::{Played, Running};
 use crate::topics;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -256,82 +253,8 @@ fn rule(topic: &dyn Topic) -> String {
     crate::bars::rule(topic.bars())
 }
 
-/// A step that runs. It ends with this, and so do its servers.
-pub(crate) struct Running {
-    task: JoinHandle<Played>,
-    stop: Option<oneshot::Sender<()>>,
-}
-
-impl Running {
-    fn new<F: Future<Output = Played> + Send + 'static>(
-        playing: impl FnOnce(oneshot::Receiver<()>) -> F,
-    ) -> Self {
-        let (stop, stopped) = oneshot::channel();
-        Self { task: tokio::spawn(playing(stopped)), stop: Some(stop) }
-    }
-
-    /// In this process.
-    pub(crate) fn here(topic: Arc<dyn Topic>, step: u32, lab: Arc<Lab>) -> Self {
-        Self::new(|stopped| async move {
-            let mut records = Vec::new();
-            let played = tokio::select! {
-                played = play(topic.as_ref(), step, &lab, &mut records) => played,
-                _ = stopped => Ok(()),
-            };
-            let trouble = played.err().map(|trouble| match trouble {
-                Trouble::NotRun(why) => Outcome::NotRun { why },
-                trouble => Outcome::Failed { why: trouble.to_string() },
-            });
-            Played { records, trouble }
-        })
-    }
-
-    /// In a process of its own.
-    fn elsewhere(topic: &Arc<dyn Topic>, step: u32, lab: &Arc<Lab>) -> Self {
-        let (topic, lab) = (Arc::clone(topic), Arc::clone(lab));
-        Self::new(|stopped| async move {
-            match step::this_program() {
-                Ok(program) => step::elsewhere(&program, topic.name(), step, &lab, stopped).await,
-                Err(error) => Played::failed(format!("this program: {error}")),
-            }
-        })
-    }
-
-    /// What it saw.
-    pub(crate) async fn played(&mut self) -> Played {
-        (&mut self.task).await.unwrap_or_else(|broken| Played::failed(broken.to_string()))
-    }
-
-    /// Done when nothing of it runs on.
-    pub(crate) async fn end(mut self) {
-        self.stop.take();
-        if !self.task.is_finished() {
-            let _ = (&mut self.task).await;
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 /// Where a step runs.
 type Start = fn(&Arc<dyn Topic>, u32, &Arc<Lab>) -> Running;
-
-/// Each step has random numbers of its own, whichever were done before it.
-fn of_step(lab: &Lab, step: u32) -> Lab {
-    let seed = lab.random(&format!("step {step}")).u64(..);
-    Lab::new(lab.scale, seed, lab.etcd.clone(), lab.redis.clone(), lab.disk.clone())
-}
-
-async fn play(topic: &dyn Topic, step: u32, lab: &Lab, records: &mut Vec<Record>) -> Result<(), Trouble> {
-    let lab = of_step(lab, step);
-    let mut contest = topic.prepare(&lab).await?;
-    let mut random = lab.random(&format!("order of {}", topic.name()));
-    contest.play(topic.rounds(&lab), &mut random, |record| records.push(record)).await
-}
 
 fn announce(progress: &Progress, here: &Environment, steps: usize, out: &Path) {
     let what = match steps {
@@ -385,9 +308,10 @@ mod tests {
     use comparisons::progress::Progress;
     use comparisons::run::Ended;
 
-    use super::{Kept, Running, of_two_programs, plan, play, select, take_steps};
+    use super::{Kept, of_two_programs, plan, select, take_steps};
     use crate::bars::{Bar, Bound};
     use crate::contest::{Arm, Arms, Contest, PREPARED, Topic};
+    use crate::step::{Running, play};
 
     /// Its name says what it does.
     struct Named(&'static str);

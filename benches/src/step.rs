@@ -1,4 +1,4 @@
-//! A step in a process of its own: what is the same for as long as a process runs, such as where things lie in its memory, is another in each.
+//! A step, in this process or in one of its own: what is the same for as long as a process runs, such as where things lie in its memory, is another in each.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use comparisons::experiment::Trouble;
 use comparisons::lab::{Lab, Scale};
 use comparisons::record::{Outcome, Record};
 use comparisons::run::{Ended, interruptions};
@@ -14,10 +15,10 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::contest::Topic;
-use crate::run::Running;
 use crate::topics;
 
 /// The subcommand.
@@ -65,6 +66,85 @@ impl Played {
     pub(crate) fn failed(why: String) -> Self {
         Self { records: Vec::new(), trouble: Some(Outcome::Failed { why }) }
     }
+}
+
+/// A step that runs. It ends with this, and so do its servers.
+pub(crate) struct Running {
+    task: JoinHandle<Played>,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+impl Running {
+    fn new<F: Future<Output = Played> + Send + 'static>(
+        playing: impl FnOnce(oneshot::Receiver<()>) -> F,
+    ) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        Self { task: tokio::spawn(playing(stopped)), stop: Some(stop) }
+    }
+
+    /// In this process.
+    pub(crate) fn here(topic: Arc<dyn Topic>, step: u32, lab: Arc<Lab>) -> Self {
+        Self::new(|stopped| async move {
+            let mut records = Vec::new();
+            let played = tokio::select! {
+                played = play(topic.as_ref(), step, &lab, &mut records) => played,
+                _ = stopped => Ok(()),
+            };
+            let trouble = played.err().map(|trouble| match trouble {
+                Trouble::NotRun(why) => Outcome::NotRun { why },
+                trouble => Outcome::Failed { why: trouble.to_string() },
+            });
+            Played { records, trouble }
+        })
+    }
+
+    /// In a process of its own.
+    pub(crate) fn elsewhere(topic: &Arc<dyn Topic>, step: u32, lab: &Arc<Lab>) -> Self {
+        let (topic, lab) = (Arc::clone(topic), Arc::clone(lab));
+        Self::new(|stopped| async move {
+            match this_program() {
+                Ok(program) => elsewhere(&program, topic.name(), step, &lab, stopped).await,
+                Err(error) => Played::failed(format!("this program: {error}")),
+            }
+        })
+    }
+
+    /// What it saw.
+    pub(crate) async fn played(&mut self) -> Played {
+        (&mut self.task).await.unwrap_or_else(|broken| Played::failed(broken.to_string()))
+    }
+
+    /// Done when nothing of it runs on.
+    pub(crate) async fn end(mut self) {
+        self.stop.take();
+        if !self.task.is_finished() {
+            let _ = (&mut self.task).await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Each step has random numbers of its own, whichever were done before it.
+fn of_step(lab: &Lab, step: u32) -> Lab {
+    let seed = lab.random(&format!("step {step}")).u64(..);
+    Lab::new(lab.scale, seed, lab.etcd.clone(), lab.redis.clone(), lab.disk.clone())
+}
+
+pub(crate) async fn play(
+    topic: &dyn Topic,
+    step: u32,
+    lab: &Lab,
+    records: &mut Vec<Record>,
+) -> Result<(), Trouble> {
+    let lab = of_step(lab, step);
+    let mut contest = topic.prepare(&lab).await?;
+    let mut random = lab.random(&format!("order of {}", topic.name()));
+    contest.play(topic.rounds(&lab), &mut random, |record| records.push(record)).await
 }
 
 /// Plays a step, and writes what it saw to the standard output. Ends with its servers as soon as nobody holds its standard input any more.
@@ -148,12 +228,13 @@ pub(crate) async fn elsewhere(
             return Played::default();
         }
     };
-    if let Ok(Output { stderr, .. }) = &output {
-        let _ = std::io::stderr().write_all(stderr);
-    }
     match output {
-        Ok(output) if output.status.success() => serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|error| Played::failed(format!("what its process said: {error}"))),
+        Ok(output) if output.status.success() => {
+            // Where it broke off, and what its servers had to say.
+            let _ = std::io::stderr().write_all(&output.stderr);
+            serde_json::from_slice(&output.stdout)
+                .unwrap_or_else(|error| Played::failed(format!("what its process said: {error}")))
+        }
         Ok(output) => Played::failed(last_words(&output)),
         Err(error) => Played::failed(format!("its process: {error}")),
     }

@@ -150,3 +150,30 @@ impl<T> Reader<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
+    use tokio::time::timeout;
+
+    use super::{LISTS, Reader, published};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_and_the_end_are_heard_by_everyone_who_waits_whatever_the_list() {
+        let (publisher, mut first) = published(0);
+        let mut publisher = Some(publisher);
+        assert!(first.changed().await, "what is there is news");
+        let mut readers: Vec<_> = (0..2 * LISTS).map(|_| first.clone()).collect();
+        for expected in [true, false] {
+            let heard = join_all(readers.iter_mut().map(Reader::changed));
+            let waiting = timeout(Duration::from_secs(1), heard);
+            // It is polled first, so all of them wait.
+            let (heard, _) = tokio::join!(waiting, async {
+                if expected { publisher.as_mut().unwrap().publish(1) } else { drop(publisher.take()) }
+            });
+            assert_eq!(heard.expect("all are told"), vec![expected; 2 * LISTS]);
+        }
+    }
+}

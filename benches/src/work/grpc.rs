@@ -68,6 +68,7 @@ pub async fn is_instrumented() -> Result<(), Trouble> {
         let metrics = METRICS.get().map(PrometheusHandle::render).unwrap_or_default();
         metrics.lines().any(|line| line.starts_with(CALLS) && !line.ends_with(" 0"))
     };
+    // A channel tells its metrics once a second, and nobody that it has.
     let told = async {
         while !is_told() {
             tokio::time::sleep(Duration::from_millis(20)).await;
