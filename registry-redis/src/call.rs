@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use redis::{Arg, Cmd, ErrorKind as Kind, RedisError, RedisResult, RedisWrite, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind as Kind, RedisError, RedisResult, ServerErrorKind, Value};
 use registry_core::{Error, ErrorKind, Incarnation, Operation};
 use tokio::time::Instant;
 
 use crate::answer::is_done;
 use crate::connection::{Connection, Request};
 use crate::error::{classify, failure};
+use crate::hex;
 use crate::layout::Keys;
 use crate::link::Link;
 use crate::options::Wait;
@@ -26,13 +27,16 @@ pub(crate) enum Trouble {
 /// The log of a service holds at most so many bytes.
 const LOG_BYTES: usize = 16 << 20;
 
+/// Adds a script's own arguments to a call, which may be sent more than once.
+pub(crate) type Args<'a> = &'a (dyn Fn(&mut Cmd) + Send + Sync);
+
 /// A call of a script.
 pub(crate) struct Call<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) keys: &'a Keys,
     pub(crate) script: &'static Script,
-    /// A command that is nothing but the script's own arguments.
-    pub(crate) args: &'a Cmd,
+    /// Adds the script's own arguments.
+    pub(crate) args: Args<'a>,
     pub(crate) deadline: Instant,
     /// Everything that can be known about refused writes is known.
     pub(crate) sure: bool,
@@ -67,20 +71,14 @@ impl Call<'_> {
         let watched = link.watched();
         call.arg(arrival).arg(patience).arg(&link.run).arg(link.started).arg(link.refused());
         call.arg(Incarnation::now().get()).arg(flags);
-        call.write_arg_fmt(format_args!("{:016x}", self.connection.draw()));
+        call.arg(&hex::digits(self.connection.draw()));
         call.arg(options.history).arg(LOG_BYTES).arg(watched.since).arg(watched.forward);
-        for arg in self.args.args_iter() {
-            match arg {
-                Arg::Simple(bytes) => call.write_arg(bytes),
-                // Of scans alone, which no script is.
-                other => debug_assert!(false, "{other:?} is no argument of a script"),
-            }
-        }
+        (self.args)(&mut call);
         call
     }
 
     async fn once(&self, link: &Link, asking: bool) -> RedisResult<Value> {
-        let keys = [&*self.keys.head, &*self.keys.instances, &*self.keys.deadlines, &*self.keys.log];
+        let keys = self.keys.all();
         let sent = Instant::now();
         let answer = self.with_args(self.script.call(&keys), link, sent).send(link, asking).await;
         let answer = match answer {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::address::Address;
 use crate::answer::Answer;
-use crate::call::{Call, Trouble, classify_call};
+use crate::call::{Args, Call, Trouble, classify_call};
 use crate::error::{classify, failure, is_passing};
 use crate::layout::Keys;
 use crate::link::Link;
@@ -107,14 +107,13 @@ impl Connection {
         }
     }
 
-    /// A script about `service`; its answer without the first two parts, which say how it went and when. `args` is a command that is nothing but
-    /// the script's own arguments.
+    /// A script about `service`; its answer without the first two parts, which say how it went and when.
     pub(crate) async fn script(
         &self,
         operation: Operation,
         service: &ServiceName,
         script: &'static Script,
-        args: &Cmd,
+        args: Args<'_>,
     ) -> Result<Answer> {
         self.run(operation, service, script, args, false).await
     }
@@ -125,7 +124,7 @@ impl Connection {
         operation: Operation,
         service: &ServiceName,
         script: &'static Script,
-        args: &Cmd,
+        args: Args<'_>,
     ) -> Result<Answer> {
         self.run(operation, service, script, args, self.options.wait.is_some()).await
     }
@@ -135,7 +134,7 @@ impl Connection {
         operation: Operation,
         service: &ServiceName,
         script: &'static Script,
-        args: &Cmd,
+        args: Args<'_>,
         waits: bool,
     ) -> Result<Answer> {
         let keys = self.keys(service);
@@ -192,7 +191,7 @@ impl Connection {
         loop {
             self.keep_fresh();
             let node = self.topology.node(keys.slot).await?;
-            match timeout_at(deadline, node.pushes.listen(&keys.log)).await {
+            match timeout_at(deadline, node.pushes.listen(&keys.log())).await {
                 Ok(Ok(inbox)) => return Ok(Listening { inbox, node }),
                 Ok(Err(Refused::Error(error))) => {
                     self.topology.doubt(keys.slot, &node.address);

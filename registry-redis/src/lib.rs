@@ -113,6 +113,7 @@ mod error;
 mod facts;
 mod feed;
 mod held;
+mod hex;
 mod layout;
 mod link;
 mod load;

@@ -1,10 +1,11 @@
 //! The state of a service, and all its instances at one revision.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use redis::{Cmd, RedisError, RedisWrite, Value};
+use redis::{Cmd, RedisError, Value};
 use registry_core::{
     Batch, Change, Cursor, Entry, Epoch, Error, ErrorKind, InstanceId, Operation, Result, Revision,
     ServiceName, Snapshot,
@@ -12,8 +13,9 @@ use registry_core::{
 use std::sync::Arc;
 
 use crate::error::{failure, refuses_writes, strange};
+use crate::hex;
 use crate::layout::json::{self, Item};
-use crate::log::{self, Broken, hex};
+use crate::log::{self, Broken};
 use crate::registry::RedisRegistry;
 use crate::script;
 use crate::store::went_back;
@@ -71,26 +73,27 @@ impl RedisRegistry {
         let seen = self.store().seen(service);
         let (epoch, revision, nonce) =
             seen.map_or((0, 0, 0), |seen| (seen.epoch().get(), seen.revision().get(), seen.proof()));
-        let mut args = Cmd::new();
-        args.arg(limit);
-        args.write_arg_fmt(format_args!("{epoch:016x}"));
-        args.arg(revision);
-        args.write_arg_fmt(format_args!("{nonce:016x}"));
+        let args = |call: &mut Cmd| {
+            call.arg(limit).arg(&hex::digits(epoch)).arg(revision).arg(&hex::digits(nonce));
+        };
         let mut answer = self.connection().script(operation, service, &script::READ, &args).await?;
         let now = answer.now();
         let epoch = answer.text()?;
         let revision = Revision::new(answer.count()?);
         let nonce = answer.text()?;
         let due = answer.number()?;
-        let before = hex(&answer.text()?).map(Epoch::new);
+        let before = hex::number(answer.text()?.as_bytes()).map(Epoch::new);
         let unscrubbed = Duration::from_millis(u64::try_from(now - answer.number()?).unwrap_or_default());
         let other_run = answer.number()? != 0;
         let replaced = answer.number()? != 0;
         let values = usize::try_from(answer.count()?).unwrap_or(usize::MAX);
         let listed = usize::try_from(answer.count()?).unwrap_or(usize::MAX);
         let entries = answer.list()?;
-        let at = match hex(&epoch) {
-            Some(epoch) => Some(Cursor::new(Epoch::new(epoch), revision, hex(&nonce).unwrap_or_default())),
+        let at = match hex::number(epoch.as_bytes()) {
+            Some(epoch) => {
+                let nonce = hex::number(nonce.as_bytes()).unwrap_or_default();
+                Some(Cursor::new(Epoch::new(epoch), revision, nonce))
+            }
             None if epoch.is_empty() => None,
             None => return Err(strange(operation, "an epoch that no script wrote")),
         };
@@ -142,8 +145,9 @@ impl RedisRegistry {
     }
 
     pub(crate) async fn sweep(&self, service: &ServiceName, operation: Operation) -> Result<()> {
-        let mut args = Cmd::new();
-        args.arg(SWEEP);
+        let args = |call: &mut Cmd| {
+            call.arg(SWEEP);
+        };
         self.connection().script(operation, service, &script::SWEEP, &args).await.map(drop)
     }
 
@@ -155,8 +159,9 @@ impl RedisRegistry {
         ids: &[String],
         operation: Operation,
     ) -> Result<()> {
-        let mut args = Cmd::new();
-        args.arg(count).arg(ids);
+        let args = |call: &mut Cmd| {
+            call.arg(count).arg(ids);
+        };
         self.connection().script(operation, service, &script::SCRUB, &args).await.map(drop)
     }
 
@@ -167,8 +172,9 @@ impl RedisRegistry {
         old: Epoch,
         operation: Operation,
     ) -> Result<()> {
-        let mut args = Cmd::new();
-        args.write_arg_fmt(format_args!("{:016x}", old.get()));
+        let args = |call: &mut Cmd| {
+            call.arg(&hex::digits(old.get()));
+        };
         self.connection().script(operation, service, &script::BEGIN_EPOCH, &args).await.map(drop)
     }
 
@@ -282,7 +288,7 @@ struct Reading<'a> {
     registry: &'a RedisRegistry,
     service: &'a ServiceName,
     /// In the order in which they were read: of an id the last counts, which may be that it has gone.
-    read: Vec<(InstanceId, Option<Arc<Entry>>)>,
+    read: Vec<Read>,
     skipped: BTreeSet<String>,
     /// Ids whose values the log does not know.
     odd: Vec<String>,
@@ -291,6 +297,7 @@ struct Reading<'a> {
 impl Reading<'_> {
     /// Ids and values, one after the other.
     fn all(&mut self, flat: &[Value]) {
+        self.read.reserve(flat.len() / 2);
         for pair in flat.chunks_exact(2) {
             if let (Value::BulkString(id), Value::BulkString(value)) = (&pair[0], &pair[1]) {
                 self.one(id, value);
@@ -301,7 +308,7 @@ impl Reading<'_> {
     fn one(&mut self, id: &[u8], value: &[u8]) {
         match json::read(self.service, id, value) {
             Item::Entry(entry) => {
-                self.read.push((entry.id().clone(), Some(entry)));
+                self.read.push(Read::new(entry.id().clone(), Some(entry)));
             }
             Item::Unlogged(id, error) => {
                 self.registry.malformed().tell(self.service, id.as_str(), value, &error);
@@ -319,8 +326,8 @@ impl Reading<'_> {
         for change in batch.changes {
             self.skipped.remove(change.id().as_str());
             match change {
-                Change::Put(entry) => self.read.push((entry.id().clone(), Some(entry))),
-                Change::Delete { id, .. } => self.read.push((id, None)),
+                Change::Put(entry) => self.read.push(Read::new(entry.id().clone(), Some(entry))),
+                Change::Delete { id, .. } => self.read.push(Read::new(id, None)),
                 _ => {}
             }
         }
@@ -332,18 +339,39 @@ impl Reading<'_> {
         // What came at once has each id once, and is few.
         if paged {
             // Keeps the order of what has the same id.
-            read.sort_by(|(one, _), (other, _)| one.cmp(other));
+            read.sort_by(Read::cmp_id);
         }
         let mut read = read.into_iter().peekable();
         std::iter::from_fn(move || {
             loop {
-                let (id, entry) = read.next()?;
-                let is_last = read.peek().is_none_or(|(next, _)| *next != id);
-                if let Some(entry) = entry.filter(|_| is_last) {
+                let one = read.next()?;
+                let is_last = read.peek().is_none_or(|next| one.cmp_id(next).is_ne());
+                if let Some(entry) = one.entry.filter(|_| is_last) {
                     return Some(entry);
                 }
             }
         })
+    }
+}
+
+/// What was read of an id: its entry, or that it has gone.
+struct Read {
+    /// The first bytes of the id, as a number that is the higher the later the id comes: most are told apart by it, and at once. No id holds what a short
+    /// one is filled up with.
+    first: u128,
+    id: InstanceId,
+    entry: Option<Arc<Entry>>,
+}
+
+impl Read {
+    fn new(id: InstanceId, entry: Option<Arc<Entry>>) -> Self {
+        let mut first = [0; size_of::<u128>()];
+        first.iter_mut().zip(id.as_str().bytes()).for_each(|(first, byte)| *first = byte);
+        Self { first: u128::from_be_bytes(first), id, entry }
+    }
+
+    fn cmp_id(&self, other: &Self) -> Ordering {
+        self.first.cmp(&other.first).then_with(|| self.id.cmp(&other.id))
     }
 }
 
@@ -353,4 +381,33 @@ pub(crate) fn is_refused(error: &Error) -> bool {
         return true;
     }
     error.source().and_then(|source| source.downcast_ref::<RedisError>()).is_some_and(refuses_writes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_is_ordered_as_its_ids_are() {
+        let ids = [
+            "a",
+            "a.",
+            "a:1",
+            "B",
+            "b",
+            "10.0.0.7:8080",
+            "10.0.0.70:80",
+            "10.0.0.7:80",
+            "x-0123456789abcdef",
+            "x-0123456789abcdeg",
+            "x-0123456789abcd",
+        ];
+        let ids = ids.map(|id| InstanceId::new(id).unwrap());
+        for one in &ids {
+            for other in &ids {
+                let read = |id: &InstanceId| Read::new(id.clone(), None);
+                assert_eq!(read(one).cmp_id(&read(other)), one.cmp(other), "{one} {other}");
+            }
+        }
+    }
 }

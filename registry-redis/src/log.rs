@@ -6,6 +6,7 @@ use registry_core::{
 };
 
 use crate::connection::Connection;
+use crate::hex;
 use crate::layout::json;
 use crate::link::text;
 
@@ -56,7 +57,8 @@ impl Logged {
     pub(crate) fn told(message: &[u8]) -> Option<Self> {
         let mut parts = message.splitn(6, |byte| *byte == b'\n');
         let mut word = || std::str::from_utf8(parts.next()?).ok();
-        let (revision, nonce, previous) = (word()?.parse().ok()?, hex(word()?)?, hex(word()?)?);
+        let (revision, nonce, previous) =
+            (word()?.parse().ok()?, hex::number(word()?.as_bytes())?, hex::number(word()?.as_bytes())?);
         let (what, id) = (What::named(word()?)?, word()?.to_owned());
         Some(Self { revision, nonce, previous, what, id, value: parts.next()?.to_vec() })
     }
@@ -77,8 +79,8 @@ impl Logged {
         };
         Some(Self {
             revision,
-            nonce: hex(&word("nonce")?)?,
-            previous: hex(&word("previous")?)?,
+            nonce: hex::number(word("nonce")?.as_bytes())?,
+            previous: hex::number(word("previous")?.as_bytes())?,
             what: What::named(&word("change")?)?,
             id: word("id")?,
             value,
@@ -128,11 +130,6 @@ impl What {
             _ => return None,
         })
     }
-}
-
-/// 16 hexadecimal digits.
-pub(crate) fn hex(text: &str) -> Option<u64> {
-    u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16)
 }
 
 /// What the log says after `position`: some of it. Nothing means that there is nothing more, or that there is no log.

@@ -140,7 +140,7 @@ impl RedisRegistry {
             return;
         }
         let key = layout::index(&self.options().prefix);
-        let mut forget = script::FORGET.call_with_text(&[&key]);
+        let mut forget = script::FORGET.call_with_text(&[[key.as_str()]]);
         forget.arg(service.as_str()).arg(touched);
         let slot = layout::slot(key.as_bytes());
         if let Err(error) = self.connection().command(Operation::Services, slot, forget).await {

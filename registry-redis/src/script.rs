@@ -1,8 +1,9 @@
 //! The scripts, as they are sent.
 
+use std::io::Write;
 use std::sync::LazyLock;
 
-use redis::Cmd;
+use redis::{Cmd, RedisWrite};
 
 const COMMON: &str = include_str!("scripts/common.lua");
 
@@ -44,27 +45,32 @@ impl Script {
     }
 
     fn new(text: String) -> Self {
-        let sha = crate::sum::hex(text.as_bytes());
+        let sha = crate::sum::sum(text.as_bytes());
         let reads = text.lines().next().is_some_and(|line| line.contains("no-writes"));
         Self { text, sha, reads }
     }
 
     /// The call by name, which fails with `NOSCRIPT` where the script is not known. Its arguments are to be added.
-    pub(crate) fn call(&self, keys: &[&str]) -> Cmd {
+    pub(crate) fn call<const PARTS: usize>(&self, keys: &[[&str; PARTS]]) -> Cmd {
         Self::with("EVALSHA", &self.sha, keys)
     }
 
     /// The call with the text, after which the script is known. Its arguments are to be added.
-    pub(crate) fn call_with_text(&self, keys: &[&str]) -> Cmd {
+    pub(crate) fn call_with_text<const PARTS: usize>(&self, keys: &[[&str; PARTS]]) -> Cmd {
         Self::with("EVAL", &self.text, keys)
     }
 
-    fn with(command: &str, script: &str, keys: &[&str]) -> Cmd {
-        // There is room for the arguments of most calls.
-        let mut call = Cmd::with_capacity(32, script.len() + 1024);
+    /// Each key is given in parts.
+    fn with<const PARTS: usize>(command: &str, script: &str, keys: &[[&str; PARTS]]) -> Cmd {
+        // There is room for the arguments of most calls by name, in no more than what an allocator has ready: glibc up to 1,032 bytes.
+        let mut call = Cmd::with_capacity(32, script.len() + 900);
         call.arg(command).arg(script).arg(keys.len());
         for key in keys {
-            call.arg(*key);
+            let mut writer = call.writer_for_next_arg();
+            for part in key {
+                // Writing to memory does not fail.
+                let _ = writer.write_all(part.as_bytes());
+            }
         }
         call
     }

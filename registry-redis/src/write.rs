@@ -1,6 +1,6 @@
 //! Registering, renewing, updating and leaving: one script each.
 
-use redis::{Cmd, RedisWrite};
+use redis::Cmd;
 use registry_core::codec::Stored;
 use registry_core::{
     ErrorKind, Instance, Lease, OnConflict, Operation, RegisterOptions, Registration, Result, Revision,
@@ -9,6 +9,7 @@ use registry_core::{
 use crate::answer::Answer;
 use crate::error::{failure, strange};
 use crate::facts::min_ttl;
+use crate::hex;
 use crate::registry::RedisRegistry;
 use crate::script;
 
@@ -45,9 +46,11 @@ impl RedisRegistry {
             let lease = Lease::new(service, id, incarnation, options.token.as_u128());
             let sequence = self.held().next(&lease).max(1);
             let stored = Stored::new(instance.clone(), incarnation, options.token);
-            let mut args = owner(&lease);
-            args.arg(claim.get()).arg(conflict).write_arg_fmt(ttl.get().as_millis());
-            args.arg(self.connection().writer()).arg(sequence).arg(stored.encode());
+            let (millis, encoded) = (ttl.get().as_millis(), stored.encode());
+            let args = |call: &mut Cmd| {
+                owner(&lease, call).arg(claim.get()).arg(conflict).arg(millis.to_string());
+                call.arg(self.connection().writer()).arg(sequence).arg(&encoded);
+            };
             let service = instance.service();
             let mut answer =
                 self.connection().change(Operation::Register, service, &script::REGISTER, &args).await?;
@@ -70,8 +73,10 @@ impl RedisRegistry {
 
     pub(crate) async fn renew(&self, lease: &Lease) -> Result<()> {
         let operation = Operation::Keepalive;
-        let mut args = owner(lease);
-        args.arg(self.held().acknowledged(lease));
+        let acknowledged = self.held().acknowledged(lease);
+        let args = |call: &mut Cmd| {
+            owner(lease, call).arg(acknowledged);
+        };
         let answer = self.connection().script(operation, lease.service(), &script::KEEPALIVE, &args).await?;
         held(operation, lease, answer)?;
         self.touch(lease.service());
@@ -82,9 +87,11 @@ impl RedisRegistry {
         let operation = Operation::Update;
         let token_of = registry_core::OwnerToken::from_u128(lease.key());
         let stored = Stored::new(instance.clone(), lease.incarnation(), token_of);
-        let mut args = owner(lease);
-        args.arg(self.held().acknowledged(lease)).arg(self.connection().writer());
-        args.arg(self.held().next(lease)).arg(stored.encode());
+        let (acknowledged, sequence) = (self.held().acknowledged(lease), self.held().next(lease));
+        let encoded = stored.encode();
+        let args = |call: &mut Cmd| {
+            owner(lease, call).arg(acknowledged).arg(self.connection().writer()).arg(sequence).arg(&encoded);
+        };
         let answer = self.connection().change(operation, lease.service(), &script::UPDATE, &args).await?;
         let mut answer = held(operation, lease, answer)?;
         let (revision, sequence) = (answer.count()?, answer.count()?);
@@ -94,18 +101,20 @@ impl RedisRegistry {
 
     pub(crate) async fn remove(&self, lease: &Lease) -> Result<()> {
         let operation = Operation::Deregister;
-        self.connection().change(operation, lease.service(), &script::DEREGISTER, &owner(lease)).await?;
+        let args = |call: &mut Cmd| {
+            owner(lease, call);
+        };
+        self.connection().change(operation, lease.service(), &script::DEREGISTER, &args).await?;
         self.held().forget(lease);
         Ok(())
     }
 }
 
 /// What scripts about an entry are told first: its id, and the token and incarnation of whose it is.
-fn owner(lease: &Lease) -> Cmd {
-    let mut args = Cmd::with_capacity(16, 512);
-    args.arg(lease.id().as_str()).write_arg_fmt(format_args!("{:032x}", lease.key()));
-    args.arg(lease.incarnation().get());
-    args
+fn owner<'a>(lease: &Lease, call: &'a mut Cmd) -> &'a mut Cmd {
+    let key = lease.key();
+    let token = [(key >> 64) as u64, key as u64].map(hex::digits);
+    call.arg(lease.id().as_str()).arg(token.as_flattened()).arg(lease.incarnation().get())
 }
 
 fn held(operation: Operation, lease: &Lease, answer: Answer) -> Result<Answer> {

@@ -65,24 +65,22 @@ fn entry(service: &ServiceName, id: &InstanceId, header: &Header, json: &[u8]) -
 fn split(value: &[u8]) -> Option<(Header, &[u8])> {
     let end = memchr(b'\n', &value[..value.len().min(256)])?;
     let (line, json) = (&value[..end], &value[end + 1..]);
-    if !line.is_ascii() {
-        return None;
-    }
-    let (mut spaces, mut from) = (memchr_iter(b' ', line), 0);
+    let line = std::str::from_utf8(line).ok().filter(|line| line.is_ascii())?;
+    let (mut spaces, mut from) = (memchr_iter(b' ', line.as_bytes()), 0);
     let mut word = || {
         let to = spaces.next()?;
         Some(&line[std::mem::replace(&mut from, to + 1)..to])
     };
-    let mut number = || std::str::from_utf8(word()?).ok()?.parse::<u64>().ok();
+    let mut number = || word()?.parse::<u64>().ok();
     let (modified, created, incarnation) = (number()?, number()?, number()?);
     // Token, TTL, writer and sequence are for the scripts.
     for _ in 0..4 {
         word()?;
     }
-    let sum = &line[from..];
+    let sum = &line.as_bytes()[from..];
     let header = Header { modified, created, incarnation };
     // Another space is in the way of that.
-    (sum.len() == 16 && sum::begins(json, sum)).then_some((header, json))
+    sum::begins(json, sum).then_some((header, json))
 }
 
 #[cfg(test)]
@@ -95,7 +93,7 @@ mod tests {
         let instance = Instance::builder("user.rpc").endpoint("10.0.0.7:80").build().unwrap();
         let service = instance.service().clone();
         let json = Stored::new(instance, Incarnation::new(9), OwnerToken::from_u128(1)).encode();
-        let sum = &sum::hex(&json)[..16];
+        let sum = &sum::sum(&json)[..16];
         (service, [format!("5 3 9 ab 10000 7f 1 {sum}\n").as_bytes(), &json].concat())
     }
 

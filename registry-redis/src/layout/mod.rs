@@ -8,38 +8,42 @@ use registry_core::ServiceName;
 /// The keys of one service, all in one slot.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
-    pub(crate) head: String,
-    pub(crate) instances: String,
-    pub(crate) deadlines: String,
-    /// Also the name of the channel.
-    pub(crate) log: String,
+    /// What each begins with.
+    start: String,
     pub(crate) slot: u16,
 }
+
+const INSTANCES: &str = "instances";
+const LOG: &str = "log";
 
 impl Keys {
     pub(crate) fn of(prefix: &str, service: &ServiceName) -> Self {
         // Made for every request, so put together without the machinery of formats.
-        let key = |part: &str| [prefix, ":{", service.as_str(), "}:", part].concat();
-        Self {
-            head: key("head"),
-            instances: key("instances"),
-            deadlines: key("deadlines"),
-            log: key("log"),
-            slot: slot(service.as_str().as_bytes()),
-        }
+        let start = [prefix, ":{", service.as_str(), "}:"].concat();
+        Self { start, slot: slot(service.as_str().as_bytes()) }
+    }
+
+    /// All of them, each in two parts, in the order in which scripts are told them.
+    pub(crate) fn all(&self) -> [[&str; 2]; 4] {
+        ["head", INSTANCES, "deadlines", LOG].map(|part| [self.start.as_str(), part])
+    }
+
+    /// The log, which is also the name of the channel.
+    pub(crate) fn log(&self) -> String {
+        [&self.start, LOG].concat()
     }
 
     /// `HSCAN` of the instances.
     pub(crate) fn scan(&self, cursor: &[u8], count: usize) -> Cmd {
         let mut scan = cmd("HSCAN");
-        scan.arg(&self.instances).arg(cursor).arg("COUNT").arg(count);
+        scan.arg([&self.start, INSTANCES].concat()).arg(cursor).arg("COUNT").arg(count);
         scan
     }
 
     /// `XRANGE` of the log from a revision on.
     pub(crate) fn changes(&self, from: u64, count: usize) -> Cmd {
         let mut range = cmd("XRANGE");
-        range.arg(&self.log).arg(format!("{from}-0")).arg("+").arg("COUNT").arg(count);
+        range.arg(self.log()).arg(format!("{from}-0")).arg("+").arg("COUNT").arg(count);
         range
     }
 }
@@ -91,7 +95,7 @@ mod tests {
         let mut all: Vec<String> = vec![index("registry")];
         for name in names.into_iter().flatten() {
             let keys = keys(name.as_str());
-            all.extend([keys.head, keys.instances, keys.deadlines, keys.log]);
+            all.extend(keys.all().map(|key| key.concat()));
         }
         let count = all.len();
         all.sort();
