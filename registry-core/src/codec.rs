@@ -313,24 +313,25 @@ impl<'a> Read<'a> {
         let Some(token) = token(self.token.as_ref()) else {
             return Err(malformed("has a token that is not 32 hexadecimal digits".into()));
         };
-        let parsed = || -> Result<Instance> {
-            let instance = Instance {
-                service,
-                id,
-                endpoints: self.endpoints.0?,
-                metadata: self.metadata,
-                version: self.version.map(Version::new).transpose()?,
-                weight: self.weight.map_or(Ok(Weight::default()), Weight::new)?,
-                zone: self.zone.map(Zone::new).transpose()?,
-                status: if self.status.as_ref() == "up" { Status::Up } else { Status::Draining },
-                extra: self.extra,
-            };
-            instance.check()?;
-            Ok(instance)
+        let unacceptable = |error: Error| malformed(error.to_string());
+        let instance = Instance {
+            service,
+            id,
+            endpoints: self.endpoints.0.map_err(unacceptable)?,
+            metadata: self.metadata,
+            version: self.version.map(Version::new).transpose().map_err(unacceptable)?,
+            weight: self.weight.map_or(Ok(Weight::default()), Weight::new).map_err(unacceptable)?,
+            zone: self.zone.map(Zone::new).transpose().map_err(unacceptable)?,
+            status: if self.status.as_ref() == "up" { Status::Up } else { Status::Draining },
+            extra: self.extra,
         };
-        let instance = parsed().map_err(|error| malformed(error.to_string()))?;
-        let stored = Stored::new(instance, Incarnation::new(self.incarnation), token);
-        Ok(Stored { registered: self.registered.map(Revision::new), ..stored })
+        instance.check().map_err(unacceptable)?;
+        Ok(Stored {
+            instance,
+            incarnation: Incarnation::new(self.incarnation),
+            token,
+            registered: self.registered.map(Revision::new),
+        })
     }
 }
 

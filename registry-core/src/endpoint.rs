@@ -1,7 +1,7 @@
 //! Where an instance can be reached.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::str::FromStr;
 
 use smol_str::{SmolStr, StrExt, format_smolstr};
@@ -131,6 +131,14 @@ impl FromStr for Endpoint {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
+        // Most are of this form, which is told soonest as a whole.
+        if let Ok(address) = text.parse::<SocketAddrV4>()
+            && address.port() != 0
+            && !address.ip().is_unspecified()
+            && let Some(end) = text.bytes().rposition(|byte| byte == b':')
+        {
+            return Ok(Self { protocol: None, host: text[..end].into(), port: address.port() });
+        }
         // No protocol has a colon in it.
         let of_protocol =
             text.split_once(':').and_then(|(name, rest)| Some((name, rest.strip_prefix("//")?)));
