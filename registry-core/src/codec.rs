@@ -22,7 +22,7 @@ use smol_str::SmolStr;
 use crate::cursor::Revision;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::instance::{Endpoints, Instance, Status, Weight};
+use crate::instance::{Instance, Status, Weight};
 use crate::lease::{Incarnation, OwnerToken};
 use crate::metadata::Metadata;
 use crate::name::{InstanceId, ServiceName, Version, Zone};
@@ -238,7 +238,7 @@ impl From<Text<'_>> for SmolStr {
 }
 
 /// Parsed as they are read, without a list of texts between. What is wrong with one is told when all else is right.
-struct Parsed(Result<Endpoints>);
+struct Parsed(Result<Box<[Endpoint]>>);
 
 impl<'de> Deserialize<'de> for Parsed {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
@@ -256,7 +256,8 @@ impl<'de> Visitor<'de> for Texts {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> std::result::Result<Parsed, A::Error> {
-        let mut all = Ok(Endpoints::new());
+        // As many as there mostly are: what is reserved for more would have to be given back.
+        let mut all = Ok(Vec::with_capacity(1));
         while let Some(text) = texts.next_element::<Text<'de>>()? {
             let Ok(endpoints) = &mut all else { continue };
             match text.as_ref().parse() {
@@ -264,7 +265,7 @@ impl<'de> Visitor<'de> for Texts {
                 Err(error) => all = Err(error),
             }
         }
-        Ok(Parsed(all))
+        Ok(Parsed(all.map(Vec::into_boxed_slice)))
     }
 }
 

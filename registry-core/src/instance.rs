@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use crate::endpoint::Endpoint;
@@ -54,9 +53,6 @@ impl Default for Weight {
     }
 }
 
-/// Most instances have one, for which nothing is taken from the heap.
-pub(crate) type Endpoints = SmallVec<[Endpoint; 1]>;
-
 /// One running copy of a service: what it publishes about itself. Always valid, because it is only made by
 /// [`InstanceBuilder::build`] and by decoding, which check alike.
 ///
@@ -77,7 +73,7 @@ pub(crate) type Endpoints = SmallVec<[Endpoint; 1]>;
 pub struct Instance {
     pub(crate) service: ServiceName,
     pub(crate) id: InstanceId,
-    pub(crate) endpoints: Endpoints,
+    pub(crate) endpoints: Box<[Endpoint]>,
     pub(crate) metadata: Metadata,
     pub(crate) version: Option<Version>,
     pub(crate) weight: Weight,
@@ -107,7 +103,7 @@ impl Instance {
         InstanceBuilder {
             service: service.try_into().map_err(Into::into),
             id: None,
-            endpoints: Ok(Endpoints::new()),
+            endpoints: Ok(Vec::new()),
             metadata: BTreeMap::new(),
             version: Ok(None),
             weight: Ok(Weight::default()),
@@ -124,7 +120,7 @@ impl Instance {
         InstanceBuilder {
             service: Ok(this.service),
             id: Some(Ok(this.id)),
-            endpoints: Ok(this.endpoints),
+            endpoints: Ok(this.endpoints.into_vec()),
             metadata: this.metadata.to_map(),
             version: Ok(this.version),
             weight: Ok(this.weight),
@@ -288,7 +284,7 @@ impl fmt::Debug for Instance {
 pub struct InstanceBuilder {
     service: Result<ServiceName>,
     id: Option<Result<InstanceId>>,
-    endpoints: Result<Endpoints>,
+    endpoints: Result<Vec<Endpoint>>,
     metadata: BTreeMap<SmolStr, SmolStr>,
     version: Result<Option<Version>>,
     weight: Result<Weight>,
@@ -326,7 +322,7 @@ impl InstanceBuilder {
     /// Takes all endpoints away, for giving other ones. The id stays when this builder came from
     /// [`Instance::to_builder`].
     pub fn clear_endpoints(mut self) -> Self {
-        self.endpoints = Ok(Endpoints::new());
+        self.endpoints = Ok(Vec::new());
         self
     }
 
@@ -391,7 +387,7 @@ impl InstanceBuilder {
         let instance = Instance {
             service,
             id,
-            endpoints,
+            endpoints: endpoints.into_boxed_slice(),
             metadata: self.metadata.into(),
             version: self.version?,
             weight: self.weight?,

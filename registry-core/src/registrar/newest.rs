@@ -25,7 +25,6 @@ struct Shared {
 }
 
 #[derive(Default)]
-#[expect(clippy::large_enum_variant, reason = "each registrar has one")]
 enum Place {
     #[default]
     Empty,

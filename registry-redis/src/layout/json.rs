@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 use registry_core::codec::Stored;
 use registry_core::{
     Change, DeleteCause, Entry, Error, Incarnation, InstanceId, Result, Revision, ServiceName,
@@ -65,21 +65,15 @@ fn entry(service: &ServiceName, id: &InstanceId, header: &Header, json: &[u8]) -
 fn split(value: &[u8]) -> Option<(Header, &[u8])> {
     let end = memchr(b'\n', &value[..value.len().min(256)])?;
     let (line, json) = (&value[..end], &value[end + 1..]);
-    let line = std::str::from_utf8(line).ok().filter(|line| line.is_ascii())?;
-    let (mut spaces, mut from) = (memchr_iter(b' ', line.as_bytes()), 0);
-    let mut word = || {
-        let to = spaces.next()?;
-        Some(&line[std::mem::replace(&mut from, to + 1)..to])
-    };
-    let mut number = || word()?.parse::<u64>().ok();
-    let (modified, created, incarnation) = (number()?, number()?, number()?);
-    // Token, TTL, writer and sequence are for the scripts.
-    for _ in 0..4 {
-        word()?;
+    // The last of eight words is the sum; token, TTL, writer and sequence, which come before it, are for the scripts.
+    if !line.is_ascii() || line.iter().filter(|byte| **byte == b' ').count() != 7 {
+        return None;
     }
-    let sum = &line.as_bytes()[from..];
+    let (words, sum) = line.split_at_checked(line.len().checked_sub(16)?)?;
+    let mut words = words.strip_suffix(b" ")?.split(|byte| *byte == b' ');
+    let mut number = || std::str::from_utf8(words.next()?).ok()?.parse::<u64>().ok();
+    let (modified, created, incarnation) = (number()?, number()?, number()?);
     let header = Header { modified, created, incarnation };
-    // Another space is in the way of that.
     sum::begins(json, sum).then_some((header, json))
 }
 
