@@ -135,9 +135,9 @@ impl FromStr for Endpoint {
         if let Ok(address) = text.parse::<SocketAddrV4>()
             && address.port() != 0
             && !address.ip().is_unspecified()
-            && let Some(end) = text.bytes().rposition(|byte| byte == b':')
+            && let Some((host, _)) = text.rsplit_once(':')
         {
-            return Ok(Self { protocol: None, host: text[..end].into(), port: address.port() });
+            return Ok(Self { protocol: None, host: host.into(), port: address.port() });
         }
         // No protocol has a colon in it.
         let of_protocol =
@@ -226,6 +226,7 @@ mod tests {
         }
         assert_eq!(Endpoint::new("fd00::1", 80).unwrap().to_string(), "[fd00::1]:80");
         assert_eq!("[FD00:0::1]:80".parse::<Endpoint>().unwrap().to_string(), "[fd00::1]:80");
+        assert_eq!("10.0.0.7:0080".parse::<Endpoint>().unwrap().to_string(), "10.0.0.7:80");
     }
 
     #[test]
@@ -248,6 +249,13 @@ mod tests {
             "[::1:80",
             "[zz]:80",
             "256.0.0.1:80",
+            "010.0.0.7:80",
+            "10.0.0.7:0",
+            "10.0.0.7:65536",
+            "10.0.0.7:+1",
+            "10.0.0.7:",
+            "10.0.0.7:80 ",
+            " 10.0.0.7:80",
             "1.2.3:80",
             "a..b:80",
             "-a:80",

@@ -356,8 +356,8 @@ impl Reading<'_> {
 
 /// What was read of an id: its entry, or that it has gone.
 struct Read {
-    /// The first bytes of the id, as a number that is the higher the later the id comes: most are told apart by it, and at once. No id holds what a short
-    /// one is filled up with.
+    /// The first bytes of the id, as a number that is the higher the later the id comes: most are told apart by it, and at once. Those that begin alike are by
+    /// the whole id.
     first: u128,
     id: InstanceId,
     entry: Option<Arc<Entry>>,

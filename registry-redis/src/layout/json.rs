@@ -69,7 +69,7 @@ fn split(value: &[u8]) -> Option<(Header, &[u8])> {
     if !line.is_ascii() || line.iter().filter(|byte| **byte == b' ').count() != 7 {
         return None;
     }
-    let (words, sum) = line.split_at_checked(line.len().checked_sub(16)?)?;
+    let (words, sum) = line.split_last_chunk()?;
     let mut words = words.strip_suffix(b" ")?.split(|byte| *byte == b' ');
     let mut number = || std::str::from_utf8(words.next()?).ok()?.parse::<u64>().ok();
     let (modified, created, incarnation) = (number()?, number()?, number()?);
