@@ -21,6 +21,16 @@ impl Ours {
         Self { registry }
     }
 
+    /// The same, connected: some backends are only with their first request.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn connected(self) -> Result<Self, Trouble> {
+        // No service begins so, and none is looked at.
+        self.registry.services("no-such-service").await?;
+        Ok(self)
+    }
+
     /// The registry.
     #[must_use]
     pub fn registry(&self) -> &Arc<dyn Registry> {

@@ -22,7 +22,7 @@ const INTRODUCTION: &str = "`service-registry` puts one trait before etcd, Redis
 const METHOD: [&str; 4] = [
     "Absolute figures of a shared machine mean little, so arms that do the same work take turns: in each round every arm has a block of some ten to some \
      hundred milliseconds, in an order that is drawn by lot for each, so that no arm has a place or a predecessor of its own. One round before does not count. Some \
-     rounds later all is started anew: servers, and the process of those who call them, in which arms are made in an order that is drawn, too (our client of Redis connects with its first request, when the others have). A store and who calls it have cores of their own.",
+     rounds later all is started anew: servers, and the process of those who call them, in which arms are made, and connect, in an order that is drawn, too. A store and who calls it have cores of their own.",
     "A round gives one ratio, and each start the median of its rounds. Shown is the mean of these medians with its 95 % interval by Student's t (both of logarithms): what differs \
      from one start to the next does not from round to round, so only starts count as independent of each other.",
     "The control is the same ratio of two arms that are alike, with connections of their own. Where its interval does not hold 1, something \

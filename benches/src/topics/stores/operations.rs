@@ -177,7 +177,7 @@ impl Topic for Operations {
         let server = Server::start(self.store, lab).await?;
         let stage = Stage { operation: self.operation, size: self.size, server };
         let ours = Ours::new(stage.server.registry()?);
-        let arms = Arms::default().with("ours", stage.arm("ours", async { Ok(ours) }));
+        let arms = Arms::default().with("ours", stage.arm("ours", ours.connected()));
         let arms = match self.store {
             Store::Etcd => stage.etcd(arms),
             Store::Redis => stage.redis(arms),
