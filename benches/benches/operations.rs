@@ -69,9 +69,9 @@ fn bench<C: Client>(
     client: &C,
     operation: Operation,
 ) {
-    // Each has a service of its own.
-    let raw = if name.ends_with("raw") { "raw" } else { "ours" };
-    let service = format!("{}-{raw}.rpc", operation.name());
+    // Each has a service of its own, and their names are equally long.
+    let whose = if name.ends_with("raw") { "raw1" } else { "ours" };
+    let service = format!("{}-{whose}.rpc", operation.name());
     let listed = (operation == Operation::Lookup).then(|| {
         let mut listed = Operator::new(client, Operation::Keepalive, &service, 0..INSTANCES).unwrap();
         runtime.block_on(listed.make_ready()).unwrap_or_else(|trouble| panic!("{name}: {trouble}"));

@@ -62,7 +62,7 @@ command goes on where it was interrupted. What is measured --again takes the pla
   cargo run --release -p benches -- bars --only etcd --again      every topic whose name holds that, measured anew
   cargo run --release -p benches -- list                          what there is
 
-Ends with 0 if all that was asked for is measured, met or not; with 1 if a topic could not run or broke off, with the reason; with 130 if it was interrupted.";
+Ends with 0 if all that was asked for is measured, met or not; with 1 if a topic could not run or broke off, with the reason; with 2 if it could not begin, such as where DIR has records of another program; with 130 if it was interrupted.";
 
 const AFTER_CRITERION: &str = "\
 This is `cargo bench -p benches` with times that are bounded, in a folder of its own, and what it finds is kept in criterion.json. What comes after -- is for criterion;
@@ -82,7 +82,7 @@ that is not met (missed, not shown or undecided) is published only with a profil
   cargo run --release -p benches -- profile heartbeats --seconds 20";
 
 const AFTER_PUBLISH: &str = "\
-Published is only what an optimized build of a clean commit has measured in full, every topic of it and all of criterion's. Pictures, tables and the page in the repository are made of the
+Published is only what an optimized build of a clean commit has measured in full, every topic of it and all of criterion's; with --partial also a part. Pictures, tables and the page in the repository are made of the
 records beside them, and a test fails when they differ.
 
   cargo run --release -p benches -- publish target/bench

@@ -6,7 +6,7 @@ use std::fs;
 use std::sync::Arc;
 
 use comparisons::experiment::Trouble;
-use registry_core::{Registry, RegistryExt, ServiceName};
+use registry_core::{Directory, Registry, RegistryExt, ServiceName};
 use registry_etcd::{EtcdOptions, EtcdRegistry};
 use registry_redis::{RedisOptions, RedisRegistry};
 
@@ -22,12 +22,16 @@ pub struct Options {
     /// The service.
     #[arg(long)]
     service: String,
+    /// By a view that is opened, not by a lookup.
+    #[arg(long)]
+    view: bool,
 }
 
-/// The arguments of the process.
+/// The arguments of the process that loads by a lookup, or by a view.
 #[must_use]
-pub fn arguments(url: &str, service: &str) -> [String; 5] {
-    [COMMAND, "--at", url, "--service", service].map(str::to_owned)
+pub fn arguments(url: &str, service: &str, view: bool) -> Vec<String> {
+    let arguments = [COMMAND, "--at", url, "--service", service].into_iter();
+    arguments.chain(view.then_some("--view")).map(str::to_owned).collect()
 }
 
 /// Loads, and gives what the process prints: the growth of its memory in bytes, and the number of instances.
@@ -42,9 +46,16 @@ pub async fn run(options: &Options) -> Result<String, Trouble> {
     // The connection, the runtime's threads and whatever else is made once belong to the process, not to the load.
     registry.lookup(&ServiceName::new("nobody.rpc")?).await?;
     let before = bytes_of("VmRSS")?;
-    let loaded = registry.lookup(&ServiceName::new(&options.service)?).await?;
+    let service = ServiceName::new(&options.service)?;
+    let loaded = if options.view {
+        let view = Directory::new(registry).view(&service);
+        view.ready().await;
+        view.load().snapshot().map_or(0, |snapshot| snapshot.len())
+    } else {
+        registry.lookup(&service).await?.len()
+    };
     let peak = bytes_of("VmHWM")?;
-    Ok(format!("{} {}", peak.saturating_sub(before), loaded.len()))
+    Ok(format!("{} {loaded}", peak.saturating_sub(before)))
 }
 
 /// Reads what [`run`] gave.

@@ -1,7 +1,7 @@
 //! What is written about the recorded run is what its records say.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -67,6 +67,65 @@ fn what_is_published_is_whole() {
     let documents = read(&documents(&run()).unwrap());
     assert_eq!(documents.len(), 2, "the README of the project, and that of the benchmarks");
     assert_eq!(wrong(&recorded(), &documents), None);
+}
+
+/// Group, functions and sizes of what is published of criterion's, whatever else there is.
+const MEASURED: [(&str, &[&str], &[&str]); 18] = [
+    ("register", STORES, ONE),
+    ("keepalive", STORES, ONE),
+    ("update", STORES, ONE),
+    ("deregister", STORES, ONE),
+    ("lookup", STORES, ONE),
+    ("watch-memory", &["ours", "tokio::sync::watch"], ONE),
+    ("watch-etcd", OURS_AND_RAW, ONE),
+    ("watch-redis", OURS_AND_RAW, ONE),
+    ("fold one change", ONE, &["10", "1000", "10000", "100000"]),
+    ("differences after one change", ONE, &["10", "1000", "10000", "100000"]),
+    (
+        "pick",
+        &["p2c", "round robin", "random", "by weight", "in turn by weight", "rendezvous", "ring"],
+        SIZES,
+    ),
+    ("pick and completion", &["a channel's p2c", "p2c", "tower's p2c", "mutex and map, least loaded"], SIZES),
+    ("pick of what is published", &["a channel's p2c", "p2c", "atomic load of the snapshot"], SIZES),
+    ("fan-out", &["view", "watch", "broadcast"], &["1", "10", "100", "1000", "10000"]),
+    ("register 10,000 instances, 32 at a time", &["Redis", "Redis, raw", "etcd", "etcd, raw"], ONE),
+    ("heartbeats-etcd", OURS_AND_RAW, ONE),
+    ("heartbeats-redis", OURS_AND_RAW, ONE),
+    ("gRPC call", &["ours", "plain tonic", "tonic's balance_channel"], &["1"]),
+];
+const STORES: &[&str] = &["memory", "mutex and map", "etcd", "etcd, raw", "Redis", "Redis, raw"];
+const OURS_AND_RAW: &[&str] = &["ours", "raw"];
+const SIZES: &[&str] = &["1", "10", "1000", "10000", "100000"];
+/// Where a group has one function, or no sizes.
+const ONE: &[&str] = &[""];
+
+/// What of criterion's is not there. A benchmark that is taken out of the program leaves no trace in the run itself.
+fn unmeasured(run: &Run) -> Vec<String> {
+    let mut wanted = Vec::new();
+    for (group, functions, sizes) in MEASURED {
+        for function in functions {
+            wanted.extend(sizes.iter().map(|size| format!("{group}/{function}/{size}")));
+        }
+    }
+    let part = |part: &Option<String>| part.clone().unwrap_or_default();
+    let figures = run.figures.figures.iter();
+    let there: BTreeSet<_> = figures
+        .map(|figure| format!("{}/{}/{}", figure.group, part(&figure.function), part(&figure.parameter)))
+        .collect();
+    wanted.retain(|wanted| !there.contains(wanted));
+    wanted
+}
+
+#[test]
+fn every_operation_pick_and_size_is_published_beside_what_it_is_compared_with() {
+    let mut without = run();
+    if without.is_empty() {
+        return;
+    }
+    assert_eq!(unmeasured(&without), Vec::<String>::new());
+    without.figures.figures.retain(|figure| figure.group != "deregister");
+    assert_eq!(unmeasured(&without).len(), STORES.len(), "a group that is gone is found");
 }
 
 #[test]

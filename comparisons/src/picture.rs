@@ -107,6 +107,21 @@ pub struct Bounded {
     pub control: Option<measure::Interval>,
     /// From where to where it is to lie; an end that is 0 or infinite is none.
     pub within: [f64; 2],
+    /// What is said of it, which is not only a matter of where it lies: its control counts too.
+    pub standing: Standing,
+}
+
+/// What is said of a ratio that is to lie within a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It does.
+    Within,
+    /// It does not.
+    Beyond,
+    /// It may or may not: its interval holds a bound.
+    Across,
+    /// Nothing.
+    Unknown,
 }
 
 /// What happened to one contestant over time.

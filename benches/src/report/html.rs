@@ -20,8 +20,8 @@ const INTRODUCTION: &str = "`service-registry` puts one trait before etcd, Redis
                             same work in the same run, and the bound within which it is to stay.";
 
 const METHOD: [&str; 4] = [
-    "Absolute figures of a shared machine mean little, so arms that do the same work take turns: in each round every arm has a block of some ten to some \
-     hundred milliseconds, in an order that is drawn by lot for each, so that no arm has a place or a predecessor of its own. One round before does not count. Some \
+    "Absolute figures of a shared machine mean little, so arms that do the same work take turns: in each round every arm has a block, mostly of some ten to some \
+     hundred milliseconds, of some seconds where things are due at times of their own, in an order that is drawn by lot for each, so that no arm has a place or a predecessor of its own. One round before does not count. Some \
      rounds later all is started anew: servers, and the process of those who call them, in which arms are made, and connect, in an order that is drawn, too. A store and who calls it have cores of their own.",
     "A round gives one ratio, and each start the median of its rounds. Shown is the mean of these medians with its 95 % interval by Student's t (both of logarithms): what differs \
      from one start to the next does not from round to round, so only starts count as independent of each other.",

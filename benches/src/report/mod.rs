@@ -111,7 +111,7 @@ impl Report {
         self.topics.iter().flat_map(|topic| &topic.bars)
     }
 
-    /// How many bars have which verdict: `Of 31 bars 29 are met, 1 is not shown, 1 is not measured; 4 ratios without a bound are told.`
+    /// How many bars have which verdict: `Of 31 bars 29 are met, 1 is not shown, 1 is not measured; 4 figures without a bound are told.`
     #[must_use]
     pub fn counts(&self) -> String {
         let number = |verdict| self.judged().filter(|judged| judged.judgement.verdict == verdict).count();
@@ -132,7 +132,7 @@ impl Report {
             text.pop();
             text += &format!(
                 "; {told} {} without a bound {} told.",
-                plural(told, "ratio"),
+                plural(told, "figure"),
                 if told == 1 { "is" } else { "are" }
             );
         }

@@ -1,10 +1,10 @@
 //! What is to be seen: the ratios, and how things grow.
 
-use comparisons::picture::{Bounded, Drawing, Line, Picture};
+use comparisons::picture::{Bounded, Drawing, Line, Picture, Standing};
 use comparisons::report::svg;
 
 use super::{Judged, Report};
-use crate::bars::Bound;
+use crate::bars::{Bound, Verdict};
 use crate::figures::Figure;
 
 /// A picture, and the name of its file: `ratios-1.svg`, `tails-1.svg`, `growth-1.svg`.
@@ -53,7 +53,13 @@ pub(super) fn ratios(report: &Report) -> Vec<Drawn> {
 
 fn row(Judged { bar, judgement }: &Judged) -> Bounded {
     let (ratio, control) = (judgement.ratio, judgement.control);
-    Bounded { name: bar.name().into_owned(), ratio, control, within: bar.bound.within() }
+    let standing = match judgement.verdict {
+        Verdict::Met => Standing::Within,
+        Verdict::Missed => Standing::Beyond,
+        Verdict::NotShown => Standing::Across,
+        Verdict::Undecided | Verdict::NotMeasured | Verdict::Told => Standing::Unknown,
+    };
+    Bounded { name: bar.name().into_owned(), ratio, control, within: bar.bound.within(), standing }
 }
 
 /// How long the slowest took, of each topic that tells it.

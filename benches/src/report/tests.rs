@@ -128,7 +128,7 @@ fn every_bar_has_its_verdict_in_words_and_all_are_counted() {
         let word = verdict.word();
         assert!(rows.iter().any(|row| row.contains(&format!("</span> {word}</span>"))), "{word}: {page}");
     }
-    let counts = "Of 6 bars 1 is met, 1 is not shown, 1 is missed, 1 is undecided, 2 are not measured; 2 ratios without a bound are told.";
+    let counts = "Of 6 bars 1 is met, 1 is not shown, 1 is missed, 1 is undecided, 2 are not measured; 2 figures without a bound are told.";
     assert_eq!(report().counts(), counts);
     assert!(page.contains(counts));
 }

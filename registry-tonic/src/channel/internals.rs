@@ -21,13 +21,16 @@ use super::pick::Picker;
 use super::pool::Board;
 
 /// Endpoints that can be called, published as a channel publishes them. Each has answered once, some slower than others, and no newcomer is among
-/// them. All share one connection, on which nothing is sent.
+/// them. Each has a connection of its own, on which nothing is sent; beyond a thousand, several share one.
 pub struct Picking {
     board: Arc<Board>,
     picker: Picker,
     answered: Instant,
-    _server: DuplexStream,
+    _servers: Vec<DuplexStream>,
 }
+
+/// So many connections are open at most: their tasks and buffers take memory, and those of a thousand are in no cache either.
+const CONNECTIONS: usize = 1_000;
 
 /// Who was picked.
 #[derive(Debug)]
@@ -44,11 +47,12 @@ impl Picking {
         weight: impl Fn(usize) -> u32,
         seed: u64,
     ) -> Result<Self, String> {
-        let (stream, mut server) = tokio::io::duplex(1 << 16);
-        // An empty SETTINGS frame is all that a server has to say (RFC 9113, 3.4 and 6.5).
-        server.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.map_err(|error| error.to_string())?;
-        let dial = Given(Mutex::new(Some(stream)));
-        let (connection, _) = Connection::open(&endpoint(0)?, &dial).await?;
+        let (mut connections, mut servers) = (Vec::new(), Vec::new());
+        for number in 0..size.min(CONNECTIONS) {
+            let (connection, server) = connect(number).await?;
+            connections.push(connection);
+            servers.push(server);
+        }
         let (draw, answered) = (Draw::with_seed(seed), Instant::now());
         let member = |number: usize| {
             let id: InstanceId = format!("i{number:06}").parse().map_err(|error| format!("{error}"))?;
@@ -56,14 +60,14 @@ impl Picking {
             peer.load.started();
             let took = Duration::from_millis(1) + Duration::from_nanos(draw.below(1_000_000) as u64);
             peer.load.finished(Some(took), answered);
-            let connection = connection.beside();
+            let connection = connections[number % CONNECTIONS].beside();
             peer.show(Link::Up(Up { connection, since: answered, unwell: None, silent: false }));
             Ok(Member { peer: Arc::new(peer), weight: weight(number), status: Status::Up, near: true })
         };
         let members: Result<Vec<Member>, String> = (0..size).map(member).collect();
         let (board, rules) = (Board::new(), Rules { zone: None, slow_start: Duration::ZERO });
         board.publish(Lineup::new(members?, &rules, LeftOut::default()));
-        Ok(Self { board, picker: Picker::new(policy, draw), answered, _server: server })
+        Ok(Self { board, picker: Picker::new(policy, draw), answered, _servers: servers })
     }
 
     /// A pick alone, at the moment at which all have answered. A call looks at the clock anyway, and picks with what that said.
@@ -99,6 +103,16 @@ impl fmt::Debug for Picking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Picking").field("policy", &self.picker.policy).finish_non_exhaustive()
     }
+}
+
+/// A connection to a server that says nothing but that it is one.
+async fn connect(number: usize) -> Result<(Connection, DuplexStream), String> {
+    let (stream, mut server) = tokio::io::duplex(1 << 10);
+    // An empty SETTINGS frame is all that a server has to say (RFC 9113, 3.4 and 6.5).
+    server.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.map_err(|error| error.to_string())?;
+    let dial = Given(Mutex::new(Some(stream)));
+    let (connection, _) = Connection::open(&endpoint(number)?, &dial).await?;
+    Ok((connection, server))
 }
 
 /// Connects once, to what was given.

@@ -11,7 +11,7 @@ use comparisons::lab::Lab;
 use registry_core::{Directory, Registry, ServiceName};
 use tokio::time::Instant;
 
-use super::{Server, Store};
+use super::{OURS, RAW, Server, Store};
 use crate::bars::{Bar, Bound};
 use crate::clients::ttl;
 use crate::contest::{Arm, Arms, Contest, PREPARED, Topic};
@@ -22,7 +22,7 @@ const P50: &str = "p50_us";
 const MAX: &str = "max_us";
 /// So many watches are opened in a block, one after the other.
 const WATCHES: u32 = 8;
-const SERVICES: [&str; 3] = ["ours.rpc", "raw1.rpc", "raw2.rpc"];
+const SERVICES: [&str; 3] = [OURS, RAW[0], RAW[1]];
 
 /// The first change on etcd.
 #[derive(Debug, Default)]

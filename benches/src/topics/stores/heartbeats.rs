@@ -1,7 +1,7 @@
 //! What it costs a client to keep ten thousand leases alive: processor time of this process alone, the servers' not counted.
 //!
 //! The leases are renewed once each, spread evenly over 3 s, about a third of the usual TTL, so that no server is at its limit. What is due at the same
-//! time is sent together. What the harness takes, which is measured beside them, is taken off both sides of the bar. A heartbeat here is what it is in the registry: on etcd it renews the lease and looks whether that still
+//! time is sent together, but by the arm that tells what that spares. What the harness takes, which is measured beside them, is taken off both sides of the bar. A heartbeat here is what it is in the registry: on etcd it renews the lease and looks whether that still
 //! holds its key; on Redis it is one script.
 
 use std::ops::Range;
@@ -20,7 +20,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Server, Store};
+use super::{OURS, RAW, Server, Store};
 use crate::bars::{Bar, Bound};
 use crate::clients::{
     Client, Ours, RawEtcd, RawEtcdLease, RawRedis, RawRedisLease, answer, instance, reads, register_all,
@@ -171,15 +171,15 @@ impl Topic for Heartbeats {
         let arms = match self.store {
             Store::Etcd => {
                 let raw = |service, fenced| EtcdBeats::prepare(server.url(), service, leases, fenced);
-                arms.with("raw", Beating::of(raw("raw1.rpc", true), &server))
-                    .with("raw again", Beating::of(raw("raw2.rpc", true), &server))
-                    .with(UNFENCED, Beating::of(raw("raw3.rpc", false), &server))
+                arms.with("raw", Beating::of(raw(RAW[0], true), &server))
+                    .with("raw again", Beating::of(raw(RAW[1], true), &server))
+                    .with(UNFENCED, Beating::of(raw(RAW[2], false), &server))
             }
             Store::Redis => {
                 let raw = |service, sent| RedisBeats::prepare(server.url(), service, leases, sent);
-                arms.with("raw", Beating::of(raw("raw1.rpc", Sent::Together), &server))
-                    .with("raw again", Beating::of(raw("raw2.rpc", Sent::Together), &server))
-                    .with(APART, Beating::of(raw("raw3.rpc", Sent::Apart), &server))
+                arms.with("raw", Beating::of(raw(RAW[0], Sent::Together), &server))
+                    .with("raw again", Beating::of(raw(RAW[1], Sent::Together), &server))
+                    .with(APART, Beating::of(raw(RAW[2], Sent::Apart), &server))
             }
         };
         let nothing = async move { Ok(Nothing { leases }) };
@@ -268,7 +268,7 @@ struct OurBeats {
 
 impl OurBeats {
     async fn prepare(client: Ours, count: usize) -> Result<Self, Trouble> {
-        let leases = leases(&client, "ours.rpc", count).await?.into();
+        let leases = leases(&client, OURS, count).await?.into();
         Ok(Self { registry: Arc::clone(client.registry()), leases })
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::{Server, Store};
 use crate::bars::{Bar, Bound};
-use crate::clients::{Keys, RawEtcd, RawRedis};
+use crate::clients::{Keys, Ours, RawEtcd, RawRedis};
 use crate::contest::{Arm, Arms, Contest, PREPARED, Topic};
 use crate::{load_once, step};
 
@@ -36,6 +36,7 @@ const PAGE: usize = 1_000;
 pub const VIEW: &str = "ours, a view";
 /// In a process of its own, whose memory is looked at.
 const MEMORY: &str = "ours, its memory";
+const VIEW_MEMORY: &str = "ours, a view's memory";
 
 const MOST_TIME: Bound = Bound::AtMost(1.5);
 const MOST_MEMORY: Bound = Bound::AtMost(3.0);
@@ -55,6 +56,12 @@ macro_rules! bars {
                     concat!("peak memory of loading them from ", $store, " / the data"),
                     PEAK,
                     MEMORY,
+                    MOST_MEMORY,
+                ),
+                Bar::alone(
+                    concat!("peak memory of a view's first snapshot of them on ", $store, " / the data"),
+                    PEAK,
+                    VIEW_MEMORY,
                     MOST_MEMORY,
                 ),
             ]
@@ -122,10 +129,19 @@ impl Topic for Loads {
             None => step::this_program()?,
         };
         let instances = self.instances;
-        let arm = |loader| Loading { loader, instances, _server: Arc::clone(&server) };
-        let lookup = arm(Loader::Lookup(server.registry()?));
-        let view = arm(Loader::View(server.registry()?));
-        let memory = arm(Loader::Elsewhere { program, url: server.url(), bytes });
+        // A connection is made with the arm, as the raw client's is.
+        let connected = |loader: fn(Arc<dyn Registry>) -> Loader| {
+            let (ours, server) = (server.registry().map(Ours::new), Arc::clone(&server));
+            async move {
+                let loader = loader(Arc::clone(ours?.connected().await?.registry()));
+                Ok(Loading { loader, instances, _server: server })
+            }
+        };
+        let memory = |view| {
+            let loader = Loader::Elsewhere { program: program.clone(), url: server.url(), bytes, view };
+            Loading { loader, instances, _server: Arc::clone(&server) }
+        };
+        let (by_lookup, by_view) = (memory(false), memory(true));
         let raw = || {
             let (store, server) = (self.store, Arc::clone(&server));
             async move {
@@ -137,11 +153,12 @@ impl Topic for Loads {
             }
         };
         let arms = Arms::default()
-            .with("ours", async { Ok(lookup) })
+            .with("ours", connected(Loader::Lookup))
             .with("raw", raw())
             .with("raw again", raw())
-            .with(VIEW, async { Ok(view) })
-            .with(MEMORY, async { Ok(memory) });
+            .with(VIEW, connected(Loader::View))
+            .with(MEMORY, async { Ok(by_lookup) })
+            .with(VIEW_MEMORY, async { Ok(by_view) });
         arms.make(&mut lab.random(PREPARED)).await
     }
 
@@ -165,8 +182,8 @@ enum Loader {
     Etcd(Box<RawEtcd>),
     /// By `HSCAN`.
     Redis(RawRedis),
-    /// By a lookup in another process.
-    Elsewhere { program: PathBuf, url: String, bytes: u64 },
+    /// In another process, by a lookup or by a view.
+    Elsewhere { program: PathBuf, url: String, bytes: u64, view: bool },
 }
 
 /// An arm.
@@ -207,8 +224,8 @@ impl Arm for Loading {
                 let elapsed = begun.elapsed();
                 (pages.iter().map(|page| page.len() / 2).sum(), elapsed)
             }
-            Loader::Elsewhere { program, url, bytes } => {
-                let peak = peak(program, url, self.instances).await?;
+            Loader::Elsewhere { program, url, bytes, view } => {
+                let peak = peak(program, url, *view, self.instances).await?;
                 return Ok(vec![("peak_bytes", peak), (PEAK, peak / *bytes as f64)]);
             }
         };
@@ -265,9 +282,9 @@ async fn scan(raw: &RawRedis) -> Result<Vec<Vec<Value>>, Trouble> {
 }
 
 /// By how much the memory of a process that loads it once grows at most, in bytes.
-async fn peak(program: &Path, url: &str, instances: usize) -> Result<f64, Trouble> {
+async fn peak(program: &Path, url: &str, view: bool, instances: usize) -> Result<f64, Trouble> {
     let mut command = Command::new(program);
-    command.args(load_once::arguments(url, SERVICE)).stdin(Stdio::null()).kill_on_drop(true);
+    command.args(load_once::arguments(url, SERVICE, view)).stdin(Stdio::null()).kill_on_drop(true);
     let output = command.output().await?;
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     match load_once::parse(&text) {

@@ -19,6 +19,13 @@ use registry_testing::servers::redis::{Redis, redis_8};
 
 use self::apart::Apart;
 
+/// The service of our arm.
+const OURS: &str = "ours.rpc";
+/// Those of the arms that it is compared with, and of a third one where there is one.
+const RAW: [&str; 3] = ["raw1.rpc", "raw2.rpc", "raw3.rpc"];
+// They are in every key and value: who has the shorter one would have less to send and to read.
+const _: () = assert!(OURS.len() == RAW[0].len() && OURS.len() == RAW[1].len() && OURS.len() == RAW[2].len());
+
 /// A store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Store {

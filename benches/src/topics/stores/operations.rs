@@ -9,7 +9,7 @@ use comparisons::experiment::Trouble;
 use comparisons::lab::Lab;
 use hdrhistogram::Histogram;
 
-use super::{Server, Store};
+use super::{OURS, RAW, Server, Store};
 use crate::bars::{Bar, Bound};
 use crate::clients::{Client, Ours, RawEtcd, RawRedis, Sent};
 use crate::contest::{Arm, Arms, Contest, PREPARED, Topic};
@@ -177,7 +177,7 @@ impl Topic for Operations {
         let server = Server::start(self.store, lab).await?;
         let stage = Stage { operation: self.operation, size: self.size, server };
         let ours = Ours::new(stage.server.registry()?);
-        let arms = Arms::default().with("ours", stage.arm("ours", ours.connected()));
+        let arms = Arms::default().with("ours", stage.arm(OURS, ours.connected()));
         let arms = match self.store {
             Store::Etcd => stage.etcd(arms),
             Store::Redis => stage.redis(arms),
@@ -199,15 +199,14 @@ impl Stage {
             let url = self.server.url();
             async move { RawEtcd::connect(&url).await }
         };
-        let arms = arms
-            .with("raw", self.arm("raw1.rpc", connect()))
-            .with("raw again", self.arm("raw2.rpc", connect()));
+        let arms =
+            arms.with("raw", self.arm(RAW[0], connect())).with("raw again", self.arm(RAW[1], connect()));
         if self.operation != Operation::Lookup {
             return arms;
         }
         let connecting = connect();
         let undecoded = async { Ok(connecting.await?.without_decoding()) };
-        arms.with(UNDECODED, self.arm("raw3.rpc", undecoded))
+        arms.with(UNDECODED, self.arm(RAW[2], undecoded))
     }
 
     fn redis<'a>(&'a self, arms: Arms<'a>) -> Arms<'a> {
@@ -215,24 +214,23 @@ impl Stage {
             let url = self.server.url();
             async move { RawRedis::connect(&url).await }
         };
-        let arms = arms
-            .with("raw", self.arm("raw1.rpc", connect()))
-            .with("raw again", self.arm("raw2.rpc", connect()));
+        let arms =
+            arms.with("raw", self.arm(RAW[0], connect())).with("raw again", self.arm(RAW[1], connect()));
         let connecting = connect();
         match self.operation {
             Operation::Lookup => {
                 let undecoded = async { Ok(connecting.await?.without_decoding()) };
-                arms.with(UNDECODED, self.arm("raw3.rpc", undecoded))
+                arms.with(UNDECODED, self.arm(RAW[2], undecoded))
             }
             Operation::Register => {
                 let in_turn = async { Ok(connecting.await?.sending(Sent::InTurn)) };
-                arms.with(IN_TURN, self.arm("raw3.rpc", in_turn))
+                arms.with(IN_TURN, self.arm(RAW[2], in_turn))
             }
             _ => arms,
         }
     }
 
-    /// An arm with a service of its own. The names of all are equally long, since they are in every key and value.
+    /// An arm with a service of its own.
     fn arm<C: Client>(
         &self,
         service: &'static str,

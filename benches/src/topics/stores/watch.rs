@@ -10,7 +10,7 @@ use comparisons::lab::Lab;
 use comparisons::measure::{Block, BlockPlan, Event, Subject};
 use hdrhistogram::Histogram;
 
-use super::{Server, Store};
+use super::{OURS, RAW, Server, Store};
 use crate::bars::{Bar, Bound};
 use crate::clients::ttl;
 use crate::contest::{Arm, Arms, Contest, DISTURBED, PREPARED, Topic};
@@ -96,7 +96,7 @@ impl Topic for Watches {
         let server = Server::start(self.store, lab).await?;
         let plan = BlockPlan { rate: RATE, warm_up: WARM_UP, events: lab.by_scale(50, 100), grace: GRACE };
         let ours = Snapshots::of(server.registry()?);
-        let ours = Watched::prepare(Box::new(ours), "ours.rpc", plan, Arc::clone(&server));
+        let ours = Watched::prepare(Box::new(ours), OURS, plan, Arc::clone(&server));
         let arms = Arms::default().with("ours", ours);
         let raw = |service| {
             let (store, server) = (self.store, Arc::clone(&server));
@@ -108,7 +108,7 @@ impl Topic for Watches {
                 Watched::prepare(contestant, service, plan, server).await
             }
         };
-        let arms = arms.with("raw", raw("raw1.rpc")).with("raw again", raw("raw2.rpc"));
+        let arms = arms.with("raw", raw(RAW[0])).with("raw again", raw(RAW[1]));
         arms.make(&mut lab.random(PREPARED)).await
     }
 }

@@ -6,7 +6,7 @@ use super::axis::Axis;
 use super::nothing;
 use super::sheet::{BAD, Held, INK, LINE, MARGIN, PENCIL, Sheet, WIDTH, width_of, wrapped};
 use crate::measure::Interval;
-use crate::picture::Bounded;
+use crate::picture::{Bounded, Standing};
 use crate::report::format;
 
 const ALLOWED: RGBColor = RGBColor(0xdc, 0xee, 0xe2);
@@ -45,7 +45,7 @@ pub(super) fn draw(sheet: &mut Sheet, x: &str, rows: &[Bounded]) -> String {
         }
         sheet.line((axis.at(1.0), above), (axis.at(1.0), below), 2, PENCIL);
         if let Some(ratio) = drawable(row.ratio) {
-            interval(sheet, &axis, ratio, above + 12, [4, 8], colour(row, ratio));
+            interval(sheet, &axis, ratio, above + 12, [4, 8], colour(row));
         }
         if let Some(control) = drawable(row.control) {
             interval(sheet, &axis, control, above + 27, [2, 4], PENCIL);
@@ -85,16 +85,13 @@ fn range(row: &Bounded) -> Option<[Option<f64>; 2]> {
     range.iter().any(Option::is_some).then_some(range)
 }
 
-fn colour(row: &Bounded, ratio: Interval) -> RGBColor {
-    let [least, most] = row.within;
-    let is_steady = row.control.is_some_and(|control| control.contains(1.0));
-    match range(row) {
-        None => INK,
-        // Of the bound it says nothing.
-        Some(_) if !is_steady => PENCIL,
-        Some(_) if ratio.low >= least && ratio.high <= most => WITHIN,
-        Some(_) if ratio.low > most || ratio.high < least => BAD,
-        Some(_) => ACROSS,
+fn colour(row: &Bounded) -> RGBColor {
+    match row.standing {
+        _ if range(row).is_none() => INK,
+        Standing::Unknown => PENCIL,
+        Standing::Within => WITHIN,
+        Standing::Beyond => BAD,
+        Standing::Across => ACROSS,
     }
 }
 
@@ -131,13 +128,14 @@ fn written(row: &Bounded) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{BAD, PENCIL, axis};
+    use super::{ACROSS, BAD, INK, PENCIL, WITHIN, axis};
     use crate::measure::Interval;
-    use crate::picture::{Bounded, Drawing, Picture};
+    use crate::picture::{Bounded, Drawing, Picture, Standing};
 
     fn row(name: &str, [low, ratio, high]: [f64; 3], within: [f64; 2]) -> Bounded {
         let control = Some(Interval { ratio: 1.0, low: 0.99, high: 1.01 });
-        Bounded { name: name.to_owned(), ratio: Some(Interval { ratio, low, high }), control, within }
+        let (name, ratio) = (name.to_owned(), Some(Interval { ratio, low, high }));
+        Bounded { name, ratio, control, within, standing: Standing::Within }
     }
 
     #[test]
@@ -158,13 +156,16 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_is_green_or_red_only_where_its_control_is_1() {
-        let beyond = |control: f64| {
-            let control = Some(Interval { ratio: control, low: control - 0.01, high: control + 0.01 });
-            let row = Bounded { control, ..row("a", [1.2, 1.3, 1.4], [0.0, 1.08]) };
-            super::colour(&row, row.ratio.unwrap())
+    fn a_ratio_has_the_colour_of_what_is_said_of_it_and_ink_where_it_has_no_bound() {
+        let colour = |standing, within| {
+            super::colour(&Bounded { standing, control: None, ..row("a", [1.2, 1.3, 1.4], within) })
         };
-        assert_eq!((beyond(1.0), beyond(1.05)), (BAD, PENCIL));
+        let bound = [0.0, 1.08];
+        assert_eq!(colour(Standing::Beyond, bound), BAD);
+        assert_eq!(colour(Standing::Within, bound), WITHIN);
+        assert_eq!(colour(Standing::Across, bound), ACROSS);
+        assert_eq!(colour(Standing::Unknown, bound), PENCIL);
+        assert_eq!(colour(Standing::Unknown, [0.0, f64::INFINITY]), INK);
     }
 
     #[test]
