@@ -163,7 +163,7 @@ impl Topic for Loads {
     }
 
     fn rounds(&self, lab: &Lab) -> u32 {
-        lab.by_scale(2, 8)
+        lab.by_scale(3, 8)
     }
 
     // It takes long to fill a store.
