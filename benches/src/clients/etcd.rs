@@ -57,7 +57,13 @@ impl RawEtcd {
     /// When it cannot be reached.
     pub async fn connect(endpoint: &str) -> Result<Self, Trouble> {
         let client = etcd_client::Client::connect([endpoint], None).await?;
-        Ok(Self { kv: client.kv_client(), leases: client.lease_client(), heartbeats: None, decodes: true })
+        Ok(Self::of(&client))
+    }
+
+    /// On the connection of `client`.
+    #[must_use]
+    pub fn of(client: &etcd_client::Client) -> Self {
+        Self { kv: client.kv_client(), leases: client.lease_client(), heartbeats: None, decodes: true }
     }
 
     /// The same, which gives what it looks up as the bytes that it got.

@@ -1,6 +1,7 @@
-//! etcd by its client library: `put`, and a watch of the prefix.
+//! etcd by its client library: `put`, or the transaction of the registry's updates, and a watch of the prefix.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,14 +9,27 @@ use comparisons::contestants::{Contestant, Listed, Member, Seen, Watching, insta
 use comparisons::experiment::Trouble;
 use etcd_client::{Client, Event, EventType, GetOptions, KvClient, PutOptions, WatchOptions, WatchStream};
 use futures_util::{StreamExt, stream};
+use tokio::sync::{Mutex, RwLock};
 
 use super::{VALUE, value_in};
-use crate::clients::{Entry, RawEtcd};
+use crate::clients::{Client as _, Entry, RawEtcd, RawEtcdLease};
 
-/// A plain `put` with a lease, which compares nothing, and a watch that begins now.
+/// By what a change is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Write {
+    /// A plain `put` with a lease, which compares nothing.
+    Put,
+    /// The transaction of the registry's updates, which writes only what is still the writer's own.
+    Fenced,
+}
+
+/// Changes, and a watch that begins now.
 #[derive(Clone)]
 pub struct PutAndWatch {
     client: Client,
+    write: Write,
+    /// Held while a watch is opened: what is registered before etcd has taken it, such a watch never tells.
+    opening: Arc<RwLock<()>>,
 }
 
 impl PutAndWatch {
@@ -24,7 +38,15 @@ impl PutAndWatch {
     /// # Errors
     /// When it cannot be reached.
     pub async fn connect(endpoint: &str) -> Result<Self, Trouble> {
-        Ok(Self { client: Client::connect([endpoint], None).await? })
+        let client = Client::connect([endpoint], None).await?;
+        Ok(Self { client, write: Write::Put, opening: Arc::default() })
+    }
+
+    /// The same, which writes by the transaction of the registry's updates.
+    #[must_use]
+    pub fn fenced(mut self) -> Self {
+        self.write = Write::Fenced;
+        self
     }
 
     /// A watch of `service` that tells what happens from now on: etcd has taken it when this returns.
@@ -74,6 +96,13 @@ impl Contestant for PutAndWatch {
         value: u64,
         ttl: Duration,
     ) -> Result<Box<dyn Member>, Trouble> {
+        drop(self.opening.read().await);
+        if self.write == Write::Fenced {
+            let mut client = RawEtcd::of(&self.client);
+            let lease = client.register(&Entry::of(&instance(service, id, value)?)).await?;
+            let named = (service.to_owned(), id.to_owned());
+            return Ok(Box::new(Fenced { named, writer: Mutex::new((client, lease)) }));
+        }
         let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
         let lease = self.client.lease_client().grant(seconds, None).await?.id();
         let entry = Entry::of(&instance(service, id, value)?).owned_by(&format!("{lease:032x}"), 1);
@@ -84,8 +113,11 @@ impl Contestant for PutAndWatch {
 
     fn watch(&self, service: &str) -> Watching {
         let (this, service) = (self.clone(), service.to_owned());
+        let opening = Arc::clone(&self.opening).try_write_owned();
         let events = async move {
-            match this.open(&service).await {
+            let opened = this.open(&service).await;
+            drop(opening);
+            match opened {
                 Ok(watch) => stream::unfold(watch, told).flat_map(stream::iter).left_stream(),
                 Err(trouble) => stream::iter([Seen::Trouble(trouble.to_string())]).right_stream(),
             }
@@ -128,5 +160,30 @@ impl Member for Putter {
     async fn leave(&self) -> Result<(), Trouble> {
         self.kv.clone().delete(self.key.as_str(), None).await?;
         Ok(())
+    }
+}
+
+/// An instance, and who may change it.
+struct Fenced {
+    named: (String, String),
+    writer: Mutex<(RawEtcd, RawEtcdLease)>,
+}
+
+#[async_trait]
+impl Member for Fenced {
+    async fn renew(&self) -> Result<(), Trouble> {
+        Err(Trouble::failed("leases last longer than what is measured"))
+    }
+
+    async fn set(&self, value: u64) -> Result<(), Trouble> {
+        let (service, id) = &self.named;
+        let entry = Entry::of(&instance(service, id, value)?);
+        let (client, lease) = &mut *self.writer.lock().await;
+        client.update(lease, &entry).await
+    }
+
+    async fn leave(&self) -> Result<(), Trouble> {
+        let (client, lease) = &mut *self.writer.lock().await;
+        client.deregister(lease.clone()).await
     }
 }

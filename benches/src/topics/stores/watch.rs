@@ -18,6 +18,9 @@ use crate::lanes::{histogram, note};
 use crate::watchers::{PutAndWatch, ScriptAndStream, Snapshots};
 use crate::work::pooled::Pooled;
 
+/// A raw client that writes by the transaction of the registry's updates, and not by a plain `put`.
+const FENCED: &str = "raw, fenced";
+
 /// The median, in microseconds.
 pub const P50: &str = "p50_us";
 const P99: &str = "p99_us";
@@ -69,6 +72,12 @@ impl Topic for Watches {
                             Bound::AtMost(1.08),
                         ),
                         Bar::new("the same on etcd, 99th percentile", P99, Bound::Told),
+                        Bar::told(
+                            "change to consumer's snapshot on etcd / the same transaction to raw watch, median",
+                            P50,
+                            "ours",
+                            FENCED,
+                        ),
                     ]
                 }
             }
@@ -98,17 +107,21 @@ impl Topic for Watches {
         let ours = Snapshots::of(server.registry()?);
         let ours = Watched::prepare(Box::new(ours), OURS, plan, Arc::clone(&server));
         let arms = Arms::default().with("ours", ours);
-        let raw = |service| {
+        let raw = |service, fenced| {
             let (store, server) = (self.store, Arc::clone(&server));
             async move {
                 let contestant: Box<dyn Contestant> = match store {
+                    Store::Etcd if fenced => Box::new(PutAndWatch::connect(&server.url()).await?.fenced()),
                     Store::Etcd => Box::new(PutAndWatch::connect(&server.url()).await?),
                     Store::Redis => Box::new(ScriptAndStream::connect(&server.url()).await?),
                 };
                 Watched::prepare(contestant, service, plan, server).await
             }
         };
-        let arms = arms.with("raw", raw(RAW[0])).with("raw again", raw(RAW[1]));
+        let mut arms = arms.with("raw", raw(RAW[0], false)).with("raw again", raw(RAW[1], false));
+        if self.store == Store::Etcd {
+            arms = arms.with(FENCED, raw(RAW[2], true));
+        }
         arms.make(&mut lab.random(PREPARED)).await
     }
 }
