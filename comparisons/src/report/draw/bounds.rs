@@ -54,10 +54,13 @@ pub(super) fn draw(sheet: &mut Sheet, x: &str, rows: &[Bounded]) -> String {
         sheet.y += ROW;
     }
     sheet.y = bottom + 6;
-    let shaded =
-        if rows.iter().any(|row| range(row).is_some()) { " Shaded: where the ratio is to be." } else { "" };
-    let meaning = format!("Thick: the ratio. Thin: its control, two that are alike.{shaded}");
-    sheet.paragraph(&meaning, MARGIN, room, false, PENCIL);
+    let meaning = if rows.iter().any(|row| range(row).is_some()) {
+        "Thick: the ratio. Thin: its control, two that are alike. Shaded: where the ratio is to be. Green: it is there with all of its interval. \
+         Red: it is not with any. Brown: with a part. Grey: nothing can be said."
+    } else {
+        "Thick: the ratio. Thin: its control, two that are alike."
+    };
+    sheet.paragraph(meaning, MARGIN, room, false, PENCIL);
     rows.iter().map(|row| format!("{}: {}", row.name, written(row))).collect::<Vec<_>>().join("; ")
 }
 
