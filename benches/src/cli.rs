@@ -82,7 +82,7 @@ that is not met (missed, not shown or undecided) is published only with a profil
   cargo run --release -p benches -- profile heartbeats --seconds 20";
 
 const AFTER_PUBLISH: &str = "\
-Published is only what an optimized build of a clean commit has measured in full, every topic of it and all of criterion's; with --partial also a part. Pictures, tables and the page in the repository are made of the
+Published is only what optimized builds of clean commits have measured in full, every topic by one of them, and all of criterion's; with --partial also a part. Pictures, tables and the page in the repository are made of the
 records beside them, and a test fails when they differ.
 
   cargo run --release -p benches -- publish target/bench

@@ -70,7 +70,7 @@ fn what_is_published_is_whole() {
 }
 
 /// Group, functions and sizes of what is published of criterion's, whatever else there is.
-const MEASURED: [(&str, &[&str], &[&str]); 18] = [
+const MEASURED: [(&str, &[&str], &[&str]); 23] = [
     ("register", STORES, ONE),
     ("keepalive", STORES, ONE),
     ("update", STORES, ONE),
@@ -79,23 +79,48 @@ const MEASURED: [(&str, &[&str], &[&str]); 18] = [
     ("watch-memory", &["ours", "tokio::sync::watch"], ONE),
     ("watch-etcd", OURS_AND_RAW, ONE),
     ("watch-redis", OURS_AND_RAW, ONE),
-    ("fold one change", ONE, &["10", "1000", "10000", "100000"]),
-    ("differences after one change", ONE, &["10", "1000", "10000", "100000"]),
-    (
-        "pick",
-        &["p2c", "round robin", "random", "by weight", "in turn by weight", "rendezvous", "ring"],
-        SIZES,
-    ),
-    ("pick and completion", &["a channel's p2c", "p2c", "tower's p2c", "mutex and map, least loaded"], SIZES),
-    ("pick of what is published", &["a channel's p2c", "p2c", "atomic load of the snapshot"], SIZES),
+    ("fold one change", ONE, &["10", "100", "1000", "10000", "100000"]),
+    ("differences after one change", ONE, &["10", "100", "1000", "10000", "100000"]),
+    ("read a view", ONE, ONE),
+    ("pick", PICKS, SIZES),
+    ("pick and completion", PICKS_AND_COMPLETIONS, SIZES),
+    ("pick of what is published", PICKS_OF_PUBLISHED, SIZES),
+    // Two cannot be drawn of one.
+    ("pick of what is published", &["snapshot and two loads"], &["10", "1000", "10000", "100000"]),
     ("fan-out", &["view", "watch", "broadcast"], &["1", "10", "100", "1000", "10000"]),
     ("register 10,000 instances, 32 at a time", &["Redis", "Redis, raw", "etcd", "etcd, raw"], ONE),
     ("heartbeats-etcd", OURS_AND_RAW, ONE),
     ("heartbeats-redis", OURS_AND_RAW, ONE),
+    ("load-etcd", &["ours", "ours, a view", "raw"], ONE),
+    ("load-redis", &["ours", "ours, a view", "raw"], ONE),
     ("gRPC call", &["ours", "plain tonic", "tonic's balance_channel"], &["1"]),
+    ("gRPC call", &["ours", "tonic's balance_channel"], &["3"]),
 ];
 const STORES: &[&str] = &["memory", "mutex and map", "etcd", "etcd, raw", "Redis", "Redis, raw"];
 const OURS_AND_RAW: &[&str] = &["ours", "raw"];
+const PICKS: &[&str] = &[
+    "p2c",
+    "round robin",
+    "random",
+    "by weight",
+    "in turn by weight",
+    "rendezvous",
+    "ring",
+    "ring, bounded",
+];
+const PICKS_AND_COMPLETIONS: &[&str] = &[
+    "a channel's p2c",
+    "a channel's p2c, by weight",
+    "a channel's round robin",
+    "a channel's round robin, by weight",
+    "a channel's consistent hash",
+    "p2c",
+    "tower's p2c",
+    "mutex and map, least loaded",
+    "mutex and map, in turn",
+];
+const PICKS_OF_PUBLISHED: &[&str] =
+    &["a channel's p2c", "a channel's p2c, by weight", "p2c", "atomic load of the snapshot"];
 const SIZES: &[&str] = &["1", "10", "1000", "10000", "100000"];
 /// Where a group has one function, or no sizes.
 const ONE: &[&str] = &[""];

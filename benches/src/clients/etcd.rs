@@ -43,6 +43,12 @@ pub struct RawEtcdLease {
 }
 
 impl RawEtcdLease {
+    /// As updates are written.
+    fn owner(&self) -> Owner<'_> {
+        let registered = u64::try_from(self.registered).ok();
+        Owner { token: &self.token, incarnation: self.incarnation, registered }
+    }
+
     /// Whether what is under its key is what was written last.
     #[must_use]
     pub fn holds(&self, found: Option<&KeyValue>) -> bool {
@@ -95,6 +101,18 @@ impl RawEtcd {
     #[must_use]
     pub fn range(service: &str) -> (String, String) {
         (format!("/registry/{service}/"), format!("/registry/{service}0"))
+    }
+
+    /// Writes the instance by a plain `put`, whatever is there.
+    ///
+    /// # Errors
+    /// What etcd refuses.
+    pub async fn put(&mut self, lease: &mut RawEtcdLease, published: &Entry) -> Result<(), Trouble> {
+        let options = PutOptions::new().with_lease(lease.id);
+        let value = encoded(published, lease.owner())?;
+        let answer = self.kv.put(lease.key.as_str(), value, Some(options)).await?;
+        lease.modified = answer.header().map_or(0, ResponseHeader::revision);
+        Ok(())
     }
 
     async fn beat(
@@ -161,10 +179,9 @@ impl Client for RawEtcd {
     }
 
     async fn update(&mut self, lease: &mut RawEtcdLease, published: &Entry) -> Result<(), Trouble> {
-        let registered = u64::try_from(lease.registered).ok();
-        let owner = Owner { token: &lease.token, incarnation: lease.incarnation, registered };
         let key = lease.key.as_str();
-        let put = TxnOp::put(key, encoded(published, owner)?, Some(PutOptions::new().with_lease(lease.id)));
+        let put =
+            TxnOp::put(key, encoded(published, lease.owner())?, Some(PutOptions::new().with_lease(lease.id)));
         let unchanged = [
             Compare::mod_revision(key, CompareOp::Equal, lease.modified),
             Compare::lease(key, CompareOp::Equal, lease.id),

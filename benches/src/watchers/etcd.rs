@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use comparisons::contestants::{Contestant, Listed, Member, Seen, Watching, instance};
 use comparisons::experiment::Trouble;
-use etcd_client::{Client, Event, EventType, GetOptions, KvClient, PutOptions, WatchOptions, WatchStream};
+use etcd_client::{Client, Event, EventType, GetOptions, WatchOptions, WatchStream};
 use futures_util::{StreamExt, stream};
 use tokio::sync::{Mutex, RwLock};
 
@@ -28,7 +28,8 @@ enum Write {
 pub struct PutAndWatch {
     client: Client,
     write: Write,
-    /// Held while a watch is opened: what is registered before etcd has taken it, such a watch never tells.
+    /// Held while a watch is opened: what is registered before etcd has taken it, such a watch never tells. One that is asked for while somebody registers, or while
+    /// another one is opened, holds up nobody.
     opening: Arc<RwLock<()>>,
 }
 
@@ -94,30 +95,26 @@ impl Contestant for PutAndWatch {
         service: &str,
         id: &str,
         value: u64,
-        ttl: Duration,
+        _: Duration,
     ) -> Result<Box<dyn Member>, Trouble> {
         drop(self.opening.read().await);
-        if self.write == Write::Fenced {
-            let mut client = RawEtcd::of(&self.client);
-            let lease = client.register(&Entry::of(&instance(service, id, value)?)).await?;
-            let named = (service.to_owned(), id.to_owned());
-            return Ok(Box::new(Fenced { named, writer: Mutex::new((client, lease)) }));
-        }
-        let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-        let lease = self.client.lease_client().grant(seconds, None).await?.id();
-        let entry = Entry::of(&instance(service, id, value)?).owned_by(&format!("{lease:032x}"), 1);
-        let member = Putter { kv: self.client.kv_client(), key: RawEtcd::key(service, id), lease, entry };
-        member.set(value).await?;
-        Ok(Box::new(member))
+        let (write, entry) = (self.write, Entry::of(&instance(service, id, value)?));
+        let mut client = RawEtcd::of(&self.client);
+        let lease = client.register(&entry).await?;
+        Ok(Box::new(Writer { write, entry, state: Mutex::new((client, lease)) }))
     }
 
     fn watch(&self, service: &str) -> Watching {
         let (this, service) = (self.clone(), service.to_owned());
         let opening = Arc::clone(&self.opening).try_write_owned();
-        let events = async move {
+        // In a task of its own, so that it comes to an end also where who registers waits for it and nobody reads yet.
+        let opened = tokio::spawn(async move {
             let opened = this.open(&service).await;
             drop(opening);
-            match opened {
+            opened
+        });
+        let events = async move {
+            match opened.await.unwrap_or_else(|error| Err(Trouble::Failed(Box::new(error)))) {
                 Ok(watch) => stream::unfold(watch, told).flat_map(stream::iter).left_stream(),
                 Err(trouble) => stream::iter([Seen::Trouble(trouble.to_string())]).right_stream(),
             }
@@ -135,15 +132,15 @@ impl Contestant for PutAndWatch {
     }
 }
 
-struct Putter {
-    kv: KvClient,
-    key: String,
-    lease: i64,
+/// An instance, and who may change it.
+struct Writer {
+    write: Write,
     entry: Entry,
+    state: Mutex<(RawEtcd, RawEtcdLease)>,
 }
 
 #[async_trait]
-impl Member for Putter {
+impl Member for Writer {
     async fn renew(&self) -> Result<(), Trouble> {
         Err(Trouble::failed("leases last longer than what is measured"))
     }
@@ -151,39 +148,15 @@ impl Member for Putter {
     async fn set(&self, value: u64) -> Result<(), Trouble> {
         let mut entry = self.entry.clone();
         entry.metadata.insert(VALUE.to_owned(), value.to_string());
-        let bytes = entry.encode().map_err(|error| Trouble::Failed(Box::new(error)))?;
-        let options = PutOptions::new().with_lease(self.lease);
-        self.kv.clone().put(self.key.as_str(), bytes, Some(options)).await?;
-        Ok(())
+        let (client, lease) = &mut *self.state.lock().await;
+        match self.write {
+            Write::Put => client.put(lease, &entry).await,
+            Write::Fenced => client.update(lease, &entry).await,
+        }
     }
 
     async fn leave(&self) -> Result<(), Trouble> {
-        self.kv.clone().delete(self.key.as_str(), None).await?;
-        Ok(())
-    }
-}
-
-/// An instance, and who may change it.
-struct Fenced {
-    named: (String, String),
-    writer: Mutex<(RawEtcd, RawEtcdLease)>,
-}
-
-#[async_trait]
-impl Member for Fenced {
-    async fn renew(&self) -> Result<(), Trouble> {
-        Err(Trouble::failed("leases last longer than what is measured"))
-    }
-
-    async fn set(&self, value: u64) -> Result<(), Trouble> {
-        let (service, id) = &self.named;
-        let entry = Entry::of(&instance(service, id, value)?);
-        let (client, lease) = &mut *self.writer.lock().await;
-        client.update(lease, &entry).await
-    }
-
-    async fn leave(&self) -> Result<(), Trouble> {
-        let (client, lease) = &mut *self.writer.lock().await;
+        let (client, lease) = &mut *self.state.lock().await;
         client.deregister(lease.clone()).await
     }
 }

@@ -78,6 +78,12 @@ impl Topic for Watches {
                             "ours",
                             FENCED,
                         ),
+                        Bar::told(
+                            "that transaction to raw watch on etcd / raw put to raw watch, median",
+                            P50,
+                            FENCED,
+                            "raw",
+                        ),
                     ]
                 }
             }
