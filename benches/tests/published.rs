@@ -70,7 +70,7 @@ fn what_is_published_is_whole() {
 }
 
 /// Group, functions and sizes of what is published of criterion's, whatever else there is.
-const MEASURED: [(&str, &[&str], &[&str]); 23] = [
+const MEASURED: [(&str, &[&str], &[&str]); 24] = [
     ("register", STORES, ONE),
     ("keepalive", STORES, ONE),
     ("update", STORES, ONE),
@@ -82,6 +82,7 @@ const MEASURED: [(&str, &[&str], &[&str]); 23] = [
     ("fold one change", ONE, &["10", "100", "1000", "10000", "100000"]),
     ("differences after one change", ONE, &["10", "100", "1000", "10000", "100000"]),
     ("read a view", ONE, ONE),
+    ("lookup within", LAYERS, ONE),
     ("pick", PICKS, SIZES),
     ("pick and completion", PICKS_AND_COMPLETIONS, SIZES),
     ("pick of what is published", PICKS_OF_PUBLISHED, SIZES),
@@ -98,6 +99,7 @@ const MEASURED: [(&str, &[&str], &[&str]); 23] = [
 ];
 const STORES: &[&str] = &["memory", "mutex and map", "etcd", "etcd, raw", "Redis", "Redis, raw"];
 const OURS_AND_RAW: &[&str] = &["ours", "raw"];
+const LAYERS: &[&str] = &["bare", "timeouts", "spans nobody listens to", "metrics nobody keeps", "all three"];
 const PICKS: &[&str] = &[
     "p2c",
     "round robin",
@@ -151,6 +153,34 @@ fn every_operation_pick_and_size_is_published_beside_what_it_is_compared_with() 
     assert_eq!(unmeasured(&without), Vec::<String>::new());
     without.figures.figures.retain(|figure| figure.group != "deregister");
     assert_eq!(unmeasured(&without).len(), STORES.len(), "a group that is gone is found");
+}
+
+/// The figures with intervals that a text tells, as tables write them: `1.043 (1.000 to 1.089)`.
+fn told(text: &str) -> Vec<String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let number = |word: &str| {
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit() || b".,".contains(&byte))
+    };
+    let told = words.windows(4).filter_map(|four| {
+        let [ratio, low, to, high] = four else { return None };
+        let low = low.strip_prefix('(')?;
+        let (high, _) = high.split_once(')')?;
+        (*to == "to" && [*ratio, low, high].iter().all(|word| number(word)))
+            .then(|| format!("{ratio} ({low} to {high})"))
+    });
+    told.collect()
+}
+
+#[test]
+fn what_is_written_by_hand_about_the_recorded_run_tells_figures_of_its_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let text = fs::read_to_string(path).unwrap();
+    let (made, by_hand) = text.split_once("<!-- benches:end -->").unwrap();
+    let by_hand = told(by_hand);
+    assert!(run().is_empty() || !by_hand.is_empty(), "figures are told there, and are found");
+    for figure in by_hand {
+        assert!(made.contains(&figure), "{figure} is not in the table of the recorded run");
+    }
 }
 
 #[test]

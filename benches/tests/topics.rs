@@ -2,7 +2,9 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use benches::clients::{Client, RawEtcd, instance, ttl};
 use benches::contest::Topic;
 use benches::operator::Operation;
 use benches::topics;
@@ -10,8 +12,12 @@ use benches::topics::stores::heartbeats::Heartbeats;
 use benches::topics::stores::load::Loads;
 use benches::topics::stores::operations::{Operations, Size};
 use benches::topics::stores::watch::Watches;
-use benches::topics::stores::{Store, first, lab};
+use benches::topics::stores::{Server, Store, first, lab};
+use benches::watchers::PutAndWatch;
+use comparisons::contestants::{Contestant, Seen};
 use comparisons::lab::{Lab, Scale};
+use futures_util::StreamExt;
+use tokio::time::timeout;
 
 const SMALL: Size = Size { alone: 1, each: 1, many: 2, instances: 2, together: 1 };
 /// The first one does not count.
@@ -89,6 +95,40 @@ async fn watches_give_what_their_bars_need() {
         gives_its_figures(&Watches::new(store)).await;
     }
     gives_its_figures(&*first::topic()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_registers_while_nobody_reads_a_raw_watch_of_etcd_yet_is_told_of_and_does_not_wait_for_a_reader()
+{
+    let server = Server::installed(Store::Etcd).await.unwrap();
+    let raw = PutAndWatch::connect(&server.url()).await.unwrap();
+    let mut watching = raw.watch("user.rpc");
+    let told = async {
+        raw.register("user.rpc", "a", 1, ttl().get()).await.unwrap();
+        watching.next().await
+    };
+    let told = timeout(Duration::from_secs(10), told).await.expect("nobody waits for ever");
+    assert_eq!(told, Some(Seen::Change { id: "a".to_owned(), value: Some(1) }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plain_put_writes_what_an_update_writes() {
+    let server = Server::installed(Store::Etcd).await.unwrap();
+    let mut client = RawEtcd::connect(&server.url()).await.unwrap();
+    let mut written = Vec::new();
+    let [one, other] = [100, 200].map(|weight| client.publish(&instance("user.rpc", 0, weight).unwrap()));
+    let mut lease = client.register(&one).await.unwrap();
+    for plain in [true, false] {
+        if plain {
+            client.put(&mut lease, &other).await.unwrap();
+        } else {
+            client.update(&mut lease, &other).await.unwrap();
+        }
+        let found = client.kv().get(lease.key.as_str(), None).await.unwrap();
+        assert!(lease.holds(found.kvs().first()));
+        written.push(found.kvs()[0].value().to_vec());
+    }
+    assert_eq!(written[0], written[1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

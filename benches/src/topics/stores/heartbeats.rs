@@ -36,6 +36,8 @@ const LEASES: usize = 10_000;
 /// So many are due at once.
 const BATCH: usize = 10;
 const EVERY: Duration = Duration::from_millis(3);
+/// On either store.
+const ARMS: u32 = 5;
 
 /// A raw client that renews leases and does not look whether they hold anything.
 const UNFENCED: &str = "raw, leases alone";
@@ -156,11 +158,7 @@ impl Topic for Heartbeats {
 
     /// Each arm takes as long as it takes until all leases were due.
     fn round(&self) -> Duration {
-        let arms = match self.store {
-            Store::Etcd => 5,
-            Store::Redis => 5,
-        };
-        EVERY * u32::try_from(self.leases.div_ceil(BATCH)).unwrap_or(u32::MAX) * arms
+        EVERY * u32::try_from(self.leases.div_ceil(BATCH)).unwrap_or(u32::MAX) * ARMS
     }
 
     async fn prepare(&self, lab: &Lab) -> Result<Contest, Trouble> {
